@@ -1,0 +1,59 @@
+# Targets: `core` (no Node in it), `addon` (the Node-API border) and, for developers only (dev=1), the
+# native test program and the raw benchmarks. src/native/build.mjs is the way to call this; it keeps a
+# tree of its own for every sanitizer.
+{
+  'variables': {
+    'dev%': 0,          # 1: -Werror, native_test, raw_bench
+    'sanitize%': '',    # address | undefined | thread
+  },
+  'target_defaults': {
+    'cflags!': ['-fno-omit-frame-pointer', '-O3'],
+    'cflags_cc!': ['-std=gnu++14', '-std=gnu++17', '-std=gnu++20', '-O3'],
+    'cflags': ['-fPIC'],
+    'cflags_cc': [
+      '-std=c++20', '-fno-exceptions', '-fno-rtti', '-fvisibility=hidden',
+      '-Wall', '-Wextra', '-Wno-unused-parameter', '-pthread',
+    ],
+    'ldflags': ['-pthread'],
+    'include_dirs': ['native'],
+    'conditions': [
+      ['dev==1', { 'cflags_cc': ['-Werror'] }],
+      ['sanitize==""', { 'cflags_cc': ['-O2'] }],
+      ['sanitize!=""', {
+        'cflags': ['-fsanitize=<(sanitize)'],
+        'cflags_cc': ['-fsanitize=<(sanitize)', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer', '-g', '-O1'],
+        'ldflags': ['-fsanitize=<(sanitize)'],
+      }],
+    ],
+  },
+  'targets': [
+    {
+      'target_name': 'core',
+      'type': 'static_library',
+      'cflags_cc!': ['-Wno-unused-parameter'],
+      'cflags_cc': ['-Wshadow', '-Wconversion'],
+      'sources': ['<!@(node src/native/sources.mjs native/base native/os native/memory native/pager native/stores native/fabric)'],
+    },
+    {
+      'target_name': 'farpage',
+      'dependencies': ['core'],
+      'include_dirs': ['<!@(node -p "require(\'node-addon-api\').include_dir")'],
+      'defines': ['NAPI_VERSION=9', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED'],
+      'sources': ['<!@(node src/native/sources.mjs native/binding)'],
+    },
+  ],
+  'conditions': [
+    ['dev==1', {
+      'targets': [
+        {
+          'target_name': 'native_test',
+          'type': 'executable',
+          'dependencies': ['core'],
+          'include_dirs': ['test/native'],
+          'cflags_cc': ['-Wshadow', '-Wconversion'],
+          'sources': ['<!@(node src/native/sources.mjs test/native)'],
+        },
+      ],
+    }],
+  ],
+}
