@@ -1,0 +1,75 @@
+// The one interface between front doors (who raise faults) and the pager (who answers them).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/error.h"
+#include "base/page.h"
+
+namespace farpage {
+
+class Region;
+
+enum class FaultKind : uint8_t { kRead, kWrite };
+
+// What a waiter is told: the pages whose state has changed, and kOk or why they did not come.
+struct FaultWake {
+  uint64_t token = 0;
+  std::shared_ptr<Region> region;
+  PageIndex page = 0;
+  Code code = Code::kOk;
+};
+
+// Somebody with a thread of its own that waits for pages. Wake() is called on pager threads or,
+// for pages of other waiters, on any; it must not block. A wake may be spurious: look again.
+class FaultWaiter {
+ public:
+  virtual void Wake(const FaultWake& wake) = 0;
+
+ protected:
+  ~FaultWaiter() = default;
+};
+
+// One reader's sequential stream, kept by the front door, changed only inside the calls below.
+struct ReadAheadStream {
+  const Region* region = nullptr;
+  PageIndex expected = 0;      // the page whose fault would continue the stream
+  PageIndex filled_to = 0;     // end of what has been asked for
+  uint32_t window_pages = 0;   // 0: no stream yet
+};
+
+// How far a run can be used, and what stands behind the pages that can.
+struct FaultOutcome {
+  enum class Next : uint8_t {
+    kReady,    // the whole run
+    kAgain,    // more may be ready at once: come back in the next turn
+    kPending,  // wait for the wake
+    kFailed,   // the page behind the ready ones failed with `code`
+  };
+  uint64_t ready_pages = 0;
+  Next next = Next::kReady;
+  Code code = Code::kOk;
+};
+
+class FaultHandler {
+ public:
+  virtual ~FaultHandler() = default;
+
+  // Makes pages of `run` usable: for kRead readable, for kWrite also writable (not yet dirty).
+  // Called inside a turn by the thread that met the fault; does what costs less than a hand-over
+  // (fill values, page-cache hits, write permission) in place, at most kInPlacePagesMax pages,
+  // and hands the rest to pager threads. `waiter` with `token` is woken when the first page that
+  // is not ready changes; null only starts the fills. Never blocks, never evicts.
+  virtual FaultOutcome Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
+                             FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream) = 0;
+
+  // The first use of a page marked kAhead: asks for the next window of the stream.
+  virtual void Advance(const std::shared_ptr<Region>& region, PageIndex page,
+                       ReadAheadStream* stream) = 0;
+
+  // Forgets a waiter that goes away; no Wake comes after this returns.
+  virtual void Forget(FaultWaiter* waiter) = 0;
+};
+
+}  // namespace farpage

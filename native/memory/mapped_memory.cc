@@ -1,0 +1,76 @@
+#include "memory/mapped_memory.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "os/page_cache.h"
+
+namespace farpage {
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
+Result<std::unique_ptr<MappedMemory>> MappedMemory::Create(int fd, uint64_t offset_bytes,
+                                                           uint64_t length_bytes,
+                                                           bool writable) {
+  const int protection = PROT_READ | (writable ? PROT_WRITE : 0);
+  const int flags = writable ? MAP_PRIVATE : MAP_SHARED;
+  auto mapping = Mapping::OfFile(fd, offset_bytes, length_bytes, protection, flags);
+  if (!mapping.ok()) return mapping.error();
+  std::byte* at = mapping.value().data();
+  const uint64_t size = mapping.value().size();
+  // Reads bring in the page that was asked for and nothing else: "nothing untouched is touched".
+  ::madvise(at, size, MADV_RANDOM);
+  ::madvise(at, size, MADV_DONTDUMP);
+  // A child between fork and exec must not make the parent's next write copy a page.
+  ::madvise(at, size, MADV_DONTFORK);
+  return std::unique_ptr<MappedMemory>(
+      new MappedMemory(fd, offset_bytes, std::move(mapping).value(), writable));
+}
+
+uint64_t MappedMemory::PopulatesInPlace(PageRun run) const {
+  return CachedBytes(fd_, offset_bytes_ + run.offset_bytes(), run.length_bytes(),
+                     address() + run.offset_bytes()) >>
+         kPageShift;
+}
+
+Status MappedMemory::Populate(PageRun run) {
+  std::byte* at = address() + run.offset_bytes();
+  if (run.count > 1) {
+    // One large read instead of one per page: the mapping itself is advised not to read ahead.
+    ::readahead(fd_, static_cast<off64_t>(offset_bytes_ + run.offset_bytes()),
+                run.length_bytes());
+  }
+  while (::madvise(at, run.length_bytes(), MADV_POPULATE_READ) != 0) {
+    if (errno == EINTR || errno == EAGAIN) continue;
+    if (errno == EINVAL) return {};  // before Linux 5.14: the first touch waits for the device
+    if (errno != EFAULT) return SystemError("madvise MADV_POPULATE_READ");
+    struct stat status{};
+    if (::fstat(fd_, &status) == 0 &&
+        static_cast<uint64_t>(status.st_size) <
+            offset_bytes_ + run.offset_bytes() + run.length_bytes() - kPageBytes + 1) {
+      return Error{Code::kFileChanged, 0, "the file has become shorter"};
+    }
+    return Error{Code::kIo, EFAULT, "madvise MADV_POPULATE_READ"};
+  }
+  return {};
+}
+
+void MappedMemory::DropRanges(std::span<const PageRun> runs) {
+  for (const PageRun& run : runs) {
+    ::madvise(address() + run.offset_bytes(), run.length_bytes(), MADV_DONTNEED);
+  }
+}
+
+void MappedMemory::Drop(std::span<const PageRun> runs) { DropRanges(runs); }
+
+void MappedMemory::DropPrivateCopies(std::span<const PageRun> runs) { DropRanges(runs); }
+
+void MappedMemory::DropWindow(PageRun window) {
+  ::posix_fadvise(fd_, static_cast<off_t>(offset_bytes_ + window.offset_bytes()),
+                  static_cast<off_t>(window.length_bytes()), POSIX_FADV_DONTNEED);
+}
+
+}  // namespace farpage

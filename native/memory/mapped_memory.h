@@ -1,0 +1,41 @@
+// Mapped region memory: a private mapping of the backing file itself.
+#pragma once
+
+#include <memory>
+
+#include "memory/region_memory.h"
+#include "os/mapping.h"
+
+namespace farpage {
+
+// Clean pages are the page cache: no copy, no second cache. A page written here is a private
+// copy until the pager has written it to the file and DropPrivateCopies has let go of it; so the
+// file changes only by write-back, page by page (a shared mapping would write whole folios).
+// A read-only file is mapped shared.
+class MappedMemory final : public RegionMemory {
+ public:
+  // Maps `length_bytes` of `fd` from `offset_bytes` (a multiple of the page size) on. The
+  // descriptor stays the caller's and must outlive this. Fails: kMemoryFull, kIo.
+  static Result<std::unique_ptr<MappedMemory>> Create(int fd, uint64_t offset_bytes,
+                                                      uint64_t length_bytes, bool writable);
+
+  [[nodiscard]] std::byte* address() const override { return mapping_.data(); }
+  [[nodiscard]] uint64_t PopulatesInPlace(PageRun run) const override;
+  Status Populate(PageRun run) override;
+  void Drop(std::span<const PageRun> runs) override;
+  void DropPrivateCopies(std::span<const PageRun> runs) override;
+  void DropWindow(PageRun window) override;
+  [[nodiscard]] bool has_private_copies() const override { return writable_; }
+
+ private:
+  MappedMemory(int fd, uint64_t offset_bytes, Mapping mapping, bool writable)
+      : fd_(fd), offset_bytes_(offset_bytes), mapping_(std::move(mapping)), writable_(writable) {}
+  void DropRanges(std::span<const PageRun> runs);
+
+  int fd_;
+  uint64_t offset_bytes_;
+  Mapping mapping_;
+  bool writable_;
+};
+
+}  // namespace farpage

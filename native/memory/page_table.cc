@@ -1,0 +1,88 @@
+#include "memory/page_table.h"
+
+#include <bit>
+
+#include "base/check.h"
+
+namespace farpage {
+
+static_assert(sizeof(std::atomic<PageWord>) == 4 && std::atomic<PageWord>::is_always_lock_free);
+static_assert(sizeof(std::atomic<uint64_t>) == 8 && std::atomic<uint64_t>::is_always_lock_free);
+
+Result<Summary> Summary::Create(uint64_t pages) {
+  const uint64_t chunks = (pages + kSummaryPages - 1) / kSummaryPages;
+  auto mapping = Mapping::Anonymous((chunks + 63) / 64 * sizeof(uint64_t));
+  if (!mapping.ok()) return mapping.error();
+  return Summary(std::move(mapping).value(), chunks);
+}
+
+uint64_t Summary::Next(uint64_t from) const {
+  if (from >= chunks_) return chunks_;
+  uint64_t index = from / 64;
+  uint64_t word = words_[index].load(std::memory_order_acquire) & (~uint64_t{0} << (from % 64));
+  const uint64_t count = (chunks_ + 63) / 64;
+  while (word == 0) {
+    if (++index == count) return chunks_;
+    word = words_[index].load(std::memory_order_acquire);
+  }
+  return index * 64 + static_cast<uint64_t>(std::countr_zero(word));
+}
+
+Result<std::unique_ptr<PageTable>> PageTable::Create(uint64_t pages) {
+  auto words = Mapping::Anonymous(pages * sizeof(PageWord));
+  if (!words.ok()) return words.error();
+  auto present = Summary::Create(pages);
+  if (!present.ok()) return present.error();
+  auto dirty = Summary::Create(pages);
+  if (!dirty.ok()) return dirty.error();
+  return std::unique_ptr<PageTable>(new PageTable(std::move(words).value(),
+                                                  std::move(present).value(),
+                                                  std::move(dirty).value(), pages));
+}
+
+bool PageTable::Change(PageIndex page, PageWord& from, PageWord to) {
+  FARPAGE_CHECK(MayChange(from, to), "a page may not make this move");
+  if (!words_[page].compare_exchange_strong(from, to, std::memory_order_seq_cst,
+                                            std::memory_order_acquire)) {
+    return false;
+  }
+  Count(from, to);
+  if (HoldsFrame(to) && !HoldsFrame(from)) present_summary_.Set(page);
+  if ((to & kUnsafe) != 0 && (from & kUnsafe) == 0) dirty_summary_.Set(page);
+  return true;
+}
+
+bool PageTable::MarkDirty(PageIndex page) {
+  PageWord word = words_[page].load(std::memory_order_acquire);
+  for (;;) {
+    if ((word & kWritable) == 0) return false;
+    const PageWord want = word | kDirty | kWritten | kAccessed;
+    if (word == want) return true;
+    if (words_[page].compare_exchange_weak(word, want, std::memory_order_seq_cst,
+                                           std::memory_order_acquire)) {
+      Count(word, want);
+      dirty_summary_.Set(page);
+      return true;
+    }
+  }
+}
+
+void PageTable::Count(PageWord from, PageWord to) {
+  const auto adjust = [](std::atomic<uint64_t>& count, bool before, bool after) {
+    if (before == after) return;
+    if (after) {
+      count.fetch_add(1, std::memory_order_relaxed);
+    } else {
+      count.fetch_sub(1, std::memory_order_relaxed);
+    }
+  };
+  const auto is_present = [](PageWord word) {
+    return StateOf(word) == PageState::kPresent || StateOf(word) == PageState::kCopying;
+  };
+  adjust(present_, is_present(from), is_present(to));
+  adjust(dirty_, (from & kUnsafe) != 0, (to & kUnsafe) != 0);
+  adjust(written_, (from & kWritten) != 0, (to & kWritten) != 0);
+  adjust(lost_, StateOf(from) == PageState::kLost, StateOf(to) == PageState::kLost);
+}
+
+}  // namespace farpage

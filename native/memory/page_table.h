@@ -1,0 +1,120 @@
+// The page table of one region: words, summaries and counts.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "base/page.h"
+#include "base/result.h"
+#include "memory/page_state.h"
+#include "os/mapping.h"
+
+namespace farpage {
+
+// Pages one summary bit speaks for: 4 KiB of words, 4 MiB of region.
+inline constexpr uint64_t kSummaryPages = 1024;
+
+// A bit per kSummaryPages pages, so that sweeps cost what there is, not what could be. A set bit
+// means "look"; a clear one means there was nothing when the sweep began. Thread: any.
+class Summary {
+ public:
+  static Result<Summary> Create(uint64_t pages);
+
+  // Set after the word, and in one total order with Clear (seq_cst: store word, load bit against
+  // clear bit, load word), so that a sweep that clears first and scans then misses nothing.
+  void Set(PageIndex page) {
+    const uint64_t chunk = page / kSummaryPages;
+    auto& word = words_[chunk / 64];
+    const uint64_t bit = uint64_t{1} << (chunk % 64);
+    if ((word.load(std::memory_order_seq_cst) & bit) == 0) {
+      word.fetch_or(bit, std::memory_order_seq_cst);
+    }
+  }
+  void Clear(uint64_t chunk) {
+    words_[chunk / 64].fetch_and(~(uint64_t{1} << (chunk % 64)), std::memory_order_seq_cst);
+  }
+  // The first chunk >= from whose bit is set, or `chunks()`.
+  [[nodiscard]] uint64_t Next(uint64_t from) const;
+  [[nodiscard]] uint64_t chunks() const { return chunks_; }
+
+ private:
+  Summary(Mapping mapping, uint64_t chunks)
+      : mapping_(std::move(mapping)),
+        words_(reinterpret_cast<std::atomic<uint64_t>*>(mapping_.data())),
+        chunks_(chunks) {}
+  Mapping mapping_;
+  std::atomic<uint64_t>* words_;
+  uint64_t chunks_;
+};
+
+// Words in a lazily committed mapping: a table for 1 TiB costs nothing until pages are touched.
+// Thread: any; every change is a compare-and-swap through Change().
+class PageTable {
+ public:
+  static Result<std::unique_ptr<PageTable>> Create(uint64_t pages);
+
+  [[nodiscard]] uint64_t pages() const { return pages_; }
+  [[nodiscard]] PageWord Load(PageIndex page) const {
+    return words_[page].load(std::memory_order_acquire);
+  }
+
+  // Replaces `from` by `to` if the word is still `from` and the move is allowed (a forbidden one
+  // aborts: it is our bug). Keeps the counts. On failure `from` holds the word found.
+  bool Change(PageIndex page, PageWord& from, PageWord to);
+
+  // Remembers a use for the clock hand; a plain store would lose a concurrent change.
+  void Touch(PageIndex page, PageWord seen) {
+    if ((seen & kAccessed) == 0) words_[page].fetch_or(kAccessed, std::memory_order_relaxed);
+  }
+  // Clears flags that carry no state of their own (ACCESSED, HELD); returns the word before.
+  PageWord ClearFlags(PageIndex page, PageWord flags) {
+    return words_[page].fetch_and(~flags, std::memory_order_acq_rel);
+  }
+
+  // Sets DIRTY and WRITTEN on a page that is WRITABLE, before its bytes are written.
+  // False: the page is not writable now, fault first. Thread: any, inside a turn.
+  bool MarkDirty(PageIndex page);
+
+  [[nodiscard]] uint64_t present() const { return present_.load(std::memory_order_relaxed); }
+  [[nodiscard]] uint64_t dirty() const { return dirty_.load(std::memory_order_relaxed); }
+  [[nodiscard]] uint64_t written() const { return written_.load(std::memory_order_relaxed); }
+  [[nodiscard]] uint64_t lost() const { return lost_.load(std::memory_order_relaxed); }
+
+  Summary& present_summary() { return present_summary_; }
+  Summary& dirty_summary() { return dirty_summary_; }
+
+ private:
+  PageTable(Mapping words, Summary present, Summary dirty, uint64_t pages)
+      : mapping_(std::move(words)),
+        words_(reinterpret_cast<std::atomic<PageWord>*>(mapping_.data())),
+        pages_(pages),
+        present_summary_(std::move(present)),
+        dirty_summary_(std::move(dirty)) {}
+  void Count(PageWord from, PageWord to);
+
+  Mapping mapping_;
+  std::atomic<PageWord>* words_;
+  uint64_t pages_;
+  Summary present_summary_;
+  Summary dirty_summary_;
+  std::atomic<uint64_t> present_{0};
+  std::atomic<uint64_t> dirty_{0};
+  std::atomic<uint64_t> written_{0};
+  std::atomic<uint64_t> lost_{0};
+};
+
+// Pages whose bytes occupy region memory; what the budget counts.
+constexpr bool HoldsFrame(PageWord word) {
+  switch (StateOf(word)) {
+    case PageState::kFilling:
+    case PageState::kPresent:
+    case PageState::kEvicting:
+    case PageState::kCopying: return true;
+    case PageState::kAbsent:
+    case PageState::kLost: return false;
+  }
+  return false;
+}
+
+}  // namespace farpage

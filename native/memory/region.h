@@ -1,0 +1,84 @@
+// A region: contiguous external memory, its page table, its memory and its store.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "memory/frame_budget.h"
+#include "memory/page_table.h"
+#include "memory/region_memory.h"
+#include "stores/page_store.h"
+
+namespace farpage {
+
+// Threads that count operations of their own; a power of two is not needed.
+inline constexpr uint32_t kCounterLanesMax = 16;
+
+// Counters of one fabric thread, written by it alone and read by anybody.
+struct alignas(64) OperationCounters {
+  std::atomic<uint64_t> bypassed{0};
+  std::atomic<uint64_t> faulted{0};
+
+  // A plain load and store: the lane has one writer, so no read-modify-write is needed.
+  static void Add(std::atomic<uint64_t>& counter, uint64_t value) {
+    counter.store(counter.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
+  }
+};
+
+// Pager's counters, off the hot path.
+struct FillCounters {
+  std::atomic<uint64_t> filled_pages{0};
+  std::atomic<uint64_t> written_back_pages{0};
+  std::atomic<uint64_t> written_back_bytes{0};
+};
+
+// Everything that the fabric and the pager know of a region. Construction wires the parts;
+// no thread starts. The parts are public because this is the meeting place of both rooms.
+class Region {
+ public:
+  struct Options {
+    uint64_t size_bytes = 0;
+    bool writable = false;
+    bool write_behind = false;
+    uint64_t frames_max = ~uint64_t{0} >> 1;
+  };
+
+  Region(const Options& options, std::unique_ptr<PageTable> page_table,
+         std::unique_ptr<PageStore> page_store, std::unique_ptr<RegionMemory> region_memory)
+      : size_bytes(options.size_bytes),
+        writable(options.writable),
+        write_behind(options.write_behind),
+        frames(options.frames_max),
+        table(std::move(page_table)),
+        store(std::move(page_store)),
+        memory(std::move(region_memory)) {}
+
+  // The word flags of a page that has just been filled.
+  [[nodiscard]] PageWord PresentFlags() const {
+    return static_cast<PageWord>(PageState::kPresent) | kReadable | (writable ? kWritable : 0);
+  }
+  // Bytes of `run` that belong to the region: less at a last, partial page.
+  [[nodiscard]] uint64_t BytesIn(PageRun run) const {
+    const uint64_t start = run.offset_bytes();
+    if (start >= size_bytes) return 0;
+    return run.length_bytes() < size_bytes - start ? run.length_bytes() : size_bytes - start;
+  }
+
+  const uint64_t size_bytes;
+  const bool writable;
+  const bool write_behind;
+  FrameBudget frames;  // the region's own bound; the pager has the one over all regions
+  const std::unique_ptr<PageTable> table;
+  // The store before the memory: a mapping uses the store's descriptor and must go first.
+  const std::unique_ptr<PageStore> store;
+  const std::unique_ptr<RegionMemory> memory;
+  std::array<OperationCounters, kCounterLanesMax> operations;
+  FillCounters fills;
+  std::atomic<bool> removed{false};
+  // Jobs of the pager that still use this region; Pager::Close waits for none.
+  std::atomic<uint32_t> jobs{0};
+};
+
+}  // namespace farpage

@@ -1,0 +1,49 @@
+// Region memory: one contiguous, lazily committed range of addresses that maps some descriptor.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/page.h"
+#include "base/result.h"
+
+namespace farpage {
+
+// What the pager needs of a kind of memory (mapped, anonymous, and those to come). Bytes move
+// between memory and stores only through populate, write back and drop of page runs that the
+// caller has claimed in the page table.
+class RegionMemory {
+ public:
+  virtual ~RegionMemory() = default;
+
+  // Address of byte 0, a multiple of kWindowBytes; constant while the object lives.
+  [[nodiscard]] virtual std::byte* address() const = 0;
+
+  // How many pages at the start of `run` can be populated now without waiting for a device.
+  // Cheap (0.2 us); an answer may be outdated at once, which costs time but is never wrong.
+  // Thread: any.
+  [[nodiscard]] virtual uint64_t PopulatesInPlace(PageRun run) const = 0;
+
+  // Makes the bytes of `run` readable at address() + offset. May block unless
+  // PopulatesInPlace said otherwise. Requires: the caller claimed every page of `run`.
+  // Fails: kIo, kFileChanged (the file ends before the run), kMemoryFull.
+  virtual Status Populate(PageRun run) = 0;
+
+  // Gives the memory of claimed pages back to the system. Requires: a grace period has passed
+  // since the fabric lost them. Thread: pager.
+  virtual void Drop(std::span<const PageRun> runs) = 0;
+
+  // Gives back what a write-back has made redundant: private copies of pages whose bytes the
+  // file now has. Requires: no writer can reach the pages. Readers see the same bytes before and
+  // after. Thread: pager.
+  virtual void DropPrivateCopies(std::span<const PageRun> runs) = 0;
+
+  // Tells caches kept in windows of kWindowBytes that no page of the window is present any more.
+  virtual void DropWindow(PageRun window) = 0;
+
+  // True: DropPrivateCopies does something.
+  [[nodiscard]] virtual bool has_private_copies() const = 0;
+};
+
+}  // namespace farpage

@@ -1,0 +1,66 @@
+#include "os/page_cache.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+
+#include "base/page.h"
+
+namespace farpage {
+namespace {
+
+#ifndef __NR_cachestat
+#define __NR_cachestat 451
+#endif
+
+struct CachestatRange {
+  uint64_t offset;
+  uint64_t length;
+};
+struct Cachestat {
+  uint64_t cached;
+  uint64_t dirty;
+  uint64_t writeback;
+  uint64_t evicted;
+  uint64_t recently_evicted;
+};
+
+std::atomic<bool> have_cachestat{true};
+
+// Pages one mincore call asks about, at most.
+constexpr uint64_t kMincorePagesMax = 64;
+
+uint64_t CachedByMincore(uint64_t length_bytes, std::byte* mapped) {
+  std::array<unsigned char, kMincorePagesMax> resident{};
+  const uint64_t pages = std::min(length_bytes >> kPageShift, kMincorePagesMax);
+  if (::mincore(mapped, pages << kPageShift, resident.data()) != 0) return 0;
+  uint64_t count = 0;
+  while (count < pages && (resident[count] & 1) != 0) count++;
+  return count << kPageShift;
+}
+
+}  // namespace
+
+uint64_t CachedBytes(int fd, uint64_t offset_bytes, uint64_t length_bytes, std::byte* mapped) {
+  if (!have_cachestat.load(std::memory_order_relaxed)) {
+    return CachedByMincore(length_bytes, mapped);
+  }
+  CachestatRange range{offset_bytes, length_bytes};
+  Cachestat found{};
+  if (::syscall(__NR_cachestat, fd, &range, &found, 0) != 0) {
+    have_cachestat.store(false, std::memory_order_relaxed);
+    return CachedByMincore(length_bytes, mapped);
+  }
+  if (found.cached << kPageShift >= length_bytes) return length_bytes;
+  if (found.cached == 0 || length_bytes <= kPageBytes) return 0;
+  // Some are there: only a prefix helps, and it is found by asking for the first page alone.
+  range.length = kPageBytes;
+  if (::syscall(__NR_cachestat, fd, &range, &found, 0) != 0) return 0;
+  return found.cached != 0 ? kPageBytes : 0;
+}
+
+}  // namespace farpage

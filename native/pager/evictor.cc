@@ -1,0 +1,170 @@
+#include "pager/evictor.h"
+
+#include <algorithm>
+
+#include "pager/page_change.h"
+
+namespace farpage {
+namespace {
+
+void Append(std::vector<PageRun>& runs, PageIndex page) {
+  if (!runs.empty() && runs.back().end() == page) {
+    runs.back().count++;
+  } else {
+    runs.push_back({page, 1});
+  }
+}
+
+}  // namespace
+
+void Evictor::Add(std::shared_ptr<Region> region) {
+  std::lock_guard<std::mutex> lock(regions_mutex_);
+  regions_.push_back(std::move(region));
+}
+
+void Evictor::Remove(const Region* region) {
+  // The sweep's lock too: no sweep may hold victims of a region that is about to be unmapped.
+  std::lock_guard<std::mutex> sweep(mutex_);
+  std::lock_guard<std::mutex> lock(regions_mutex_);
+  std::erase_if(regions_, [&](const auto& item) { return item.get() == region; });
+}
+
+std::vector<std::shared_ptr<Region>> Evictor::Regions() {
+  std::lock_guard<std::mutex> lock(regions_mutex_);
+  return regions_;
+}
+
+void Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, bool force,
+                      Victims* victims, EvictionResult* result) {
+  for (PageIndex page = within.first; page < within.end() && victims->pages < pages_max; page++) {
+    bool transient = false;
+    PageWord after = 0;
+    const PageWord before = ChangePage(
+        *region.table, page,
+        [&](PageWord word) {
+          transient = false;
+          if (StateOf(word) != PageState::kPresent) return word;
+          if ((word & (kHeld | kWriteback | kUnsynced)) != 0) {
+            transient = true;
+            return word;
+          }
+          if ((word & kDirty) != 0) return word;
+          if ((word & kAccessed) != 0 && !force) return word & ~kAccessed;
+          return WithState(word & ~(kReadable | kWritable | kAccessed | kAhead),
+                           PageState::kEvicting);
+        },
+        &after);
+    if (transient) result->transient_pages++;
+    if (StateOf(after) == PageState::kEvicting && StateOf(before) == PageState::kPresent) {
+      Append(victims->runs, page);
+      victims->pages++;
+    } else if (((before ^ after) & kAccessed) != 0) {
+      // Given its second chance: a later sweep may take it.
+      result->transient_pages++;
+    }
+  }
+}
+
+void Evictor::Drop(Victims& victims) {
+  Region& region = *victims.region;
+  region.memory->Drop(victims.runs);
+  for (const PageRun& run : victims.runs) {
+    for (PageIndex page = run.first; page < run.end(); page++) {
+      const PageWord before = ChangePage(*region.table, page, [](PageWord word) {
+        return WithState(word & ~kWaiters, PageState::kAbsent);
+      });
+      if ((before & kWaiters) != 0) waiters_.WakeAll(victims.region, page, Code::kOk);
+    }
+  }
+  region.frames.Return(victims.pages);
+  budget_.Return(victims.pages);
+  evicted_.fetch_add(victims.pages, std::memory_order_relaxed);
+  TidyChunks(region, victims.runs);
+}
+
+void Evictor::TidyChunks(Region& region, const std::vector<PageRun>& runs) {
+  const uint64_t window_pages = kWindowBytes >> kPageShift;
+  const auto empty = [&](PageIndex first, PageIndex end) {
+    end = std::min(end, region.table->pages());
+    for (PageIndex page = first; page < end; page++) {
+      if (HoldsFrame(region.table->Load(page))) return false;
+    }
+    return true;
+  };
+  uint64_t chunk_done = ~uint64_t{0};
+  uint64_t window_done = ~uint64_t{0};
+  for (const PageRun& run : runs) {
+    for (PageIndex page = run.first; page < run.end(); page++) {
+      if (page / window_pages != window_done) {
+        window_done = page / window_pages;
+        const PageIndex first = window_done * window_pages;
+        if (empty(first, first + window_pages)) region.memory->DropWindow({first, window_pages});
+      }
+      if (page / kSummaryPages != chunk_done) {
+        chunk_done = page / kSummaryPages;
+        Summary& summary = region.table->present_summary();
+        summary.Clear(chunk_done);
+        const PageIndex first = chunk_done * kSummaryPages;
+        if (!empty(first, first + kSummaryPages)) summary.Set(first);
+      }
+    }
+  }
+}
+
+EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
+  std::lock_guard<std::mutex> sweep(mutex_);
+  auto regions = Regions();
+  if (only != nullptr) std::erase_if(regions, [&](const auto& r) { return r.get() != only; });
+  EvictionResult result;
+  if (regions.empty()) return result;
+  std::vector<Victims> batch;
+  uint64_t claimed = 0;
+  if (hand_region_ >= regions.size()) hand_region_ = 0;
+  const size_t start_region = only != nullptr ? 0 : hand_region_;
+  const uint64_t start_chunk = hand_chunk_;
+  // Twice round at most: the first pass takes second chances away, the second finds the victims.
+  for (size_t step = 0; step <= 2 * regions.size() && claimed < pages; step++) {
+    const size_t index = (start_region + step) % regions.size();
+    Region& region = *regions[index];
+    Summary& summary = region.table->present_summary();
+    Victims victims{regions[index], {}, 0};
+    uint64_t chunk = summary.Next(step == 0 ? start_chunk : 0);
+    while (chunk < summary.chunks() && claimed + victims.pages < pages) {
+      const PageIndex first = chunk * kSummaryPages;
+      const uint64_t count = std::min(kSummaryPages, region.table->pages() - first);
+      Collect(region, {first, count}, pages - claimed, false, &victims, &result);
+      if (claimed + victims.pages < pages) chunk = summary.Next(chunk + 1);
+    }
+    hand_region_ = only != nullptr ? hand_region_ : index;
+    hand_chunk_ = chunk;
+    claimed += victims.pages;
+    if (victims.pages != 0) batch.push_back(std::move(victims));
+  }
+  if (claimed != 0) shootdown_.WaitGracePeriod();
+  for (Victims& victims : batch) Drop(victims);
+  result.evicted_pages = claimed;
+  return result;
+}
+
+EvictionResult Evictor::Reclaim(const std::shared_ptr<Region>& region, PageRun run) {
+  std::lock_guard<std::mutex> sweep(mutex_);
+  EvictionResult result;
+  Victims victims{region, {}, 0};
+  Summary& summary = region->table->present_summary();
+  const PageIndex end = std::min(run.end(), region->table->pages());
+  for (uint64_t chunk = summary.Next(run.first / kSummaryPages); chunk < summary.chunks();
+       chunk = summary.Next(chunk + 1)) {
+    const PageIndex first = std::max(run.first, chunk * kSummaryPages);
+    const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages);
+    if (first >= end) break;
+    Collect(*region, {first, last - first}, ~uint64_t{0}, true, &victims, &result);
+  }
+  if (victims.pages != 0) {
+    shootdown_.WaitGracePeriod();
+    Drop(victims);
+  }
+  result.evicted_pages = victims.pages;
+  return result;
+}
+
+}  // namespace farpage

@@ -1,0 +1,69 @@
+// Eviction: the clock hand over present pages, in batches.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "memory/frame_budget.h"
+#include "memory/region.h"
+#include "memory/shootdown.h"
+#include "pager/waiter_list.h"
+
+namespace farpage {
+
+// What a sweep found.
+struct EvictionResult {
+  uint64_t evicted_pages = 0;
+  // Pages that cannot go now but will be able to soon: held for a waiter, or being written back.
+  uint64_t transient_pages = 0;
+};
+
+// Drops clean pages that were not used since the hand last passed. One sweep, one grace period.
+// Thread: any but fabric threads; sweeps take turns under a lock, because two hands would only
+// evict each other's second chances.
+class Evictor {
+ public:
+  Evictor(Shootdown& shootdown, FrameBudget& budget, WaiterList& waiters)
+      : shootdown_(shootdown), budget_(budget), waiters_(waiters) {}
+
+  void Add(std::shared_ptr<Region> region);
+  void Remove(const Region* region);
+
+  // Evicts up to `pages` from all regions, or from `only`.
+  EvictionResult Evict(uint64_t pages, const Region* only = nullptr);
+
+  // Evicts every clean page of a run, used or not.
+  EvictionResult Reclaim(const std::shared_ptr<Region>& region, PageRun run);
+
+  [[nodiscard]] uint64_t evicted_pages() const {
+    return evicted_.load(std::memory_order_relaxed);
+  }
+  // The regions there are now.
+  std::vector<std::shared_ptr<Region>> Regions();
+
+ private:
+  struct Victims {
+    std::shared_ptr<Region> region;
+    std::vector<PageRun> runs;
+    uint64_t pages = 0;
+  };
+  // Claims victims of one chunk; `force` ignores ACCESSED.
+  void Collect(Region& region, PageRun within, uint64_t pages_max, bool force, Victims* victims,
+               EvictionResult* result);
+  void Drop(Victims& victims);
+  void TidyChunks(Region& region, const std::vector<PageRun>& runs);
+
+  Shootdown& shootdown_;
+  FrameBudget& budget_;
+  WaiterList& waiters_;
+  std::mutex mutex_;          // held for a whole sweep
+  std::mutex regions_mutex_;  // guards regions_ alone
+  std::vector<std::shared_ptr<Region>> regions_;
+  size_t hand_region_ = 0;
+  uint64_t hand_chunk_ = 0;
+  std::atomic<uint64_t> evicted_{0};
+};
+
+}  // namespace farpage

@@ -1,0 +1,159 @@
+#include "pager/filler.h"
+
+#include <time.h>
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "pager/page_change.h"
+
+namespace farpage {
+
+Filler::Filler(FrameBudget& budget, Evictor& evictor, WaiterList& waiters, uint32_t threads)
+    : budget_(budget), evictor_(evictor), waiters_(waiters) {
+  for (uint32_t n = 0; n < threads; n++) {
+    threads_.emplace_back("fill-" + std::to_string(n), [this] { Loop(); });
+  }
+}
+
+Filler::~Filler() { Close(); }
+
+void Filler::Close() {
+  std::deque<Job> left;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    closing_ = true;
+    left.swap(jobs_);
+  }
+  wake_.notify_all();
+  for (Thread& thread : threads_) thread.Join();
+  for (Job& job : left) {
+    GiveUp(job.region, job.run, Code::kClosed);
+    job.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
+  }
+}
+
+bool Filler::Submit(const std::shared_ptr<Region>& region, PageRun run) {
+  bool wake = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (closing_ || jobs_.size() >= kFillJobsMax) return false;
+    region->jobs.fetch_add(1, std::memory_order_acq_rel);
+    jobs_.push_back({region, run});
+    queued_.fetch_add(1, std::memory_order_relaxed);
+    wake = idle_ != 0;
+  }
+  if (wake) wake_.notify_one();
+  return true;
+}
+
+void Filler::Loop() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    if (jobs_.empty() && !closing_) {
+      idle_++;
+      wake_.wait(lock, [this] { return closing_ || !jobs_.empty(); });
+      idle_--;
+    }
+    if (closing_) return;
+    Job job = std::move(jobs_.front());
+    jobs_.pop_front();
+    lock.unlock();
+    Fill(job);
+    queued_.fetch_sub(1, std::memory_order_relaxed);
+    job.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
+    job.region.reset();
+    lock.lock();
+  }
+}
+
+bool Filler::TryTakeFrames(Region& region, FrameBudget& budget, uint64_t frames) {
+  if (!region.frames.TryTake(frames)) return false;
+  if (budget.TryTake(frames)) return true;
+  region.frames.Return(frames);
+  return false;
+}
+
+void Filler::ReturnFrames(Region& region, FrameBudget& budget, uint64_t frames) {
+  region.frames.Return(frames);
+  budget.Return(frames);
+}
+
+Code Filler::WaitForFrames(Region& region, uint64_t frames) {
+  const uint64_t deadline = NowNs() + kFrameWaitNs;
+  while (!TryTakeFrames(region, budget_, frames)) {
+    if (region.removed.load(std::memory_order_acquire)) return Code::kRegionRemoved;
+    const bool own_bound = region.frames.used() + frames > region.frames.max();
+    const uint64_t bound = own_bound ? region.frames.max() : budget_.max();
+    if (frames > bound) return Code::kMemoryFull;
+    const uint64_t extra = std::min(kEvictionBatchPages, bound / 16);
+    const EvictionResult result = evictor_.Evict(frames + extra, own_bound ? &region : nullptr);
+    if (result.evicted_pages != 0) continue;
+    if (result.transient_pages == 0) return Code::kMemoryFull;
+    if (NowNs() > deadline) return Code::kMemoryFull;
+    const timespec nap{0, 200'000};
+    ::nanosleep(&nap, nullptr);
+  }
+  return Code::kOk;
+}
+
+void Filler::Fill(const Job& job) {
+  // Page by page when the whole run finds no room: a budget of a few pages still makes progress.
+  const Code room = WaitForFrames(*job.region, job.run.count);
+  if (room == Code::kOk) {
+    if (FillNow(job.region, job.run).ok()) return;
+    if (job.run.count == 1) return;
+  } else if (job.run.count == 1 || room != Code::kMemoryFull) {
+    GiveUp(job.region, job.run, room);
+    return;
+  }
+  if (room == Code::kOk) return;
+  for (PageIndex page = job.run.first; page < job.run.end(); page++) {
+    const Code one = WaitForFrames(*job.region, 1);
+    if (one != Code::kOk) {
+      GiveUp(job.region, {page, job.run.end() - page}, one);
+      return;
+    }
+    (void)FillNow(job.region, {page, 1});
+  }
+}
+
+Status Filler::FillNow(const std::shared_ptr<Region>& region, PageRun run) {
+  Status populated = region->memory->Populate(run);
+  if (populated.ok()) {
+    Install(region, run);
+    return populated;
+  }
+  if (run.count == 1) {
+    ReturnFrames(*region, budget_, 1);
+    GiveUp(region, run, populated.error().code);
+    return populated;
+  }
+  for (PageIndex page = run.first; page < run.end(); page++) {
+    (void)FillNow(region, {page, 1});
+  }
+  return populated;
+}
+
+void Filler::Install(const std::shared_ptr<Region>& region, PageRun run) {
+  // Counted first: who waits for the page may look at the counters as soon as it is there.
+  region->fills.filled_pages.fetch_add(run.count, std::memory_order_relaxed);
+  for (PageIndex page = run.first; page < run.end(); page++) {
+    const PageWord before = ChangePage(*region->table, page, [&](PageWord word) {
+      const PageWord held = (word & kWaiters) != 0 ? kHeld : 0;
+      return (word & (kWritten | kAhead | kEpoch)) | region->PresentFlags() | held;
+    });
+    if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, Code::kOk);
+  }
+}
+
+void Filler::GiveUp(const std::shared_ptr<Region>& region, PageRun run, Code code) {
+  for (PageIndex page = run.first; page < run.end(); page++) {
+    const PageWord before = ChangePage(*region->table, page, [](PageWord word) {
+      return WithState(word & kWritten, PageState::kAbsent);
+    });
+    if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, code);
+  }
+}
+
+}  // namespace farpage

@@ -1,0 +1,74 @@
+// Fills: the blocking part of a fault, on a bounded pool of threads.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "memory/region.h"
+#include "os/thread.h"
+#include "pager/evictor.h"
+#include "pager/waiter_list.h"
+
+namespace farpage {
+
+// Fill jobs waiting for a thread, at most; beyond it faults are asked to come again.
+inline constexpr size_t kFillJobsMax = 65'536;
+// How long a fill waits for a frame while pages are held or being written back.
+inline constexpr uint64_t kFrameWaitNs = 5'000'000'000;
+// Frames one eviction frees beyond what is needed now, so that not every fill evicts.
+inline constexpr uint64_t kEvictionBatchPages = 512;
+
+// Takes frames, populates region memory, installs pages, wakes waiters. A run that fails as a
+// whole is tried again page by page, so that one bad page does not fail its neighbours.
+class Filler {
+ public:
+  Filler(FrameBudget& budget, Evictor& evictor, WaiterList& waiters, uint32_t threads);
+  ~Filler();
+
+  // Queues the fill of a claimed run (every page FILLING by this claim). False: the queue is
+  // full, nothing was taken. Thread: any.
+  bool Submit(const std::shared_ptr<Region>& region, PageRun run);
+
+  // Fills a claimed run whose frames are taken, on the calling thread. Thread: any.
+  Status FillNow(const std::shared_ptr<Region>& region, PageRun run);
+
+  // Gives up a claimed run: its pages are absent again and their waiters hear `code`.
+  void GiveUp(const std::shared_ptr<Region>& region, PageRun run, Code code);
+
+  // Takes frames of the region and of the budget, or neither. Thread: any.
+  static bool TryTakeFrames(Region& region, FrameBudget& budget, uint64_t frames);
+  static void ReturnFrames(Region& region, FrameBudget& budget, uint64_t frames);
+
+  // Ends the threads; queued fills end with kClosed. Idempotent.
+  void Close();
+
+  [[nodiscard]] uint64_t queued() const { return queued_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Job {
+    std::shared_ptr<Region> region;
+    PageRun run;
+  };
+  void Loop();
+  void Fill(const Job& job);
+  Code WaitForFrames(Region& region, uint64_t frames);
+  void Install(const std::shared_ptr<Region>& region, PageRun run);
+
+  FrameBudget& budget_;
+  Evictor& evictor_;
+  WaiterList& waiters_;
+  std::mutex mutex_;  // guards jobs_, idle_ and closing_: the cold path, a few instructions
+  std::condition_variable wake_;
+  std::deque<Job> jobs_;
+  uint32_t idle_ = 0;
+  bool closing_ = false;
+  std::atomic<uint64_t> queued_{0};
+  std::vector<Thread> threads_;
+};
+
+}  // namespace farpage

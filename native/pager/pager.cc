@@ -1,0 +1,253 @@
+#include "pager/pager.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "pager/page_change.h"
+
+namespace farpage {
+namespace {
+
+// How long the reclaim thread rests after a sweep that freed nothing.
+constexpr auto kReclaimRest = std::chrono::milliseconds(20);
+
+bool Usable(PageWord word, FaultKind kind) {
+  return (word & (kind == FaultKind::kRead ? kReadable : kWritable)) != 0;
+}
+
+}  // namespace
+
+Pager::Pager(const Options& options)
+    : budget_(std::max<uint64_t>(options.frames_max, 1)),
+      read_ahead_pages_max_(options.read_ahead_pages_max),
+      evictor_(shootdown_, budget_, waiters_),
+      write_back_(shootdown_, waiters_),
+      filler_(budget_, evictor_, waiters_, options.fill_threads),
+      reclaim_("reclaim", [this] { ReclaimLoop(); }) {}
+
+Pager::~Pager() { Close(); }
+
+void Pager::Close() {
+  {
+    std::lock_guard<std::mutex> lock(reclaim_mutex_);
+    closing_ = true;
+  }
+  reclaim_wake_.notify_all();
+  reclaim_.Join();
+  filler_.Close();
+  write_back_.Close();
+}
+
+void Pager::RemoveRegion(const std::shared_ptr<Region>& region) {
+  region->removed.store(true, std::memory_order_release);
+  evictor_.Remove(region.get());
+  while (region->jobs.load(std::memory_order_acquire) != 0) {
+    const timespec nap{0, 100'000};
+    ::nanosleep(&nap, nullptr);
+  }
+  budget_.Return(region->frames.used());
+}
+
+FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
+                          FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream) {
+  FaultOutcome outcome;
+  if (kind == FaultKind::kWrite && !region->writable) {
+    outcome.next = FaultOutcome::Next::kFailed;
+    outcome.code = Code::kAccess;
+    return outcome;
+  }
+  uint64_t in_place_left = kInPlacePagesMax;
+  PageIndex page = run.first;
+  while (page < run.end()) {
+    if (Usable(region->table->Load(page), kind)) {
+      page++;
+      continue;
+    }
+    const PageRun rest{page, run.end() - page};
+    const bool absent = StateOf(region->table->Load(page)) == PageState::kAbsent;
+    const Step step =
+        Resolve(region, rest, kind, waiter, token, &in_place_left, &outcome.code);
+    if (stream != nullptr && absent) Follow(region, rest, step == Step::kPending, stream);
+    if (step == Step::kReady) continue;  // look at the word again
+    outcome.ready_pages = page - run.first;
+    outcome.next = step == Step::kAgain     ? FaultOutcome::Next::kAgain
+                   : step == Step::kPending ? FaultOutcome::Next::kPending
+                                            : FaultOutcome::Next::kFailed;
+    return outcome;
+  }
+  outcome.ready_pages = run.count;
+  return outcome;
+}
+
+Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, FaultKind kind,
+                           FaultWaiter* waiter, uint64_t token, uint64_t* in_place_left,
+                           Code* code) {
+  const PageIndex page = rest.first;
+  PageWord word = region->table->Load(page);
+  switch (StateOf(word)) {
+    case PageState::kAbsent: {
+      if (region->removed.load(std::memory_order_acquire)) {
+        *code = Code::kRegionRemoved;
+        return Step::kFailed;
+      }
+      const uint64_t claimed = Claim(*region, rest);
+      if (claimed == 0) return Step::kReady;  // somebody else was faster: look again
+      const uint64_t done = FillInPlace(region, {page, claimed}, in_place_left);
+      if (done == claimed) return Step::kReady;
+      // Registered before the fill can end: a failure is told to who waits, and to nobody else.
+      if (done == 0) (void)Await(*region, page, kind, waiter, token);
+      const PageRun later{page + done, claimed - done};
+      if (!filler_.Submit(region, later)) {
+        filler_.GiveUp(region, later, Code::kOk);
+        return Step::kAgain;
+      }
+      return done == 0 ? Step::kPending : Step::kReady;
+    }
+    case PageState::kPresent:
+      if (Usable(word, kind)) return Step::kReady;
+      if (kind == FaultKind::kRead) {
+        *code = Code::kAccess;
+        return Step::kFailed;
+      }
+      // The first write since a write-back: observed by the fabric's DIRTY, so just allow it.
+      (void)region->table->Change(page, word, word | kWritable);
+      return Step::kReady;
+    case PageState::kFilling:
+    case PageState::kEvicting:
+    case PageState::kCopying:
+      return Await(*region, page, kind, waiter, token) ? Step::kPending : Step::kReady;
+    case PageState::kLost: break;
+  }
+  *code = Code::kPageLost;
+  return Step::kFailed;
+}
+
+uint64_t Pager::Claim(Region& region, PageRun run) {
+  uint64_t claimed = 0;
+  for (PageIndex page = run.first; page < run.end(); page++) {
+    PageWord word = region.table->Load(page);
+    if (StateOf(word) != PageState::kAbsent) break;
+    if (!region.table->Change(page, word, WithState(word, PageState::kFilling))) break;
+    claimed++;
+  }
+  return claimed;
+}
+
+uint64_t Pager::FillInPlace(const std::shared_ptr<Region>& region, PageRun claimed,
+                            uint64_t* in_place_left) {
+  WakeReclaim();
+  if (*in_place_left == 0) return 0;
+  const uint64_t count = std::min({claimed.count, *in_place_left,
+                                   region->memory->PopulatesInPlace(claimed)});
+  if (count == 0 || !Filler::TryTakeFrames(*region, budget_, count)) return 0;
+  *in_place_left -= count;
+  // A failure makes the pages absent again: the caller looks, claims anew and, with nothing left
+  // to do in place, hands over, so that it hears of the failure as everybody does.
+  if (!filler_.FillNow(region, {claimed.first, count}).ok()) *in_place_left = 0;
+  return count;
+}
+
+bool Pager::Await(Region& region, PageIndex page, FaultKind kind, FaultWaiter* waiter,
+                  uint64_t token) {
+  // Who only starts fills does not wait, but must not be told to look again either.
+  if (waiter == nullptr) return true;
+  return waiters_.Add(&region, page, waiter, token, [&] {
+    PageWord word = region.table->Load(page);
+    for (;;) {
+      const PageState state = StateOf(word);
+      const bool moving = state == PageState::kFilling || state == PageState::kEvicting ||
+                          state == PageState::kCopying;
+      if (!moving || Usable(word, kind)) return false;
+      if ((word & kWaiters) != 0) return true;
+      if (region.table->Change(page, word, word | kWaiters)) return true;
+    }
+  });
+}
+
+void Pager::Follow(const std::shared_ptr<Region>& region, PageRun run, bool cold,
+                   ReadAheadStream* stream) {
+  const bool continues = stream->region == region.get() && run.first != 0 &&
+                         (run.first == stream->expected || run.first == stream->filled_to);
+  stream->expected = run.end();
+  if (!continues) {
+    *stream = {region.get(), run.end(), run.end(), 0};
+    return;
+  }
+  // Pages that are in the page cache are filled in place faster than they are handed over.
+  if (!cold || read_ahead_pages_max_ == 0) return;
+  if (stream->window_pages == 0) {
+    stream->window_pages = std::min(kFirstWindowPages, read_ahead_pages_max_);
+  }
+  stream->filled_to = std::max(stream->filled_to, run.end());
+  Advance(region, run.first, stream);
+}
+
+void Pager::Advance(const std::shared_ptr<Region>& region, PageIndex page,
+                    ReadAheadStream* stream) {
+  if (stream->region != region.get() || stream->window_pages == 0) return;
+  const PageIndex first = std::max(stream->filled_to, page);
+  const PageIndex end =
+      std::min<PageIndex>(first + stream->window_pages, region->table->pages());
+  PageIndex at = first;
+  while (at < end) {
+    const uint64_t claimed = Claim(*region, {at, end - at});
+    if (claimed == 0) {
+      at++;
+      continue;
+    }
+    const PageRun run{at, claimed};
+    // Half-way through the window its first use asks for the next one, while this one is read.
+    const PageIndex marker = at + claimed / 2;
+    ChangePage(*region->table, marker, [](PageWord word) {
+      return StateOf(word) == PageState::kFilling ? word | kAhead : word;
+    });
+    if (!filler_.Submit(region, run)) {
+      filler_.GiveUp(region, run, Code::kOk);
+      break;
+    }
+    at += claimed;
+  }
+  stream->filled_to = end;
+  stream->window_pages = std::min(stream->window_pages * 2, read_ahead_pages_max_);
+}
+
+void Pager::WakeReclaim() {
+  const uint64_t max = budget_.max();
+  if (budget_.used() < max - max / kHighMarkPart || max < kHighMarkPart) return;
+  if (reclaim_asked_.exchange(true, std::memory_order_acq_rel)) return;
+  { std::lock_guard<std::mutex> lock(reclaim_mutex_); }
+  reclaim_wake_.notify_one();
+}
+
+void Pager::ReclaimLoop() {
+  const uint64_t low = budget_.max() - budget_.max() / kLowMarkPart;
+  std::unique_lock<std::mutex> lock(reclaim_mutex_);
+  while (!closing_) {
+    reclaim_wake_.wait(lock, [this] {
+      return closing_ || reclaim_asked_.load(std::memory_order_acquire);
+    });
+    if (closing_) return;
+    lock.unlock();
+    bool freed = true;
+    while (freed && budget_.used() > low) {
+      const uint64_t want = std::min(budget_.used() - low, kEvictionBatchPages * 8);
+      freed = evictor_.Evict(want).evicted_pages != 0;
+      if (!freed) WriteBehind();
+    }
+    lock.lock();
+    if (!freed) reclaim_wake_.wait_for(lock, kReclaimRest, [this] { return closing_; });
+    reclaim_asked_.store(false, std::memory_order_release);
+  }
+}
+
+void Pager::WriteBehind() {
+  for (const auto& region : evictor_.Regions()) {
+    if (!region->write_behind || region->table->dirty() == 0) continue;
+    // A failure leaves the pages dirty and shows at the next sync, which reports it.
+    (void)write_back_.Run(region, {0, region->table->pages()}, true);
+  }
+}
+
+}  // namespace farpage

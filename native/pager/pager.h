@@ -1,0 +1,94 @@
+// The pager: makes absent pages present, keeps the budget, writes dirty pages back.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+
+#include "memory/fault_handler.h"
+#include "memory/region.h"
+#include "memory/shootdown.h"
+#include "pager/evictor.h"
+#include "pager/filler.h"
+#include "pager/write_back.h"
+
+namespace farpage {
+
+// Pages one fault fills on the thread that met it, at most: as many as the kernel maps around a
+// fault, and what bounds the turn of a fabric thread.
+inline constexpr uint64_t kInPlacePagesMax = 16;
+// A stream's first read-ahead window; it doubles up to the option.
+inline constexpr uint32_t kFirstWindowPages = 8;
+// The pager works towards the low mark when the high one is passed: parts of the budget.
+inline constexpr uint64_t kHighMarkPart = 32;  // budget - budget / 32
+inline constexpr uint64_t kLowMarkPart = 16;   // budget - budget / 16
+// Pages written behind in one go when memory is short.
+inline constexpr uint64_t kWriteBehindPages = 16'384;
+
+// Owns its threads (fill-N, writeback, reclaim) and orders their work. One pager serves many
+// regions and any number of front doors. Thread: any, unless a method says otherwise.
+class Pager final : public FaultHandler {
+ public:
+  struct Options {
+    uint64_t frames_max = 0;
+    uint32_t fill_threads = 16;
+    uint32_t read_ahead_pages_max = 64;
+  };
+  explicit Pager(const Options& options);
+  ~Pager() override;
+
+  FaultOutcome Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
+                     FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream) override;
+  void Advance(const std::shared_ptr<Region>& region, PageIndex page,
+               ReadAheadStream* stream) override;
+  void Forget(FaultWaiter* waiter) override { waiters_.Forget(waiter); }
+
+  void AddRegion(std::shared_ptr<Region> region) { evictor_.Add(std::move(region)); }
+  // Ends the pager's work on a region: no thread of its touches it when this returns. The fabric
+  // must have let go of it before (deregister, grace period). Not in a turn.
+  void RemoveRegion(const std::shared_ptr<Region>& region);
+
+  // Evicts the clean pages of a run; returns how many went. Blocks for one grace period.
+  uint64_t Reclaim(const std::shared_ptr<Region>& region, PageRun run) {
+    return evictor_.Reclaim(region, run).evicted_pages;
+  }
+
+  WriteBack& write_back() { return write_back_; }
+  Shootdown& shootdown() { return shootdown_; }
+  [[nodiscard]] const FrameBudget& budget() const { return budget_; }
+  [[nodiscard]] uint64_t queued_faults() const { return filler_.queued(); }
+  [[nodiscard]] uint64_t evicted_pages() const { return evictor_.evicted_pages(); }
+
+  // Joins every thread. Idempotent. Fills that wait end with kClosed.
+  void Close();
+
+ private:
+  enum class Step : uint8_t { kReady, kAgain, kPending, kFailed };
+  Step Resolve(const std::shared_ptr<Region>& region, PageRun rest, FaultKind kind,
+               FaultWaiter* waiter, uint64_t token, uint64_t* in_place_left, Code* code);
+  uint64_t Claim(Region& region, PageRun run);
+  uint64_t FillInPlace(const std::shared_ptr<Region>& region, PageRun claimed,
+                       uint64_t* in_place_left);
+  bool Await(Region& region, PageIndex page, FaultKind kind, FaultWaiter* waiter,
+             uint64_t token);
+  void Follow(const std::shared_ptr<Region>& region, PageRun run, bool cold,
+              ReadAheadStream* stream);
+  void WakeReclaim();
+  void ReclaimLoop();
+  void WriteBehind();
+
+  Shootdown shootdown_;
+  FrameBudget budget_;
+  const uint32_t read_ahead_pages_max_;
+  WaiterList waiters_;
+  Evictor evictor_;
+  WriteBack write_back_;
+  Filler filler_;
+  std::mutex reclaim_mutex_;  // guards closing_; the condition variable needs one
+  std::condition_variable reclaim_wake_;
+  bool closing_ = false;
+  std::atomic<bool> reclaim_asked_{false};
+  Thread reclaim_;
+};
+
+}  // namespace farpage

@@ -1,0 +1,238 @@
+#include "pager/write_back.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "pager/page_change.h"
+
+namespace farpage {
+namespace {
+
+void Append(std::vector<PageRun>& runs, PageIndex page) {
+  if (!runs.empty() && runs.back().end() == page) {
+    runs.back().count++;
+  } else {
+    runs.push_back({page, 1});
+  }
+}
+
+template <typename Each>
+void ForEachPage(const std::vector<PageRun>& runs, Each each) {
+  for (const PageRun& run : runs) {
+    for (PageIndex page = run.first; page < run.end(); page++) each(page);
+  }
+}
+
+// Clears the summary bits of chunks that hold nothing to write any more.
+void TidySummary(PageTable& table, PageIndex from, PageIndex end) {
+  Summary& summary = table.dirty_summary();
+  for (uint64_t chunk = summary.Next(from / kSummaryPages);
+       chunk < summary.chunks() && chunk * kSummaryPages < end; chunk = summary.Next(chunk + 1)) {
+    summary.Clear(chunk);
+    const PageIndex last = std::min((chunk + 1) * kSummaryPages, table.pages());
+    for (PageIndex page = chunk * kSummaryPages; page < last; page++) {
+      if ((table.Load(page) & kUnsafe) != 0) {
+        summary.Set(page);
+        break;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+WriteBack::WriteBack(Shootdown& shootdown, WaiterList& waiters)
+    : shootdown_(shootdown), waiters_(waiters), thread_("writeback", [this] { Loop(); }) {}
+
+WriteBack::~WriteBack() { Close(); }
+
+void WriteBack::Close() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    closing_ = true;
+  }
+  wake_.notify_all();
+  thread_.Join();
+}
+
+void WriteBack::Submit(std::shared_ptr<Region> region, PageRun run, bool durable,
+                       WriteBackDone done) {
+  Code refused = Code::kOk;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (closing_) {
+      refused = Code::kClosed;
+    } else if (jobs_.size() >= kWriteBackJobsMax) {
+      refused = Code::kQuota;
+    } else {
+      region->jobs.fetch_add(1, std::memory_order_acq_rel);
+      jobs_.push_back({std::move(region), run, durable, std::move(done)});
+    }
+  }
+  if (refused != Code::kOk) {
+    done(Error{refused, 0, "submit write-back"});
+    return;
+  }
+  wake_.notify_one();
+}
+
+void WriteBack::Loop() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return closing_ || !jobs_.empty(); });
+    if (jobs_.empty()) return;
+    Job job = std::move(jobs_.front());
+    jobs_.pop_front();
+    lock.unlock();
+    auto outcome = Run(job.region, job.run, job.durable);
+    job.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
+    job.region.reset();
+    job.done(std::move(outcome));
+    lock.lock();
+  }
+}
+
+Result<WriteBackReceipt> WriteBack::Run(const std::shared_ptr<Region>& region, PageRun run,
+                                        bool durable) {
+  std::lock_guard<std::mutex> one_at_a_time(run_mutex_);
+  WriteBackReceipt receipt;
+  const uint64_t started = NowNs();
+  if (!region->store->has_sink()) return receipt;
+  const PageIndex end = std::min(run.end(), region->table->pages());
+  std::vector<Batch> batches;
+  Status failure;
+  for (PageIndex next = run.first; next < end;) {
+    Batch batch = Collect(*region, next, end, durable);
+    next = batch.next;
+    if (batch.pages == 0) break;
+    if (!batch.writing.empty()) {
+      shootdown_.WaitGracePeriod();
+      Status written = WriteBatch(*region, batch, &receipt);
+      if (!written.ok() && failure.ok()) failure = written;
+    }
+    batches.push_back(std::move(batch));
+  }
+  if (durable && !batches.empty()) {
+    Status synced = region->store->MakeDurable();
+    for (const Batch& batch : batches) Settle(*region, batch, synced.ok());
+    if (!synced.ok() && failure.ok()) failure = synced;
+    // Only when the pages are safe: until then the private copy is the one to write again.
+    if (synced.ok() && region->memory->has_private_copies()) {
+      for (const Batch& batch : batches) DropPrivateCopies(region, batch.written);
+    }
+  }
+  if (!batches.empty()) TidySummary(*region->table, run.first, end);
+  receipt.elapsed_ns = NowNs() - started;
+  if (!failure.ok()) return failure.error();
+  return receipt;
+}
+
+WriteBack::Batch WriteBack::Collect(Region& region, PageIndex from, PageIndex end, bool durable) {
+  Batch batch;
+  Summary& summary = region.table->dirty_summary();
+  PageIndex page = from;
+  for (uint64_t chunk = summary.Next(from / kSummaryPages);
+       chunk < summary.chunks() && chunk * kSummaryPages < end; chunk = summary.Next(chunk + 1)) {
+    page = std::max(from, chunk * kSummaryPages);
+    const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages);
+    for (; page < last; page++) {
+      if (batch.pages == kWriteBackBatchPages) {
+        batch.next = page;
+        return batch;
+      }
+      const PageWord before = ChangePage(*region.table, page, [](PageWord word) {
+        if ((word & kDirty) == 0) return word;
+        // Not WRITABLE while the write is under way: the next write faults, which takes no
+        // device, and tells DropPrivateCopies that the private copy is in use again.
+        return (word & ~(kDirty | kWritable)) | kWriteback;
+      });
+      if ((before & kDirty) != 0) {
+        Append(batch.writing, page);
+        batch.pages++;
+      } else if (durable && (before & kUnsynced) != 0) {
+        Append(batch.unsynced, page);
+        batch.pages++;
+      }
+    }
+  }
+  batch.next = end;
+  return batch;
+}
+
+Status WriteBack::WriteBatch(Region& region, Batch& batch, WriteBackReceipt* receipt) {
+  std::vector<PageImage> images;
+  const uint64_t image_pages = kImageBytesMax >> kPageShift;
+  for (const PageRun& run : batch.writing) {
+    for (PageIndex first = run.first; first < run.end(); first += image_pages) {
+      const PageRun part{first, std::min(image_pages, run.end() - first)};
+      images.push_back({part, region.memory->address() + part.offset_bytes(),
+                        region.BytesIn(part), {}});
+    }
+  }
+  Status failure = region.store->Write(images);
+  for (const PageImage& image : images) {
+    const bool written = failure.ok() && image.outcome.ok();
+    for (PageIndex page = image.run.first; page < image.run.end(); page++) {
+      ChangePage(*region.table, page, [&](PageWord word) {
+        if (written) return (word & ~kWriteback) | kUnsynced;
+        return (word & ~kWriteback) | kDirty | (region.writable ? kWritable : 0);
+      });
+    }
+    if (!written) continue;
+    if (!batch.written.empty() && batch.written.back().end() == image.run.first) {
+      batch.written.back().count += image.run.count;
+    } else {
+      batch.written.push_back(image.run);
+    }
+    receipt->pages_written += image.run.count;
+    receipt->bytes_written += image.length_bytes;
+    region.fills.written_back_pages.fetch_add(image.run.count, std::memory_order_relaxed);
+    region.fills.written_back_bytes.fetch_add(image.length_bytes, std::memory_order_relaxed);
+  }
+  if (!failure.ok()) return failure;
+  for (const PageImage& image : images) {
+    if (!image.outcome.ok()) return image.outcome;
+  }
+  return {};
+}
+
+void WriteBack::Settle(Region& region, const Batch& batch, bool synced) {
+  const auto settle = [&](PageIndex page) {
+    ChangePage(*region.table, page, [&](PageWord word) {
+      if ((word & kUnsynced) == 0) return word;
+      // A failed fdatasync: the kernel forgets which pages it lost, so all are dirty again.
+      return synced ? word & ~kUnsynced
+                    : (word & ~kUnsynced) | kDirty | (region.writable ? kWritable : 0);
+    });
+  };
+  ForEachPage(batch.written, settle);
+  ForEachPage(batch.unsynced, settle);
+}
+
+void WriteBack::DropPrivateCopies(const std::shared_ptr<Region>& region,
+                                  const std::vector<PageRun>& runs) {
+  std::vector<PageRun> dropping;
+  ForEachPage(runs, [&](PageIndex page) {
+    PageWord after = 0;
+    ChangePage(
+        *region->table, page,
+        [](PageWord word) {
+          // Written again meanwhile (WRITABLE came back with the fault): the copy is in use.
+          const bool idle = StateOf(word) == PageState::kPresent &&
+                            (word & (kUnsafe | kWritable)) == 0;
+          return idle ? WithState(word, PageState::kCopying) : word;
+        },
+        &after);
+    if (StateOf(after) == PageState::kCopying) Append(dropping, page);
+  });
+  // No grace period: writers were shut out, with one, when the pages became WRITEBACK.
+  region->memory->DropPrivateCopies(dropping);
+  ForEachPage(dropping, [&](PageIndex page) {
+    const PageWord before = ChangePage(*region->table, page, [](PageWord word) {
+      return WithState(word & ~kWaiters, PageState::kPresent) | kWritable;
+    });
+    if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, Code::kOk);
+  });
+}
+
+}  // namespace farpage

@@ -1,0 +1,120 @@
+#include "stores/file_store.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace farpage {
+namespace {
+
+Status LockRange(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
+  struct flock lock{};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = static_cast<off_t>(offset_bytes);
+  lock.l_len = static_cast<off_t>(length_bytes);
+  if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return {};
+  if (errno == EAGAIN || errno == EACCES) {
+    return Error{Code::kFileLocked, errno, "fcntl F_OFD_SETLK"};
+  }
+  if (errno == EINVAL || errno == ENOLCK || errno == EOPNOTSUPP) return {};  // no locks here
+  return SystemError("fcntl F_OFD_SETLK");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<FileStore>> FileStore::Open(const Options& options) {
+  // O_NONBLOCK: opening a FIFO must not wait for its other end; it has no effect on files.
+  const int flags = (options.writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK;
+  Fd fd(::open(options.path.c_str(), flags));
+  if (!fd.valid()) {
+    if (errno == EISDIR || errno == ENXIO) return Error{Code::kFileKind, errno, "open"};
+    return SystemError("open");
+  }
+  struct stat status{};
+  if (::fstat(fd.get(), &status) != 0) return SystemError("fstat");
+  if (!S_ISREG(status.st_mode)) return Error{Code::kFileKind, 0, "not a regular file"};
+  const auto size = static_cast<uint64_t>(status.st_size);
+  if (size == 0) return Error{Code::kFileEmpty, 0, "the file has no bytes"};
+  if (options.offset_bytes % kPageBytes != 0) {
+    return Error{Code::kAlignment, 0, "the offset is not a multiple of the page size"};
+  }
+  if (options.offset_bytes >= size || options.length_bytes > size - options.offset_bytes) {
+    return Error{Code::kRange, 0, "the range ends beyond the file"};
+  }
+  const uint64_t length =
+      options.length_bytes != 0 ? options.length_bytes : size - options.offset_bytes;
+  // A part that stops inside a page would share that page with somebody else's bytes.
+  if (length % kPageBytes != 0 && options.offset_bytes + length != size) {
+    return Error{Code::kAlignment, 0, "the length is not a multiple of the page size"};
+  }
+  if (options.writable) {
+    if (Status locked = LockRange(fd.get(), options.offset_bytes, length); !locked.ok()) {
+      return locked.error();
+    }
+  }
+  // The pager does its own read-ahead; the kernel's would initialise what nobody asked for.
+  ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_RANDOM);
+  return std::unique_ptr<FileStore>(new FileStore(std::move(fd), options, length));
+}
+
+Result<uint64_t> FileStore::AvailableBytes() const {
+  struct stat status{};
+  if (::fstat(fd_.get(), &status) != 0) return SystemError("fstat");
+  const auto size = static_cast<uint64_t>(status.st_size);
+  if (size <= offset_bytes_) return uint64_t{0};
+  return std::min(size - offset_bytes_, length_bytes_);
+}
+
+Status FileStore::Read(PageRun run, std::byte* into) {
+  uint64_t done = 0;
+  const uint64_t want = std::min(run.length_bytes(), length_bytes_ - run.offset_bytes());
+  while (done < want) {
+    const ssize_t got = ::pread(fd_.get(), into + done, want - done,
+                                static_cast<off_t>(offset_bytes_ + run.offset_bytes() + done));
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      return SystemError("pread");
+    }
+    if (got == 0) return Error{Code::kFileChanged, 0, "the file has become shorter"};
+    done += static_cast<uint64_t>(got);
+  }
+  std::memset(into + done, 0, run.length_bytes() - done);
+  return {};
+}
+
+Status FileStore::WriteImage(const PageImage& image, uint64_t available_bytes) const {
+  if (image.run.offset_bytes() + image.length_bytes > available_bytes) {
+    return Error{Code::kFileChanged, 0, "the file has become shorter than the page to write"};
+  }
+  uint64_t done = 0;
+  while (done < image.length_bytes) {
+    const ssize_t put =
+        ::pwrite(fd_.get(), image.bytes + done, image.length_bytes - done,
+                 static_cast<off_t>(offset_bytes_ + image.run.offset_bytes() + done));
+    if (put < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EFAULT) return Error{Code::kPageLost, errno, "pwrite"};
+      return SystemError("pwrite");
+    }
+    done += static_cast<uint64_t>(put);
+  }
+  return {};
+}
+
+Status FileStore::Write(std::span<PageImage> images) {
+  auto available = AvailableBytes();
+  if (!available.ok()) return available.error();
+  for (auto& image : images) image.outcome = WriteImage(image, available.value());
+  return {};
+}
+
+Status FileStore::MakeDurable() {
+  if (::fdatasync(fd_.get()) == 0) return {};
+  return SystemError("fdatasync");
+}
+
+}  // namespace farpage

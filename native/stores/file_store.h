@@ -1,0 +1,56 @@
+// A local regular file, or a part of one, as a store.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "os/fd.h"
+#include "stores/page_store.h"
+
+namespace farpage {
+
+// Pages of the region are pages of the file from `offset_bytes` on; the last one may be partial
+// and is handled to the byte. Thread: any; calls on disjoint pages may run concurrently.
+class FileStore final : public PageStore {
+ public:
+  struct Options {
+    std::string path;
+    uint64_t offset_bytes = 0;   // a multiple of the page size
+    uint64_t length_bytes = 0;   // 0: to the end of the file
+    bool writable = false;
+  };
+
+  // Opens and, when writable, locks the range against other processes and regions (open file
+  // description locks, fcntl(2)). Fails: kFileNotFound, kFileAccess, kFileKind (not a regular
+  // file), kFileEmpty, kAlignment, kRange (beyond the end), kFileLocked.
+  static Result<std::unique_ptr<FileStore>> Open(const Options& options);
+
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  [[nodiscard]] uint64_t offset_bytes() const { return offset_bytes_; }
+  [[nodiscard]] uint64_t length_bytes() const { return length_bytes_; }
+  [[nodiscard]] bool writable() const { return writable_; }
+
+  // Bytes of the region that the file still has: less than length_bytes() after a truncation.
+  [[nodiscard]] Result<uint64_t> AvailableBytes() const;
+
+  [[nodiscard]] bool fills_in_place() const override { return false; }
+  [[nodiscard]] bool has_sink() const override { return writable_; }
+  Status Read(PageRun run, std::byte* into) override;
+  Status Write(std::span<PageImage> images) override;
+  Status MakeDurable() override;
+
+ private:
+  FileStore(Fd fd, const Options& options, uint64_t length_bytes)
+      : fd_(std::move(fd)),
+        offset_bytes_(options.offset_bytes),
+        length_bytes_(length_bytes),
+        writable_(options.writable) {}
+  Status WriteImage(const PageImage& image, uint64_t available_bytes) const;
+
+  Fd fd_;
+  uint64_t offset_bytes_;
+  uint64_t length_bytes_;
+  bool writable_;
+};
+
+}  // namespace farpage

@@ -1,0 +1,25 @@
+// The store of regions that map no file: every page is one value, nothing can be written back.
+#pragma once
+
+#include "stores/page_store.h"
+
+namespace farpage {
+
+// All zeros or all ones. Pages written since are kept in memory only: Write refuses.
+class FillValueStore final : public PageStore {
+ public:
+  enum class Value : uint8_t { kZero = 0x00, kOne = 0xff };
+  explicit FillValueStore(Value value) : value_(value) {}
+
+  [[nodiscard]] bool fills_in_place() const override { return true; }
+  [[nodiscard]] bool is_zero() const override { return value_ == Value::kZero; }
+  [[nodiscard]] bool has_sink() const override { return false; }
+  Status Read(PageRun run, std::byte* into) override;
+  Status Write(std::span<PageImage> images) override;
+  Status MakeDurable() override { return {}; }
+
+ private:
+  Value value_;
+};
+
+}  // namespace farpage

@@ -1,0 +1,262 @@
+/**
+ * All that crosses the border between TypeScript and C++. `load.ts` is the only file that loads
+ * the addon; everything native is reached through the interface below.
+ *
+ * Lengths, offsets and counts are safe-integer numbers of bytes or pages; addresses are bigint;
+ * 64-bit operands travel in a BigUint64Array. Native failures throw (or reject with) a
+ * `NativeFailure`, which `load.ts` turns into the `FarpageError` with the same code.
+ */
+
+declare const tag: unique symbol;
+export type PagerHandle = object & { readonly [tag]: 'pager' };
+export type RegionHandle = object & { readonly [tag]: 'region' };
+export type NicHandle = object & { readonly [tag]: 'nic' };
+export type ProtectionDomainHandle = object & { readonly [tag]: 'protectionDomain' };
+export type MemoryRegionHandle = object & { readonly [tag]: 'memoryRegion' };
+export type QueuePairHandle = object & { readonly [tag]: 'queuePair' };
+
+/** What a native call throws: plain properties, so that both sides need no common class. */
+export interface NativeFailure extends Error {
+  /** A key of the registry in `errors.ts`. */
+  readonly code: string;
+  /** The system's errno, 0 where no system call was involved. */
+  readonly errno: number;
+  /** The system call or step that failed. */
+  readonly context: string;
+}
+
+export type Access = 'read-only' | 'read-write';
+
+/** Numbers that the pager works by; every one has a default in `appliance/`. */
+export interface PagerOptions {
+  /** Bound on present pages over all regions, in bytes; at least one page. */
+  readonly memoryBytes: number;
+  /** Threads that do blocking store reads, 1..64. */
+  readonly fillThreads: number;
+  /** Largest read-ahead window of one sequential stream, in bytes; 0 turns it off. */
+  readonly readAheadBytes: number;
+}
+
+/** Counters of one pager since it was opened. */
+export interface PagerStats {
+  readonly memoryBytes: number;
+  readonly presentPages: number;
+  readonly dirtyPages: number;
+  readonly evictedPages: number;
+  readonly gracePeriods: number;
+  readonly queuedFaults: number;
+}
+
+export interface FileRegionOptions {
+  /** Absolute path of a regular file. */
+  readonly path: string;
+  /** First byte of the file, a multiple of the page size. */
+  readonly offset: number;
+  /** Bytes to map; 0 means to the end of the file. */
+  readonly lengthBytes: number;
+  readonly access: Access;
+  /** Lets memory pressure write dirty pages to the file. */
+  readonly writeBehind: boolean;
+  /** Bound on the region's own present pages in bytes; 0 means only the pager's. */
+  readonly residentBytes: number;
+}
+
+export interface AnonymousRegionOptions {
+  readonly lengthBytes: number;
+  readonly fill: 'zero' | 'one';
+  readonly access: Access;
+  readonly residentBytes: number;
+}
+
+/** One region's figures; pages unless a name says otherwise. */
+export interface RegionStats {
+  readonly size: number;
+  readonly pageSize: number;
+  /** Virtual address of byte 0. */
+  readonly address: bigint;
+  readonly totalPages: number;
+  readonly presentPages: number;
+  readonly dirtyPages: number;
+  readonly writtenPages: number;
+  readonly lostPages: number;
+  /** Bound on present pages, and present pages now. */
+  readonly maxFrames: number;
+  readonly usedFrames: number;
+  /** Operations that met only present pages, and those that met an absent one. */
+  readonly bypassedOperations: number;
+  readonly faultedOperations: number;
+  readonly filledPages: number;
+  readonly filledBytes: number;
+  readonly writtenBackPages: number;
+  readonly writtenBackBytes: number;
+}
+
+/** What a flush or sync did. */
+export interface WriteBackReceipt {
+  readonly pagesWritten: number;
+  readonly bytesWritten: number;
+  readonly elapsedNs: number;
+}
+
+export interface NicOptions {
+  /** Event loops; each connection belongs to one. */
+  readonly threads: number;
+  /** How long a loop polls after activity before it sleeps, in microseconds; 0 never polls. */
+  readonly pollUs: number;
+  /** Connections over all listeners; further ones are closed at accept. */
+  readonly connectionsMax: number;
+}
+
+export interface NicStats {
+  readonly connections: number;
+  readonly accepted: number;
+  readonly refused: number;
+  readonly terminated: number;
+  readonly operations: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+}
+
+export interface ExportOptions {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface ConnectOptions {
+  /** Exactly one of `path` (a Unix socket) and `host` with `port`. */
+  readonly path?: string;
+  readonly host?: string;
+  readonly port?: number;
+  /** The 16-byte ticket of the session; absent for ports of `farpage export`. */
+  readonly ticket?: Uint8Array;
+  /** Asks for CRC32C on every FPDU. */
+  readonly crc: boolean;
+  /** Requests in flight at most, 1..128 (the IRD that is asked for). */
+  readonly depth: number;
+  /** Bound on connecting and the MPA handshake together. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * One initiator queue pair as JavaScript drives it. Requests are written as records into
+ * `requests` and posted in batches; completions come back as records in `completions`.
+ *
+ * A request record is 64 bytes: f64[0] opcode, f64[1] slot (the caller's id, 0..slots-1),
+ * f64[2] STag, f64[3] remote offset, f64[4] length in bytes, f64[5] staging offset or -1 when an
+ * own buffer was attached to the slot with `queuePairAttach`, u64[6] and u64[7] the operands of
+ * an atomic (add; or compare and swap).
+ * A completion record is 32 bytes: f64[0] slot, f64[1] index of its code in `errorCodes`
+ * (0 is success), f64[2] the RDMAP layer<<16 | type<<8 | code of a Terminate or -1,
+ * u64[3] the old value of an atomic.
+ */
+export interface QueuePair {
+  readonly handle: QueuePairHandle;
+  readonly requests: ArrayBuffer;
+  readonly completions: ArrayBuffer;
+  /** Memory that small READs land in and small WRITEs are sent from. */
+  readonly staging: ArrayBuffer;
+  /** Slots, thus requests not yet completed, at most. */
+  readonly slots: number;
+  /** What the responder granted: READs and atomics outstanding at most. */
+  readonly depth: number;
+}
+
+export const OPCODE = { read: 0, write: 1, fetchAdd: 2, compareSwap: 3 } as const;
+
+export interface NativeBinding {
+  readonly bindingVersion: number;
+  /** Names of the native codes in the order of their numbers; index 0 is "OK". */
+  readonly errorCodes: readonly string[];
+  readonly pageBytes: number;
+
+  pagerOpen(options: PagerOptions): PagerHandle;
+  pagerStats(pager: PagerHandle): PagerStats;
+  /** Idempotent; its regions must be closed. Returns after its threads have been joined. */
+  pagerClose(pager: PagerHandle): void;
+
+  regionOpenFile(pager: PagerHandle, options: FileRegionOptions): RegionHandle;
+  regionOpenAnonymous(pager: PagerHandle, options: AnonymousRegionOptions): RegionHandle;
+  regionStats(region: RegionHandle): RegionStats;
+  /**
+   * Writes back the dirty pages that the range touches; with `durable` also fdatasync. Runs on the
+   * pager's write-back thread; the promise settles on the JavaScript thread.
+   */
+  regionWriteBack(
+    region: RegionHandle,
+    options: { offset: number; lengthBytes: number; durable: boolean },
+  ): Promise<WriteBackReceipt>;
+  /** Evicts the clean present pages of the range; returns how many went. */
+  regionReclaim(
+    region: RegionHandle,
+    options: { offset: number; lengthBytes: number },
+  ): Promise<number>;
+  /**
+   * A picture of the range: `cells` bytes, each the OR over its share of pages of 1 present,
+   * 2 dirty, 4 written since allocation, 8 written back, 16 lost; 32 when only a part is present.
+   */
+  regionPageMap(
+    region: RegionHandle,
+    options: { offset: number; lengthBytes: number; cells: number },
+  ): Uint8Array;
+  /**
+   * Idempotent. Ends its users' operations with ERR_REGION_REMOVED, waits one grace period, and
+   * unmaps. Dirty pages are dropped: write them back before.
+   */
+  regionClose(region: RegionHandle): void;
+
+  nicOpen(pager: PagerHandle, options: NicOptions): NicHandle;
+  /** Returns the port that was bound. Connections need a ticket. */
+  nicListenTcp(nic: NicHandle, options: { host: string; port: number }): number;
+  nicListenUnix(nic: NicHandle, path: string): void;
+  nicStats(nic: NicHandle): NicStats;
+  /** Idempotent. Stops accepting, ends every connection, joins the event loops. */
+  nicClose(nic: NicHandle): void;
+
+  protectionDomainOpen(nic: NicHandle, options: { connectionsMax: number }): ProtectionDomainHandle;
+  /** A 16-byte ticket lets connections into the domain; unused it ends after `lifetimeMs`. */
+  protectionDomainAdmit(
+    domain: ProtectionDomainHandle,
+    options: { ticket: Uint8Array; lifetimeMs: number },
+  ): void;
+  /** Registers a live mapping of this environment by its virtual address. */
+  protectionDomainRegister(
+    domain: ProtectionDomainHandle,
+    options: { address: bigint; lengthBytes: number; access: Access },
+  ): { handle: MemoryRegionHandle; stag: number };
+  /** Idempotent; after one grace period no operation can use the STag. */
+  memoryRegionDeregister(memoryRegion: MemoryRegionHandle): void;
+  /** Connections of the domain now. */
+  protectionDomainConnections(domain: ProtectionDomainHandle): number;
+  /** Idempotent. Deregisters what it holds, then ends its connections. */
+  protectionDomainClose(domain: ProtectionDomainHandle): void;
+  /**
+   * A port without tickets whose MPA reply describes one memory region in librpma's layout.
+   * Returns the port that was bound. Ends with its domain.
+   */
+  exportListen(
+    domain: ProtectionDomainHandle,
+    options: ExportOptions & { memoryRegion: MemoryRegionHandle },
+  ): number;
+
+  /** Connects on a worker thread; `onReady` is called with the number of completions to take. */
+  queuePairConnect(
+    options: ConnectOptions,
+    onReady: (completions: number) => void,
+  ): Promise<QueuePair>;
+  /** Attaches memory of the caller's to a slot until the slot's completion has been taken. */
+  queuePairAttach(queuePair: QueuePairHandle, slot: number, memory: Uint8Array): void;
+  /**
+   * Posts the first `count` request records in one send, then polls up to `spinUs` for answers.
+   * Returns the number of completion records to take now.
+   */
+  queuePairSubmit(queuePair: QueuePairHandle, count: number, spinUs: number): number;
+  /** Waits up to `timeoutUs` for at least one completion; 0 only looks. */
+  queuePairWait(queuePair: QueuePairHandle, timeoutUs: number): number;
+  /** Idempotent. Requests in flight are dropped without a completion: the caller ends them. */
+  queuePairClose(queuePair: QueuePairHandle): void;
+
+  /** Blocks the calling thread; for tests of what goes on meanwhile. */
+  blockThread(milliseconds: number): void;
+  /** CPU time of every thread of the process: name and nanoseconds. */
+  threadTimes(): { name: string; cpuNs: number }[];
+}
