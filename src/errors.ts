@@ -40,7 +40,7 @@ export const ERROR_TEXT = {
   ERR_TIMEOUT: 'the deadline passed; try again, or allow more time with --timeout',
   ERR_ABORTED: 'the caller ended the operation; start it again if that was not meant',
   ERR_OUTCOME_UNKNOWN:
-    'the connection broke before the answer, so the write may or may not have happened; read to find out',
+    'the connection broke before the answer, it may or may not be done; read to find out',
   ERR_PAGE_LOST: 'no copy of the page could be read; overwrite the whole page or discard it',
   ERR_MEMORY_FULL: 'all present pages are dirty or in use; flush some, or raise --memory',
   ERR_NO_SPACE: 'the device is full, the pages stay dirty; free some space, then sync again',
@@ -51,7 +51,7 @@ export const ERROR_TEXT = {
   ERR_CLOSED: 'the object was closed; open a new one',
   ERR_UNSUPPORTED: 'this machine or peer cannot do that; `farpage doctor` tells what is missing',
   ERR_NATIVE_MISSING:
-    'the native addon cannot be loaded; run `npm approve-scripts farpage` and `npm rebuild farpage`',
+    'the native addon cannot be loaded; run `npm approve-scripts farpage`, then `npm rebuild`',
   ERR_LOCKED_STATE: 'another appliance holds the state directory; end it or choose another one',
   ERR_INTERNAL: 'Farpage broke one of its own rules; please report this with the message',
 } as const satisfies Record<`ERR_${string}`, string>;

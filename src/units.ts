@@ -32,8 +32,8 @@ function sizeHint(text: string): string {
 }
 
 /**
- * The bytes that a size means: a count of bytes, or text such as `512`, `4G` or `4GiB`, where K, M, G
- * and T are powers of 1024.
+ * The bytes that a size means: a count of bytes, or text such as `512`, `4G` or `4GiB`, where K, M,
+ * G and T are powers of 1024.
  * Errors: ERR_SIZE for anything else: fractions, negatives, kB, MB, GB (which mean two things), and
  * what is no safe integer of bytes.
  */

@@ -1,4 +1,4 @@
-// Builds the native part: `node src/native/build.mjs [--tree release|dev|asan|ubsan|tsan] [target…]`.
+// Builds the native part: `build.mjs [--tree release|dev|asan|ubsan|tsan] [target…]`.
 // Plain JavaScript without dependencies except node-gyp, because npm runs it at install, before any
 // TypeScript is built. `release` builds in build/; the others, which a user of the package never
 // builds, in .build/<tree>, a folder of links to the sources, because node-gyp always writes to

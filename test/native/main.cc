@@ -1,5 +1,5 @@
-// Runs the native tests: all, those whose name contains the first argument, or with `--run NAME` that
-// one; `--list` prints the names. One line a test: `ok`, `FAIL` or `skip` with the reason.
+// Runs the native tests: all, those whose name contains the first argument, or with `--run NAME`
+// that one; `--list` prints the names. One line a test: `ok`, `FAIL` or `skip` with the reason.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -16,7 +16,7 @@ struct Test {
   TestBody body;
 };
 
-// The lists and the state of the running test; function-local, because tests register before main().
+// The tests and how the running one fares; function-local, as tests register before main().
 struct State {
   std::vector<Test> tests;
   std::mutex mutex;  // Fail() may come from any thread of a test

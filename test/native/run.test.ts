@@ -11,12 +11,13 @@ const names = execFileSync(program, ['--list'], { encoding: 'utf8' }).trim().spl
 
 // Each test runs in a process of its own: one that aborts or hangs takes no other with it.
 describe(`native tests (${tree})`, () => {
-  it.each(names)('%s', { timeout: TEST_TIMEOUT_MS + 5000 }, (name, { skip }) => {
-    const options = { encoding: 'utf8', timeout: TEST_TIMEOUT_MS } as const;
-    const run = spawnSync(program, ['--run', name], options);
-    const report = `${run.stdout}${run.stderr}${run.error?.message ?? ''}${run.signal ?? ''}`;
-    expect(run.status, report).toBe(0);
-    const reason = run.stdout.match(/^skip \S+: (.*)$/m)?.[1];
-    if (reason !== undefined) skip(reason);
-  });
+  for (const name of names)
+    it(name, { timeout: TEST_TIMEOUT_MS + 5000 }, ({ skip }) => {
+      const options = { encoding: 'utf8', timeout: TEST_TIMEOUT_MS } as const;
+      const run = spawnSync(program, ['--run', name], options);
+      const report = `${run.stdout}${run.stderr}${run.error?.message ?? ''}${run.signal ?? ''}`;
+      expect(run.status, report).toBe(0);
+      const reason = run.stdout.match(/^skip \S+: (.*)$/m)?.[1];
+      if (reason !== undefined) skip(reason);
+    });
 });
