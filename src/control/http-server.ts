@@ -1,0 +1,176 @@
+/**
+ * The control plane's server: HTTP and JSON on a Unix socket and on TCP. node:http with a small
+ * router (rou3), because a framework's load time alone would be the whole budget of a start.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { addRoute, createRouter, findRoute } from 'rou3';
+import { FarpageError } from '../errors.js';
+import { authorize, type Door } from './authorize.js';
+import { statusOf } from './codes.js';
+import type { Call, ControlService } from './handlers.js';
+import { listenTcp, listenUnix } from './listen.js';
+import { parseJson, readBody, toFailure, validate } from './message.js';
+import { HOLD_PATH, PARAMS, ROUTES, type Route, type RouteName } from './routes.js';
+
+/** Control connections at most; further ones are closed at accept. */
+const CONNECTIONS_MAX = 512;
+const HEADERS_TIMEOUT_MS = 10_000;
+/** Receiving one request; how long its answer takes is not bounded by this. */
+const REQUEST_TIMEOUT_MS = 15_000;
+const KEEP_ALIVE_MS = 60_000;
+const HEADER_BYTES_MAX = 8192;
+/** A byte on every held connection, so that a vanished peer is noticed. */
+const HEARTBEAT_MS = 10_000;
+
+type Target = RouteName | 'hold' | 'metrics' | 'openapi';
+
+function buildRouter() {
+  const router = createRouter<Target>();
+  for (const [name, route] of Object.entries(ROUTES) as [RouteName, Route][]) {
+    addRoute(router, route.method, route.path, name);
+  }
+  addRoute(router, 'GET', HOLD_PATH, 'hold');
+  addRoute(router, 'GET', '/metrics', 'metrics');
+  addRoute(router, 'GET', '/openapi.json', 'openapi');
+  return router;
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch (cause) {
+    throw new FarpageError('ERR_ARGUMENT', `${text} is not percent-encoded text`, { cause });
+  }
+}
+
+function sendJson(response: ServerResponse, status: number, value: unknown): void {
+  const body = Buffer.from(JSON.stringify(value));
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': body.length });
+  response.end(body);
+}
+
+/** Serves one `ControlService` on any number of doors until it is closed. */
+export class ControlServer implements AsyncDisposable {
+  readonly #service: ControlService;
+  readonly #token: string | undefined;
+  readonly #router = buildRouter();
+  readonly #servers: Server[] = [];
+
+  constructor(options: { service: ControlService; token?: string | undefined }) {
+    this.#service = options.service;
+    this.#token = options.token;
+  }
+
+  /** Listens on a Unix socket of mode 0600; ERR_SOCKET_PATH, ERR_APPLIANCE_RUNNING. */
+  async listenUnix(path: string): Promise<void> {
+    await listenUnix(this.#open('unix'), path);
+  }
+
+  /** Listens on TCP and returns the port that was bound; ERR_ADDRESS_IN_USE. */
+  async listenTcp(options: { host: string; port: number }): Promise<number> {
+    return await listenTcp(this.#open('tcp'), options);
+  }
+
+  /** Stops accepting and ends every connection, those that hold sessions too. Idempotent. */
+  async close(): Promise<void> {
+    const servers = this.#servers.splice(0);
+    await Promise.all(
+      servers.map((server) => {
+        const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+        server.closeAllConnections();
+        return closed;
+      }),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #open(door: Door): Server {
+    const server = createServer(
+      {
+        headersTimeout: HEADERS_TIMEOUT_MS,
+        requestTimeout: REQUEST_TIMEOUT_MS,
+        keepAliveTimeout: KEEP_ALIVE_MS,
+        maxHeaderSize: HEADER_BYTES_MAX,
+        noDelay: true,
+      },
+      (request, response) => {
+        this.#serve(request, response, door).catch((error: unknown) => {
+          if (response.headersSent || response.destroyed) {
+            response.destroy();
+            return;
+          }
+          const failure = toFailure(error);
+          if (!request.complete) response.setHeader('connection', 'close');
+          sendJson(response, statusOf(failure.code), failure);
+        });
+      },
+    );
+    server.maxConnections = CONNECTIONS_MAX;
+    this.#servers.push(server);
+    return server;
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse, door: Door): Promise<void> {
+    const url = new URL(request.url ?? '/', 'http://appliance');
+    const method = request.method ?? 'GET';
+    const found = findRoute(this.#router, method, url.pathname);
+    if (found?.data !== 'health') authorize(request, { door, token: this.#token });
+    if (found === undefined) return this.#unknown(response, `${method} ${url.pathname}`);
+    const params = this.#params(found.params ?? {});
+    if (found.data === 'hold') return this.#hold(response, String(params.session));
+    if (found.data === 'metrics') {
+      const { contentType, text } = await this.#service.metrics();
+      response.writeHead(200, { 'content-type': contentType }).end(text);
+      return;
+    }
+    if (found.data === 'openapi') {
+      const { openApiDocument } = await import('./openapi.js');
+      return sendJson(response, 200, openApiDocument());
+    }
+    const route: Route = ROUTES[found.data];
+    const query = Object.fromEntries(url.searchParams);
+    const call = {
+      params,
+      door,
+      query: route.query && validate(route.query, query, 'ERR_ARGUMENT'),
+      body: route.body && (await this.#body(request, route.body)),
+    };
+    // The table ties each name to its own types; that the pair fits is known only to it.
+    const handler = this.#service.handlers[found.data] as (call: unknown) => unknown;
+    const reply = await handler(call satisfies Call<never>);
+    sendJson(response, 200, validate(route.reply, reply, 'ERR_INTERNAL'));
+  }
+
+  #unknown(response: ServerResponse, route: string): void {
+    const error = new FarpageError('ERR_ARGUMENT', `there is no ${route}; see /openapi.json`);
+    sendJson(response, 404, toFailure(error));
+  }
+
+  #params(found: Record<string, string>): Record<string, unknown> {
+    const params: Record<string, unknown> = {};
+    for (const name of Object.keys(found) as (keyof typeof PARAMS)[]) {
+      params[name] = validate(PARAMS[name], decode(found[name] ?? ''), 'ERR_ARGUMENT');
+    }
+    return params;
+  }
+
+  async #body(request: IncomingMessage, schema: NonNullable<Route['body']>): Promise<unknown> {
+    const text = await readBody(request);
+    return validate(schema, text === '' ? {} : parseJson(text, 'ERR_ARGUMENT'), 'ERR_ARGUMENT');
+  }
+
+  #hold(response: ServerResponse, session: string): void {
+    const hold = this.#service.hold(session);
+    response.writeHead(200, { 'content-type': 'text/plain', 'cache-control': 'no-store' });
+    response.write('\n');
+    const heartbeat = setInterval(() => response.write('\n'), HEARTBEAT_MS);
+    response.once('close', () => {
+      clearInterval(heartbeat);
+      hold.release();
+    });
+    void hold.ended.then(() => response.end());
+  }
+}
