@@ -1,0 +1,46 @@
+/** The software RNIC: event loops that serve regions to connections, and the doors they come by. */
+import type { NicHandle, NicOptions, NicStats, PagerHandle } from '../native/binding.js';
+import { native } from '../native/load.js';
+import { ProtectionDomain } from './protection-domain.js';
+
+export class Nic implements Disposable {
+  readonly #handle: NicHandle;
+
+  private constructor(handle: NicHandle) {
+    this.#handle = handle;
+  }
+
+  /** Starts the event loops of a NIC that takes its faults to `pager`. */
+  static open(pager: PagerHandle, options: NicOptions): Nic {
+    return new Nic(native().nicOpen(pager, options));
+  }
+
+  /** Accepts connections with tickets; returns the port that was bound. ERR_ADDRESS_IN_USE. */
+  listenTcp(options: { host: string; port: number }): number {
+    return native().nicListenTcp(this.#handle, options);
+  }
+
+  /** Accepts connections with tickets on a Unix socket; ERR_SOCKET_PATH, ERR_ADDRESS_IN_USE. */
+  listenUnix(path: string): void {
+    native().nicListenUnix(this.#handle, path);
+  }
+
+  /** Opens a protection domain on this NIC. */
+  protectionDomain(options: { connectionsMax: number }): ProtectionDomain {
+    return ProtectionDomain.open(this.#handle, options);
+  }
+
+  /** Counters since it was opened. */
+  stats(): NicStats {
+    return native().nicStats(this.#handle);
+  }
+
+  /** Stops accepting, ends every connection, joins the event loops. Idempotent. */
+  close(): void {
+    native().nicClose(this.#handle);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
