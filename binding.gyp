@@ -5,6 +5,7 @@
   'variables': {
     'dev%': 0,          # 1: -Werror, native_test, raw_bench
     'sanitize%': '',    # address | undefined | thread
+    'raw_bench_sources': '<!(node src/native/sources.mjs test/bench/native)',
   },
   'target_defaults': {
     'cflags!': ['-fno-omit-frame-pointer', '-O3'],
@@ -24,6 +25,8 @@
         'cflags_cc': ['-fsanitize=<(sanitize)', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer', '-g', '-O1'],
         'ldflags': ['-fsanitize=<(sanitize)'],
       }],
+      # TSan does not model fences (where one stands, the counters around it are atomics anyway).
+      ['sanitize=="thread"', { 'cflags_cc': ['-Wno-tsan'] }],
     ],
   },
   'targets': [
@@ -52,6 +55,18 @@
           'include_dirs': ['test/native'],
           'cflags_cc': ['-Wshadow', '-Wconversion'],
           'sources': ['<!@(node src/native/sources.mjs test/native)'],
+        },
+      ],
+    }],
+    ['dev==1 and raw_bench_sources!=""', {
+      'targets': [
+        {
+          # The smallest programs that move the same bytes: what `npm run bench` compares with.
+          'target_name': 'raw_bench',
+          'type': 'executable',
+          'dependencies': ['core'],
+          'cflags_cc': ['-Wshadow', '-Wconversion'],
+          'sources': ['<!@(node src/native/sources.mjs test/bench/native)'],
         },
       ],
     }],
