@@ -1,0 +1,132 @@
+/** What a region is made of, as plain data: what the catalog keeps and a restart needs. */
+import { accessSync, closeSync, constants, ftruncateSync, openSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
+import type { Door } from '../control/authorize.js';
+import type { RegionSpec } from '../control/schema.js';
+import { FarpageError } from '../errors.js';
+import type { Access } from '../native/binding.js';
+import { ceilToPage, floorToPage, isPageAligned } from '../units.js';
+
+export interface RegionRecord {
+  readonly name: string;
+  /** The door it was asked for at. */
+  readonly door: Door;
+  readonly access: Access;
+  /** Bytes of the region. */
+  readonly size: number;
+  /** Bound on its present pages in bytes; 0 means only the appliance's. */
+  readonly resident: number;
+  readonly source:
+    | { readonly kind: 'anonymous'; readonly fill: 'zero' | 'one' }
+    | {
+        readonly kind: 'mapped';
+        /** Absolute, with no symbolic link in it. */
+        readonly path: string;
+        readonly offset: number;
+        readonly writeBehind: boolean;
+      };
+}
+
+function checkAligned(what: string, value: number): void {
+  if (isPageAligned(value)) return;
+  const near = `${floorToPage(value)} or ${ceilToPage(value)}`;
+  throw new FarpageError('ERR_ALIGNMENT', `${what} ${value}; ${near} would do`);
+}
+
+function fileError(error: unknown, path: string): FarpageError {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  const known = code === 'ENOENT' || code === 'ENOTDIR' ? 'ERR_FILE_NOT_FOUND' : 'ERR_FILE_ACCESS';
+  return new FarpageError(code === 'ENOSPC' ? 'ERR_NO_SPACE' : known, path, { cause: error });
+}
+
+/** Makes a sparse file of `size` bytes; one that exists stays and must have that size. */
+function makeFile(path: string, size: number): void {
+  try {
+    const file = openSync(path, 'wx', 0o666);
+    try {
+      ftruncateSync(file, size);
+    } finally {
+      closeSync(file);
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fileError(error, path);
+    const found = statSync(path).size;
+    if (found === size) return;
+    throw new FarpageError('ERR_ARGUMENT', `${path} exists and has ${found} bytes, not ${size}`);
+  }
+}
+
+function mayWrite(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function fileRecord(spec: RegionSpec, path: string): Omit<RegionRecord, 'name' | 'door'> {
+  if (spec.fill !== undefined) throw new FarpageError('ERR_ARGUMENT', 'a file needs no fill');
+  if (spec.size !== undefined && !spec.make) {
+    throw new FarpageError('ERR_ARGUMENT', 'a size belongs to a file only with make');
+  }
+  checkAligned('offset', spec.offset);
+  if (spec.make) {
+    if (!spec.size) throw new FarpageError('ERR_ARGUMENT', 'make needs a size above 0');
+    makeFile(path, spec.size);
+  }
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) throw new FarpageError('ERR_FILE_NOT_FOUND', path);
+  if (!found.isFile()) throw new FarpageError('ERR_FILE_KIND', path);
+  if (found.size === 0) throw new FarpageError('ERR_FILE_EMPTY', path);
+  const rest = found.size - spec.offset;
+  const size = spec.length ?? rest;
+  if (rest <= 0 || size > rest) {
+    const range = `${spec.offset} + ${spec.length ?? 0}`;
+    throw new FarpageError('ERR_RANGE', `${range} in ${path}, which has ${found.size} bytes`);
+  }
+  if (size === 0) throw new FarpageError('ERR_ARGUMENT', 'a length of 0 maps nothing');
+  if (size !== rest) checkAligned('length', size);
+  const access = spec.access ?? (mayWrite(path) ? 'read-write' : 'read-only');
+  const { offset, writeBehind } = spec;
+  const source = { kind: 'mapped', path, offset, writeBehind } as const;
+  return { access, size, resident: spec.resident ?? 0, source };
+}
+
+function anonymousRecord(spec: RegionSpec): Omit<RegionRecord, 'name' | 'door'> {
+  const { size } = spec;
+  if (!size) throw new FarpageError('ERR_ARGUMENT', 'a region needs a file, or a size above 0');
+  if (spec.offset !== 0 || spec.length !== undefined || spec.make || spec.writeBehind) {
+    throw new FarpageError('ERR_ARGUMENT', 'offset, length, make and writeBehind need a file');
+  }
+  checkAligned('size', size);
+  const source = { kind: 'anonymous', fill: spec.fill ?? 'zero' } as const;
+  return { access: spec.access ?? 'read-write', size, resident: spec.resident ?? 0, source };
+}
+
+/**
+ * Turns a request into a record; `path` is the resolved path of its file. ERR_ARGUMENT,
+ * ERR_ALIGNMENT (with the values that would do), ERR_RANGE, ERR_FILE_*.
+ */
+export function toRecord(
+  spec: RegionSpec,
+  options: { door: Door; path: string | undefined; name: string },
+): RegionRecord {
+  if (spec.resident !== undefined) checkAligned('resident', spec.resident);
+  const { path, name, door } = options;
+  return { name, door, ...(path === undefined ? anonymousRecord(spec) : fileRecord(spec, path)) };
+}
+
+/** The name of a region that was given none: its file's base name, cut to what names may hold. */
+export function nameOfFile(path: string): string {
+  const name = basename(path);
+  if (/^[A-Za-z0-9._-]{1,128}$/.test(name)) return name;
+  throw new FarpageError('ERR_NAME', `"${name}"; give one as NAME=${path}`);
+}
+
+/** Whether two records mean the same bytes of the same store. */
+export function sameRegion(left: RegionRecord, right: RegionRecord): boolean {
+  const of = ({ size, source }: RegionRecord) =>
+    source.kind === 'mapped' ? [size, source.path, source.offset] : [size, source.fill];
+  return left.source.kind === right.source.kind && `${of(left)}` === `${of(right)}`;
+}
