@@ -78,7 +78,8 @@ Result<Fd> DialUnix(const std::string& path, uint64_t deadline_ns) {
   std::memcpy(address.sun_path, path.data(), path.size());
   Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return Error{Code::kIo, errno, "socket"};
-  while (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+  const auto* const to = reinterpret_cast<const sockaddr*>(&address);
+  while (::connect(socket.get(), to, sizeof address) != 0) {
     if (errno != EAGAIN && errno != EINTR) return ConnectError(errno);
     if (NowNs() >= deadline_ns) return Error{Code::kTimeout, EAGAIN, "connect"};
     const timespec pause{0, kUnixRetryNs};

@@ -10,10 +10,9 @@
 namespace farpage {
 
 // Connects to a Unix stream socket. The socket is non-blocking and close-on-exec.
-// Errors: kSocketPath (empty, or over the 107 bytes of sockaddr_un), kConnection (nobody listens, or
-// no such socket), kFileAccess, kTimeout (the backlog stayed full until `deadline_ns`, which is of
-// CLOCK_MONOTONIC).
-// Thread: any; blocks until the deadline at most.
+// Errors: kSocketPath (empty, or over the 107 bytes of sockaddr_un), kConnection (nobody
+// listens, or no such socket), kFileAccess, kTimeout (the backlog stayed full until `deadline_ns`,
+// which is of CLOCK_MONOTONIC). Thread: any; blocks until the deadline at most.
 Result<Fd> DialUnix(const std::string& path, uint64_t deadline_ns);
 
 // Connects to a TCP port by name or address, trying each address in turn, with TCP_NODELAY set.

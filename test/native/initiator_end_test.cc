@@ -70,6 +70,7 @@ FARPAGE_TEST(initiator_refuses_answers_that_do_not_fit) {
       {"far behind the end", 0, 0x7FFFFFFF, 64, true, kResponse},
       {"too long", 0, 0, 65, true, kResponse},
       {"longest possible", 0, 0, 65521, true, kResponse},
+      {"too long and more to come", 0, 0, 65, false, kResponse},
       {"last too early", 0, 0, 63, true, kResponse},
       {"not last at the end", 0, 0, 64, false, kResponse},
       {"nothing at all", 0, 0, 0, false, kResponse},
@@ -98,6 +99,46 @@ FARPAGE_TEST(initiator_refuses_a_second_answer) {
   const auto codes = ById(two.peer.Completions());
   CHECK(codes.at(1) == Code::kOk && codes.at(2) == Code::kProtocol);
   CHECK(two.second == Bytes(64));
+}
+
+FARPAGE_TEST(initiator_refuses_a_late_answer_to_an_earlier_user_of_the_slot) {
+  TwoReads two;
+  REQUIRE(two.reads.size() == 2);
+  const Bytes answer = two.peer.Answer(two.reads[0], Pattern(64, 1));
+  two.peer.Say(answer);
+  CHECK_EQ(two.peer.Completions().size(), 1u);
+  Bytes third(64);
+  const WorkRequest request = Read(3, 0, third);
+  two.peer.initiator->Post({&request, 1});
+  two.peer.initiator->Flush();
+  const auto reads = ScriptedPeer::Reads(two.peer.Take());
+  REQUIRE(reads.size() == 1);
+  CHECK_EQ(reads[0].sink_offset >> 32 & 0xFFFF, two.reads[0].sink_offset >> 32 & 0xFFFF);
+  two.peer.Say(answer);
+  CHECK(ById(two.peer.Completions()).at(3) == Code::kProtocol);
+  CHECK(third == Bytes(64));
+}
+
+FARPAGE_TEST(initiator_refuses_atomic_answers_out_of_sequence) {
+  ScriptedPeer peer;
+  const WorkRequest request = FetchAdd(1, 0, 1);
+  peer.initiator->Post({&request, 1});
+  peer.initiator->Flush();
+  const AtomicRequest sent = DecodeAtomicRequest(peer.Take().data() + kUntaggedHeaderBytes);
+  peer.Say(peer.AtomicAnswer(2, sent.request_id, 5));
+  CHECK(ById(peer.Completions()).at(1) == Code::kOutcomeUnknown);
+}
+
+FARPAGE_TEST(initiator_ends_when_the_peer_takes_nothing_more) {
+  TwoReads two;
+  two.peer.StopReading();
+  const WorkRequest request = Read(3, 0, two.first);
+  two.peer.initiator->Post({&request, 1});
+  two.peer.initiator->Flush();
+  const auto codes = ById(two.peer.Completions());
+  REQUIRE(codes.size() == 3);
+  for (const auto& [id, code] : codes) CHECK(code == Code::kConnection);
+  CHECK(two.peer.initiator->ended());
 }
 
 FARPAGE_TEST(initiator_refuses_an_overlapping_segment) {

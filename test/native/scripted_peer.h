@@ -67,6 +67,9 @@ class ScriptedPeer {
         ::send(peer_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
   }
 
+  // Takes no more requests, but may still answer.
+  void StopReading() { ::shutdown(peer_.get(), SHUT_RD); }
+
   void HangUp() { peer_.Reset(); }
 
   // One Read Response segment.
@@ -124,7 +127,9 @@ inline WorkRequest Read(uint64_t id, uint64_t offset, std::span<std::byte> into)
   return {id, Opcode::kRead, 0xABCD, offset, static_cast<uint32_t>(into.size()), into.data(), 0, 0};
 }
 inline WorkRequest Write(uint64_t id, uint64_t offset, std::span<std::byte> from) {
-  return {id, Opcode::kWrite, 0xABCD, offset, static_cast<uint32_t>(from.size()), from.data(), 0, 0};
+  WorkRequest request = Read(id, offset, from);
+  request.opcode = Opcode::kWrite;
+  return request;
 }
 inline WorkRequest FetchAdd(uint64_t id, uint64_t offset, uint64_t add) {
   return {id, Opcode::kFetchAdd, 0xABCD, offset, 8, nullptr, add, 0};
