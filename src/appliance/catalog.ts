@@ -101,7 +101,9 @@ export class Catalog {
     if (rest.length < this.#regions.length) this.#replace(rest);
   }
 
-  #replace(regions: readonly RegionRecord[]): void {
+  #replace(changed: readonly RegionRecord[]): void {
+    // Parsed once, so that keys stand in the order that the checksum will be taken in again.
+    const regions = changed.map((region) => v.parse(record, region));
     const text = JSON.stringify({
       format: FORMAT,
       version: VERSION,

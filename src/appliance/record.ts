@@ -35,6 +35,7 @@ function checkAligned(what: string, value: number): void {
 
 function fileError(error: unknown, path: string): FarpageError {
   const { code = '' } = error as NodeJS.ErrnoException;
+  if (code === 'EEXIST') return new FarpageError('ERR_FILE_KIND', path, { cause: error });
   const known = code === 'ENOENT' || code === 'ENOTDIR' ? 'ERR_FILE_NOT_FOUND' : 'ERR_FILE_ACCESS';
   return new FarpageError(code === 'ENOSPC' ? 'ERR_NO_SPACE' : known, path, { cause: error });
 }
@@ -50,8 +51,9 @@ function makeFile(path: string, size: number): void {
     }
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fileError(error, path);
-    const found = statSync(path).size;
+    const found = statSync(path, { throwIfNoEntry: false })?.size;
     if (found === size) return;
+    if (found === undefined) throw fileError(error, path);
     throw new FarpageError('ERR_ARGUMENT', `${path} exists and has ${found} bytes, not ${size}`);
   }
 }

@@ -27,8 +27,7 @@ export function resolveRoot(root: string): string {
 /**
  * The real path of a file that a request names, with every symbolic link followed; `make` allows
  * the last part to be missing. At the TCP door the result must lie below `root` (a relative path
- * is one below it): ERR_OUTSIDE_ROOT. That also answers for missing files outside, so that nobody
- * learns by it what is there.
+ * is one below it): ERR_OUTSIDE_ROOT, also for what does not exist there.
  */
 export function resolveFile(
   path: string,

@@ -1,0 +1,216 @@
+/** One region: its record, and once somebody touches it, the native region behind it. */
+import type { Receipt, RegionStat } from '../control/schema.js';
+import { FarpageError } from '../errors.js';
+import type { MemoryRegion } from '../fabric/memory-region.js';
+import type { ProtectionDomain } from '../fabric/protection-domain.js';
+import type { Access, PagerHandle, RegionHandle } from '../native/binding.js';
+import { native } from '../native/load.js';
+import { PAGE_BYTES, pageCount } from '../units.js';
+import type { FileClaims } from './file-claims.js';
+import type { RegionRecord } from './record.js';
+
+/** A range of a region in bytes; to the end when it has no length. */
+export interface Range {
+  readonly offset: number;
+  readonly length?: number | undefined;
+}
+
+interface Opened {
+  readonly handle: RegionHandle;
+  readonly release: () => void;
+}
+
+/**
+ * A region stays *idle* until it is first used, so that a start with a thousand of them costs
+ * nothing; one whose file is gone is *unavailable*, and tried again at the next use.
+ */
+export class Region {
+  readonly record: RegionRecord;
+  /** The session that an unnamed region belongs to. */
+  readonly owner: string | undefined;
+  /** The session that has the right to carve slabs out of it. */
+  carver: string | undefined;
+  readonly #pager: PagerHandle;
+  readonly #claims: FileClaims;
+  readonly #memoryRegions = new Set<MemoryRegion>();
+  readonly #running = new Set<Promise<unknown>>();
+  #opened: Opened | undefined;
+  #failure: FarpageError | undefined;
+  #removing = false;
+
+  constructor(options: {
+    record: RegionRecord;
+    pager: PagerHandle;
+    claims: FileClaims;
+    owner: string | undefined;
+  }) {
+    this.record = options.record;
+    this.owner = options.owner;
+    this.#pager = options.pager;
+    this.#claims = options.claims;
+  }
+
+  /** Opens it unless it is open. ERR_REGION_REMOVED, ERR_REGION_BUSY, ERR_FILE_*, ERR_RANGE. */
+  open(): RegionHandle {
+    if (this.#removing) throw new FarpageError('ERR_REGION_REMOVED', this.record.name);
+    if (this.#opened !== undefined) return this.#opened.handle;
+    try {
+      const release = this.#claims.claim(this.record);
+      try {
+        this.#opened = { handle: this.#openNative(), release };
+      } catch (error) {
+        release();
+        throw error;
+      }
+      this.#failure = undefined;
+      return this.#opened.handle;
+    } catch (error) {
+      if (error instanceof FarpageError) this.#failure = error;
+      throw error;
+    }
+  }
+
+  /** Registers its address with a domain; ERR_ACCESS when it permits less. */
+  register(domain: ProtectionDomain, access: Access): MemoryRegion {
+    const { name, size } = this.record;
+    if (access === 'read-write' && this.record.access === 'read-only') {
+      throw new FarpageError('ERR_ACCESS', `${name} is read-only`);
+    }
+    const { address } = native().regionStats(this.open());
+    const memoryRegion = domain.register({ address, lengthBytes: size, access });
+    this.#memoryRegions.add(memoryRegion);
+    return memoryRegion;
+  }
+
+  /** Takes a registration back. */
+  deregister(memoryRegion: MemoryRegion): void {
+    this.#memoryRegions.delete(memoryRegion);
+    memoryRegion.deregister();
+  }
+
+  /** Its virtual address, opening it if need be. */
+  address(): bigint {
+    return native().regionStats(this.open()).address;
+  }
+
+  /** Writes back what is dirty in the range; with `durable` also fdatasync. */
+  async writeBack(range: Range & { durable: boolean }): Promise<Receipt> {
+    const { durable } = range;
+    const bounds = this.#bounds(range);
+    const done = native().regionWriteBack(this.open(), { ...bounds, durable });
+    const { pagesWritten, bytesWritten, elapsedNs } = await this.#track(done);
+    const elapsedMs = Math.round(elapsedNs / 1e3) / 1e3;
+    return { region: this.record.name, pagesWritten, bytesWritten, durable, elapsedMs };
+  }
+
+  /** Evicts the clean pages of the range; returns how many. */
+  async reclaim(range: Range): Promise<number> {
+    return await this.#track(native().regionReclaim(this.open(), this.#bounds(range)));
+  }
+
+  /** A picture of the range, as `regionPageMap` of the border says. */
+  pageMap(range: Range & { cells: number }): { bounds: Required<Range>; cells: Uint8Array } {
+    const { offset, lengthBytes } = this.#bounds(range);
+    const cells = Math.min(range.cells, pageCount(lengthBytes));
+    const bounds = { offset, length: lengthBytes };
+    if (this.#opened === undefined) return { bounds, cells: new Uint8Array(cells) };
+    return { bounds, cells: native().regionPageMap(this.open(), { offset, lengthBytes, cells }) };
+  }
+
+  /** Pages that a sync would write; 0 while it is idle. */
+  get dirtyPages(): number {
+    return this.#opened === undefined ? 0 : native().regionStats(this.#opened.handle).dirtyPages;
+  }
+
+  /** Its figures; those of an idle region are zero. */
+  stat(): RegionStat {
+    const { name, access, size, source } = this.record;
+    const native = this.#nativeStats();
+    return {
+      name,
+      kind: source.kind,
+      access,
+      size,
+      pageSize: PAGE_BYTES,
+      ...native,
+      state: this.#state(),
+      ...(source.kind === 'mapped'
+        ? { file: { path: source.path, offset: source.offset } }
+        : { fill: source.fill }),
+      ...(this.#failure && { error: { code: this.#failure.code, message: this.#failure.message } }),
+    };
+  }
+
+  /**
+   * Ends it: its users' operations end with ERR_REGION_REMOVED, write-backs under way finish
+   * first, dirty pages are dropped. Idempotent.
+   */
+  async close(): Promise<void> {
+    this.#removing = true;
+    await Promise.allSettled(this.#running);
+    const opened = this.#opened;
+    this.#opened = undefined;
+    if (opened !== undefined) native().regionClose(opened.handle);
+    // Only now: a user's operation shall end with the region's code, not with an unknown STag.
+    for (const memoryRegion of this.#memoryRegions) memoryRegion.deregister();
+    this.#memoryRegions.clear();
+    opened?.release();
+  }
+
+  #openNative(): RegionHandle {
+    const { source, size, access, resident: residentBytes } = this.record;
+    if (source.kind === 'anonymous') {
+      const options = { lengthBytes: size, fill: source.fill, access, residentBytes };
+      return native().regionOpenAnonymous(this.#pager, options);
+    }
+    const { path, offset, writeBehind } = source;
+    const file = { path, offset, lengthBytes: size, access, writeBehind, residentBytes };
+    return native().regionOpenFile(this.#pager, file);
+  }
+
+  #bounds(range: Range): { offset: number; lengthBytes: number } {
+    const { size, name } = this.record;
+    const length = range.length ?? size - range.offset;
+    if (range.offset > size || length < 0 || length > size - range.offset) {
+      const asked = `${range.offset} + ${range.length ?? 0}`;
+      throw new FarpageError('ERR_RANGE', `${asked} in ${name}, which has ${size} bytes`);
+    }
+    return { offset: range.offset, lengthBytes: length };
+  }
+
+  async #track<T>(work: Promise<T>): Promise<T> {
+    this.#running.add(work);
+    try {
+      return await work;
+    } finally {
+      this.#running.delete(work);
+    }
+  }
+
+  #state(): RegionStat['state'] {
+    if (this.#removing) return 'removing';
+    if (this.#opened !== undefined) return 'ready';
+    return this.#failure === undefined ? 'idle' : 'unavailable';
+  }
+
+  #nativeStats() {
+    const found = this.#opened && native().regionStats(this.#opened.handle);
+    return {
+      address: found === undefined ? null : `0x${found.address.toString(16)}`,
+      pages: {
+        total: found?.totalPages ?? pageCount(this.record.size),
+        present: found?.presentPages ?? 0,
+        dirty: found?.dirtyPages ?? 0,
+        written: found?.writtenPages ?? 0,
+        lost: found?.lostPages ?? 0,
+      },
+      frames: { max: found?.maxFrames ?? 0, used: found?.usedFrames ?? 0 },
+      operations: {
+        bypassed: found?.bypassedOperations ?? 0,
+        faulted: found?.faultedOperations ?? 0,
+      },
+      fills: { pages: found?.filledPages ?? 0, bytes: found?.filledBytes ?? 0 },
+      writebacks: { pages: found?.writtenBackPages ?? 0, bytes: found?.writtenBackBytes ?? 0 },
+    };
+  }
+}
