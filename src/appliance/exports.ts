@@ -1,0 +1,77 @@
+/** Ports that serve one region each to any RDMA program, without a ticket. */
+import type { Exported } from '../control/schema.js';
+import { FarpageError } from '../errors.js';
+import type { MemoryRegion } from '../fabric/memory-region.js';
+import type { Nic } from '../fabric/nic.js';
+import type { ProtectionDomain } from '../fabric/protection-domain.js';
+import type { Access } from '../native/binding.js';
+import { admit, type Quota } from './quota.js';
+import type { Region } from './region.js';
+
+interface Entry {
+  readonly region: Region;
+  readonly exported: Exported;
+  readonly domain: ProtectionDomain;
+  readonly memoryRegion: MemoryRegion;
+}
+
+/** Each export has a protection domain of its own, so that its port reaches that region only. */
+export class Exports {
+  readonly #nic: Nic;
+  readonly #quota: Quota;
+  readonly #entries: Entry[] = [];
+
+  constructor(options: { nic: Nic; quota: Quota }) {
+    this.#nic = options.nic;
+    this.#quota = options.quota;
+  }
+
+  /** The ports of one region. */
+  of(region: Region): Exported[] {
+    return this.#entries.filter((entry) => entry.region === region).map(({ exported }) => exported);
+  }
+
+  /** Opens a port; ERR_ADDRESS_IN_USE, ERR_ACCESS, ERR_QUOTA. */
+  open(
+    region: Region,
+    options: { host: string; port: number; access: Access | undefined },
+  ): Exported {
+    const { exportsMax, connectionsMax } = this.#quota;
+    admit('exportsMax', { wanted: this.#entries.length + 1, max: exportsMax });
+    const { host } = options;
+    const access = options.access ?? region.record.access;
+    const domain = this.#nic.protectionDomain({ connectionsMax });
+    try {
+      const memoryRegion = region.register(domain, access);
+      const port = domain.exportListen({ host, port: options.port, memoryRegion });
+      const exported = { region: region.record.name, host, port, access };
+      this.#entries.push({ region, exported, domain, memoryRegion });
+      return exported;
+    } catch (error) {
+      domain.close();
+      throw error;
+    }
+  }
+
+  /** Closes one port of a region; ERR_ARGUMENT when it has no such port. */
+  close(region: Region, port: number): void {
+    const found = this.#entries.find(
+      (entry) => entry.region === region && entry.exported.port === port,
+    );
+    if (found === undefined) {
+      throw new FarpageError('ERR_ARGUMENT', `${region.record.name} has no port ${port}`);
+    }
+    this.#end(found);
+  }
+
+  /** Closes every port of a region. */
+  closeAll(region: Region): void {
+    for (const entry of this.#entries.filter((each) => each.region === region)) this.#end(entry);
+  }
+
+  #end(entry: Entry): void {
+    this.#entries.splice(this.#entries.indexOf(entry), 1);
+    entry.region.deregister(entry.memoryRegion);
+    entry.domain.close();
+  }
+}

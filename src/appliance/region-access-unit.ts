@@ -1,0 +1,175 @@
+/** The region access unit: reserves, allocates, finds, attaches and frees regions. */
+import { randomBytes } from 'node:crypto';
+import type { Door } from '../control/authorize.js';
+import type { RegionSpec } from '../control/schema.js';
+import { FarpageError } from '../errors.js';
+import type { PagerHandle } from '../native/binding.js';
+import type { Catalog } from './catalog.js';
+import { FileClaims } from './file-claims.js';
+import { admit } from './quota.js';
+import { nameOfFile, type RegionRecord, sameRegion, toRecord } from './record.js';
+import { Region } from './region.js';
+import { resolveFile } from './root.js';
+
+export type DirtyRule = 'refuse' | 'sync' | 'discard';
+
+const UNNAMED_BYTES = 6;
+
+export class RegionAccessUnit {
+  readonly #pager: PagerHandle;
+  readonly #catalog: Catalog;
+  readonly #root: string | undefined;
+  readonly #regionsMax: number;
+  readonly #claims = new FileClaims();
+  readonly #regions = new Map<string, Region>();
+
+  constructor(options: {
+    pager: PagerHandle;
+    catalog: Catalog;
+    root: string | undefined;
+    regionsMax: number;
+  }) {
+    this.#pager = options.pager;
+    this.#catalog = options.catalog;
+    this.#root = options.root;
+    this.#regionsMax = options.regionsMax;
+    // Only reserved: each is opened when somebody first uses it.
+    for (const record of options.catalog.regions) this.#reserve(record, undefined);
+  }
+
+  /** All regions, by name. */
+  list(): Region[] {
+    return [...this.#regions.values()].sort((left, right) =>
+      left.record.name < right.record.name ? -1 : 1,
+    );
+  }
+
+  /** The region of a name; ERR_NO_SUCH_REGION. */
+  find(name: string): Region {
+    const region = this.#regions.get(name);
+    if (region === undefined) throw new FarpageError('ERR_NO_SUCH_REGION', name);
+    return region;
+  }
+
+  /**
+   * Makes a named region that the catalog keeps, or finds the one that is already what was asked
+   * for. ERR_REGION_EXISTS when the name stands for something else.
+   */
+  create(spec: RegionSpec, door: Door): Region {
+    const record = this.#record(spec, door);
+    const found = this.#same(record);
+    const region = found ?? this.#allocate(record, undefined);
+    try {
+      this.#catalog.put(region.record);
+    } catch (error) {
+      if (found === undefined) this.#drop(region);
+      throw error;
+    }
+    return region;
+  }
+
+  /** Makes a region for as long as this process lives: those of `serve`'s command line. */
+  serve(spec: RegionSpec): Region {
+    const record = this.#record(spec, 'unix');
+    return this.#same(record) ?? this.#allocate(record, undefined);
+  }
+
+  /** Makes a region for a session: a named one outlives it, an unnamed one ends with it. */
+  allocate(spec: RegionSpec, options: { door: Door; session: string }): Region {
+    if (spec.name !== undefined) {
+      const region = this.create(spec, options.door);
+      if (region.carver === undefined) region.carver = options.session;
+      return region;
+    }
+    const name = `@${randomBytes(UNNAMED_BYTES).toString('hex')}`;
+    const record = toRecord(spec, {
+      name,
+      door: options.door,
+      path: this.#path(spec, options.door),
+    });
+    const region = this.#allocate(record, options.session);
+    region.carver = options.session;
+    return region;
+  }
+
+  /**
+   * Removes a region and ends its users' operations; its file stays. ERR_REGION_DIRTY when it has
+   * dirty pages and `dirty` does not say what shall become of them.
+   */
+  async remove(name: string, dirty: DirtyRule): Promise<void> {
+    const region = this.find(name);
+    if (dirty === 'sync' && region.dirtyPages > 0) {
+      await region.writeBack({ offset: 0, durable: true });
+    }
+    if (dirty !== 'discard' && region.dirtyPages > 0) {
+      throw new FarpageError('ERR_REGION_DIRTY', `${name} has ${region.dirtyPages}`);
+    }
+    if (this.#regions.get(name) !== region) throw new FarpageError('ERR_NO_SUCH_REGION', name);
+    this.#catalog.remove(name);
+    this.#regions.delete(name);
+    await region.close();
+  }
+
+  /** Ends what a session had: its unnamed regions and its rights to carve. */
+  async release(session: string): Promise<void> {
+    const closing: Promise<void>[] = [];
+    for (const region of this.#regions.values()) {
+      if (region.carver === session) region.carver = undefined;
+      if (region.owner !== session) continue;
+      this.#regions.delete(region.record.name);
+      closing.push(region.close());
+    }
+    await Promise.all(closing);
+  }
+
+  /** Closes every region; what is dirty is dropped. Idempotent. */
+  async close(): Promise<void> {
+    const regions = [...this.#regions.values()];
+    this.#regions.clear();
+    await Promise.all(regions.map((region) => region.close()));
+  }
+
+  #path(spec: RegionSpec, door: Door): string | undefined {
+    const { file, make } = spec;
+    return file === undefined ? undefined : resolveFile(file, { door, root: this.#root, make });
+  }
+
+  #record(spec: RegionSpec, door: Door): RegionRecord {
+    const path = this.#path(spec, door);
+    const name = spec.name ?? (path === undefined ? undefined : nameOfFile(spec.file ?? path));
+    if (name === undefined) throw new FarpageError('ERR_NAME', 'this region needs a name');
+    if (name.startsWith('@')) throw new FarpageError('ERR_NAME', name);
+    return toRecord(spec, { path, name, door });
+  }
+
+  #same(record: RegionRecord): Region | undefined {
+    const found = this.#regions.get(record.name);
+    if (found === undefined) return undefined;
+    if (!sameRegion(found.record, record)) throw new FarpageError('ERR_REGION_EXISTS', record.name);
+    found.open();
+    return found;
+  }
+
+  #reserve(record: RegionRecord, owner: string | undefined): Region {
+    const region = new Region({ record, owner, pager: this.#pager, claims: this.#claims });
+    this.#regions.set(record.name, region);
+    return region;
+  }
+
+  #allocate(record: RegionRecord, owner: string | undefined): Region {
+    admit('regionsMax', { wanted: this.#regions.size + 1, max: this.#regionsMax });
+    const region = this.#reserve(record, owner);
+    try {
+      region.open();
+      return region;
+    } catch (error) {
+      this.#regions.delete(record.name);
+      throw error;
+    }
+  }
+
+  #drop(region: Region): void {
+    this.#regions.delete(region.record.name);
+    void region.close();
+  }
+}

@@ -1,0 +1,145 @@
+/** One client's right to talk: a protection domain, a ticket for the fabric, and what it uses. */
+
+import type { Hold } from '../control/handlers.js';
+import type { Attachment } from '../control/schema.js';
+import { FarpageError } from '../errors.js';
+import type { MemoryRegion } from '../fabric/memory-region.js';
+import type { ProtectionDomain } from '../fabric/protection-domain.js';
+import type { Access } from '../native/binding.js';
+import { PAGE_BYTES } from '../units.js';
+import { admit, type Quota } from './quota.js';
+import type { Region } from './region.js';
+import { randomSecret } from './token.js';
+
+/** How long a ticket that nobody used lets connections in. */
+export const TICKET_MS = 30_000;
+
+interface Attached {
+  readonly region: Region;
+  readonly memoryRegion: MemoryRegion;
+}
+
+/**
+ * Lives while a control connection holds it, plus a grace; also without one for the grace, which
+ * every request of its own begins anew.
+ */
+export class Session {
+  readonly id = randomSecret().toString('hex');
+  readonly ended: Promise<void>;
+  /** Regions it allocated, for its quota. */
+  readonly allocated = new Set<Region>();
+  readonly #domain: ProtectionDomain;
+  readonly #quota: Quota;
+  readonly #graceMs: number;
+  readonly #onEnd: (session: Session) => void;
+  readonly #attached = new Map<number, Attached>();
+  readonly #settle: () => void;
+  #holds = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(options: {
+    domain: ProtectionDomain;
+    quota: Quota;
+    graceMs: number;
+    onEnd: (session: Session) => void;
+  }) {
+    this.#domain = options.domain;
+    this.#quota = options.quota;
+    this.#graceMs = options.graceMs;
+    this.#onEnd = options.onEnd;
+    let settle = () => {};
+    this.ended = new Promise((resolve) => {
+      settle = resolve;
+    });
+    this.#settle = settle;
+    this.touch();
+  }
+
+  /** Begins the grace anew, unless a connection holds the session anyway. */
+  touch(): void {
+    clearTimeout(this.#timer);
+    if (this.#closed || this.#holds > 0) return;
+    this.#timer = setTimeout(() => this.#onEnd(this), this.#graceMs);
+    this.#timer.unref();
+  }
+
+  /** Keeps it alive until the hold is released. */
+  hold(): Hold {
+    this.#holds += 1;
+    this.touch();
+    let held = true;
+    const release = () => {
+      if (!held) return;
+      held = false;
+      this.#holds -= 1;
+      this.touch();
+    };
+    return { ended: this.ended, release };
+  }
+
+  /** A fresh ticket, in hexadecimal. */
+  ticket(): string {
+    const ticket = randomSecret();
+    this.#domain.admit({ ticket, lifetimeMs: TICKET_MS });
+    return ticket.toString('hex');
+  }
+
+  /** Connections of its domain now. */
+  get connections(): number {
+    return this.#domain.connections;
+  }
+
+  /** Registers a region for this session; ERR_ACCESS, ERR_QUOTA, ERR_REGION_CARVED. */
+  attach(region: Region, options: { access: Access | undefined; carve: boolean }): Attachment {
+    if (options.carve && region.carver !== undefined && region.carver !== this.id) {
+      throw new FarpageError('ERR_REGION_CARVED', region.record.name);
+    }
+    const wanted = this.#attached.size + 1;
+    admit('attachmentsMax', { wanted, max: this.#quota.attachmentsMax });
+    const access = options.access ?? region.record.access;
+    const memoryRegion = region.register(this.#domain, access);
+    if (options.carve) region.carver = this.id;
+    this.#attached.set(memoryRegion.stag, { region, memoryRegion });
+    return {
+      region: region.record.name,
+      stag: memoryRegion.stag,
+      size: region.record.size,
+      pageSize: PAGE_BYTES,
+      address: `0x${region.address().toString(16)}`,
+      access,
+      carve: region.carver === this.id,
+    };
+  }
+
+  /** Takes an STag back; ERR_STAG when it is none of this session's. */
+  detach(stag: number): void {
+    const found = this.#attached.get(stag);
+    if (found === undefined) throw new FarpageError('ERR_STAG', String(stag));
+    this.#attached.delete(stag);
+    found.region.deregister(found.memoryRegion);
+    const users = [...this.#attached.values()];
+    const used = users.some(({ region }) => region === found.region);
+    if (!used && found.region.carver === this.id) found.region.carver = undefined;
+  }
+
+  /** ERR_QUOTA when another region of `bytes` is more than this session may allocate. */
+  admitRegion(bytes: number): void {
+    const sizes = [...this.allocated].map(({ record }) => record.size);
+    const { sessionRegionsMax, sessionBytesMax } = this.#quota;
+    admit('sessionRegionsMax', { wanted: sizes.length + 1, max: sessionRegionsMax });
+    const wanted = sizes.reduce((sum, size) => sum + size, bytes);
+    admit('sessionBytesMax', { wanted, max: sessionBytesMax });
+  }
+
+  /** Ends its STags and connections. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    for (const { region, memoryRegion } of this.#attached.values()) region.deregister(memoryRegion);
+    this.#attached.clear();
+    this.#domain.close();
+    this.#settle();
+  }
+}
