@@ -15,6 +15,10 @@ export interface Range {
   readonly length?: number | undefined;
 }
 
+/** The bit of `regionPageMap` for a dirty page, and what one call of it looks at here. */
+const DIRTY = 2;
+const WINDOW_BYTES = 65_536 * PAGE_BYTES;
+
 interface Opened {
   readonly handle: RegionHandle;
   readonly release: () => void;
@@ -109,7 +113,10 @@ export class Region {
   }
 
   /** A picture of the range, as `regionPageMap` of the border says. */
-  pageMap(range: Range & { cells: number }): { bounds: Required<Range>; cells: Uint8Array } {
+  pageMap(range: Range & { cells: number }): {
+    bounds: { offset: number; length: number };
+    cells: Uint8Array;
+  } {
     const { offset, lengthBytes } = this.#bounds(range);
     const cells = Math.min(range.cells, pageCount(lengthBytes));
     const bounds = { offset, length: lengthBytes };
@@ -166,6 +173,26 @@ export class Region {
     const { path, offset, writeBehind } = source;
     const file = { path, offset, lengthBytes: size, access, writeBehind, residentBytes };
     return native().regionOpenFile(this.#pager, file);
+  }
+
+  /** The first `max` runs of dirty pages as [offset, length], looked for window by window. */
+  dirtyRuns(max: number): [number, number][] {
+    const runs: [number, number][] = [];
+    let left = this.dirtyPages;
+    for (let offset = 0; offset < this.record.size && left > 0; offset += WINDOW_BYTES) {
+      const length = Math.min(WINDOW_BYTES, this.record.size - offset);
+      const { cells } = this.pageMap({ offset, length, cells: pageCount(length) });
+      for (const [index, cell] of cells.entries()) {
+        if ((cell & DIRTY) === 0) continue;
+        left -= 1;
+        const at = offset + index * PAGE_BYTES;
+        const last = runs.at(-1);
+        if (last !== undefined && last[0] + last[1] === at) last[1] += PAGE_BYTES;
+        else if (runs.length < max) runs.push([at, PAGE_BYTES]);
+        else return runs;
+      }
+    }
+    return runs;
   }
 
   #bounds(range: Range): { offset: number; lengthBytes: number } {

@@ -1,0 +1,202 @@
+/** The appliance: owns pager, NIC, regions, sessions and doors, and ends them in order. */
+import { readFileSync, rmSync, statSync } from 'node:fs';
+import { ControlServer } from '../control/http-server.js';
+import { checkSocketPath, takeName } from '../control/listen.js';
+import { validate } from '../control/message.js';
+import { type Endpoints, type RegionBody, type RegionStat, regionBody } from '../control/schema.js';
+import { FarpageError } from '../errors.js';
+import { Nic } from '../fabric/nic.js';
+import type { PagerHandle } from '../native/binding.js';
+import { native } from '../native/load.js';
+import { Catalog } from './catalog.js';
+import { Exports } from './exports.js';
+import { type ApplianceOptions, type ResolvedOptions, resolveOptions } from './options.js';
+import type { Region } from './region.js';
+import { RegionAccessUnit } from './region-access-unit.js';
+import { createService } from './service.js';
+import { Sessions } from './sessions.js';
+
+/** Where an appliance listens, and with which token its TCP door is kept. */
+export interface Doors {
+  readonly socket: string;
+  readonly tcp?: { readonly host: string; readonly port: number };
+  readonly fabric: Endpoints;
+  /** The file with the token that was made because none was given. */
+  readonly tokenPath?: string;
+}
+
+/** Runs of dirty pages that an error names at most. */
+const RUNS_NAMED_MAX = 8;
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return String((JSON.parse(text) as { version: unknown }).version);
+}
+
+export class Appliance implements AsyncDisposable {
+  readonly doors: Doors;
+  readonly #unit: RegionAccessUnit;
+  readonly #sessions: Sessions;
+  readonly #exports: Exports;
+  readonly #server: ControlServer;
+  readonly #nic: Nic;
+  readonly #pager: PagerHandle;
+  readonly #lock: AsyncDisposable;
+  #closing: Promise<void> | undefined;
+
+  private constructor(parts: {
+    doors: Doors;
+    unit: RegionAccessUnit;
+    sessions: Sessions;
+    exports: Exports;
+    server: ControlServer;
+    nic: Nic;
+    pager: PagerHandle;
+    lock: AsyncDisposable;
+  }) {
+    this.doors = parts.doors;
+    this.#unit = parts.unit;
+    this.#sessions = parts.sessions;
+    this.#exports = parts.exports;
+    this.#server = parts.server;
+    this.#nic = parts.nic;
+    this.#pager = parts.pager;
+    this.#lock = parts.lock;
+  }
+
+  /**
+   * Opens an appliance: regions of the catalog and of `options.regions`, then the doors. Errors:
+   * ERR_LOCKED_STATE, ERR_APPLIANCE_RUNNING, ERR_ADDRESS_IN_USE, ERR_SOCKET_PATH, ERR_FILE_*,
+   * ERR_REGION_EXISTS, ERR_NATIVE_MISSING and those of the options.
+   */
+  static async open(options: ApplianceOptions = {}): Promise<Appliance> {
+    const settings = resolveOptions(options);
+    checkSocketPath(`${settings.socket}.fabric`);
+    const { dev, ino } = statSync(settings.stateDirectory);
+    const lock = await takeName(`state/${dev}/${ino}`);
+    if (lock === undefined) throw new FarpageError('ERR_LOCKED_STATE', settings.stateDirectory);
+    const undo: (() => unknown)[] = [() => lock[Symbol.asyncDispose]()];
+    try {
+      return await Appliance.#assemble(settings, { lock, undo });
+    } catch (error) {
+      for (const step of undo.reverse()) await step();
+      throw error;
+    }
+  }
+
+  static async #assemble(
+    settings: ResolvedOptions,
+    { lock, undo }: { lock: AsyncDisposable; undo: (() => unknown)[] },
+  ): Promise<Appliance> {
+    const { quota, root, sessionGraceMs: graceMs } = settings;
+    const catalog = Catalog.open(settings.stateDirectory);
+    const pager = native().pagerOpen(settings.pager);
+    undo.push(() => native().pagerClose(pager));
+    const unit = new RegionAccessUnit({ pager, catalog, root, regionsMax: quota.regionsMax });
+    undo.push(() => unit.close());
+    for (const body of settings.regions) unit.serve(validate(regionBody, body, 'ERR_ARGUMENT'));
+    const nic = Nic.open(pager, settings.nic);
+    undo.push(() => nic.close());
+    const sessions = new Sessions({ nic, unit, quota, graceMs });
+    undo.push(() => sessions.closeAll());
+    const exports = new Exports({ nic, quota });
+    let open: (endpoints: Endpoints) => void = () => {};
+    const endpoints = new Promise<Endpoints>((resolve) => {
+      open = resolve;
+    });
+    const service = createService({
+      unit,
+      sessions,
+      exports,
+      version: packageVersion(),
+      endpoints,
+      snapshot: () => ({
+        regions: unit.list().map((region) => region.stat()),
+        nic: nic.stats(),
+        pager: native().pagerStats(pager),
+        sessions: sessions.count,
+      }),
+    });
+    const server = new ControlServer({ service, token: settings.token });
+    undo.push(() => server.close());
+    const doors = await openDoors(settings, { server, nic });
+    open(doors.fabric);
+    return new Appliance({ doors, unit, sessions, exports, server, nic, pager, lock });
+  }
+
+  /** Makes a named region that comes back after a restart, as the administrator. */
+  create(body: RegionBody): RegionStat {
+    return this.#unit.create(validate(regionBody, body, 'ERR_ARGUMENT'), 'unix').stat();
+  }
+
+  /** Figures of all regions, by name. */
+  regions(): RegionStat[] {
+    return this.#unit.list().map((region) => region.stat());
+  }
+
+  /**
+   * Ends every session and connection, then syncs what is dirty (unless told not to) and closes
+   * the regions. Throws the first failure's code with the pages that are lost by it, but only
+   * after everything is closed. Idempotent.
+   */
+  close(options: { sync?: boolean } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.sync ?? true);
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(sync: boolean): Promise<void> {
+    await this.#server.close();
+    await this.#sessions.closeAll();
+    for (const region of this.#unit.list()) this.#exports.closeAll(region);
+    // From here on nothing can become dirty any more.
+    this.#nic.close();
+    const lost: FarpageError[] = [];
+    for (const region of sync ? this.#unit.list() : []) {
+      if (region.record.source.kind !== 'mapped' || region.dirtyPages === 0) continue;
+      await region.writeBack({ offset: 0, durable: true }).catch((cause: unknown) => {
+        lost.push(unwritten(region, cause));
+      });
+    }
+    await this.#unit.close();
+    native().pagerClose(this.#pager);
+    rmSync(`${this.doors.socket}.fabric`, { force: true });
+    await this.#lock[Symbol.asyncDispose]();
+    const [first, ...rest] = lost;
+    if (first === undefined) return;
+    if (rest.length === 0) throw first;
+    const cause = new AggregateError(lost);
+    throw new FarpageError(first.code, lost.map(({ message }) => message).join('; '), { cause });
+  }
+}
+
+/** The error of a region whose dirty pages could not be written, with where they are. */
+function unwritten(region: Region, cause: unknown): FarpageError {
+  const runs = region.dirtyRuns(RUNS_NAMED_MAX).map(([offset, length]) => `${offset}+${length}`);
+  const pages = `${region.dirtyPages} pages of ${region.record.name} were not written`;
+  const code = cause instanceof FarpageError ? cause.code : 'ERR_IO';
+  return new FarpageError(code, `${pages} (offset+length ${runs.join(', ')})`, { cause });
+}
+
+async function openDoors(
+  settings: ResolvedOptions,
+  { server, nic }: { server: ControlServer; nic: Nic },
+): Promise<Doors> {
+  const { socket, listen, fabric, tokenPath } = settings;
+  await server.listenUnix(socket);
+  // The control socket was stale or is new, so the one beside it has no owner either.
+  const unix = `${socket}.fabric`;
+  rmSync(unix, { force: true });
+  nic.listenUnix(unix);
+  const tcp = fabric && { host: fabric.host, port: nic.listenTcp(fabric) };
+  const control = listen && { host: listen.host, port: await server.listenTcp(listen) };
+  return {
+    socket,
+    ...(control && { tcp: control }),
+    fabric: { unix, ...(tcp && { tcp }) },
+    ...(tokenPath !== undefined && { tokenPath }),
+  };
+}

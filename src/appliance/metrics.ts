@@ -1,0 +1,57 @@
+/** `/metrics`: counters in the Prometheus text format. Loaded when somebody first asks. */
+import { Gauge, Registry } from 'prom-client';
+import type { RegionStat } from '../control/schema.js';
+import type { NicStats, PagerStats } from '../native/binding.js';
+
+/** The figures of one moment. */
+export interface Snapshot {
+  readonly regions: readonly RegionStat[];
+  readonly nic: NicStats;
+  readonly pager: PagerStats;
+  readonly sessions: number;
+}
+
+const SCALARS: readonly (readonly [string, string, (from: Snapshot) => number])[] = [
+  ['sessions', 'Open sessions', (s) => s.sessions],
+  ['memory_limit_bytes', 'Bound on present pages', (s) => s.pager.memoryBytes],
+  ['present_pages', 'Present pages of all regions', (s) => s.pager.presentPages],
+  ['dirty_pages', 'Dirty pages of all regions', (s) => s.pager.dirtyPages],
+  ['evicted_pages_total', 'Pages evicted', (s) => s.pager.evictedPages],
+  ['grace_periods_total', 'Grace periods waited for', (s) => s.pager.gracePeriods],
+  ['queued_faults', 'Faults that wait for a fill', (s) => s.pager.queuedFaults],
+  ['connections', 'Fabric connections', (s) => s.nic.connections],
+  ['accepted_total', 'Fabric connections accepted', (s) => s.nic.accepted],
+  ['refused_total', 'Fabric connections refused', (s) => s.nic.refused],
+  ['terminated_total', 'Streams ended by a Terminate', (s) => s.nic.terminated],
+  ['operations_total', 'Operations served', (s) => s.nic.operations],
+  ['read_bytes_total', 'Bytes read by clients', (s) => s.nic.bytesRead],
+  ['written_bytes_total', 'Bytes written by clients', (s) => s.nic.bytesWritten],
+];
+
+const REGION: readonly (readonly [string, string, string, (from: RegionStat) => object])[] = [
+  ['region_pages', 'Pages of a region by what they are', 'state', (r) => r.pages],
+  ['region_operations_total', 'Operations by the way they took', 'path', (r) => r.operations],
+  ['region_fills_total', 'Pages and bytes initialised', 'unit', (r) => r.fills],
+  ['region_writebacks_total', 'Pages and bytes written back', 'unit', (r) => r.writebacks],
+];
+
+/** Renders one snapshot. */
+export async function renderMetrics(
+  from: Snapshot,
+): Promise<{ contentType: string; text: string }> {
+  const registry = new Registry();
+  const registers = [registry];
+  for (const [name, help, read] of SCALARS) {
+    new Gauge({ name: `farpage_${name}`, help, registers }).set(read(from));
+  }
+  for (const [name, help, label, read] of REGION) {
+    const labelNames = ['region', label];
+    const gauge = new Gauge({ name: `farpage_${name}`, help, labelNames, registers });
+    for (const region of from.regions) {
+      for (const [key, value] of Object.entries(read(region))) {
+        gauge.set({ region: region.name, [label]: key }, value);
+      }
+    }
+  }
+  return { contentType: registry.contentType, text: await registry.metrics() };
+}

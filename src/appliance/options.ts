@@ -1,0 +1,145 @@
+/** What an appliance is opened with, and the defaults. */
+import { mkdirSync, statSync } from 'node:fs';
+import { availableParallelism, homedir, userInfo } from 'node:os';
+import { dirname, isAbsolute, join } from 'node:path';
+import { defaultSocketPath } from '../control/address.js';
+import { isLoopback } from '../control/authorize.js';
+import type { RegionBody } from '../control/schema.js';
+import { FarpageError } from '../errors.js';
+import type { NicOptions, PagerOptions } from '../native/binding.js';
+import { floorToPage, PAGE_BYTES, parseSize } from '../units.js';
+import { QUOTA_DEFAULT, type Quota } from './quota.js';
+import { resolveRoot } from './root.js';
+import { keepToken, readToken } from './token.js';
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface ApplianceOptions {
+  /** Path of the control socket; by default `$XDG_RUNTIME_DIR/farpage.sock` or a private one. */
+  readonly socket?: string | undefined;
+  /** Also serves the control plane on TCP; port 0 picks one. */
+  readonly listen?: HostPort | undefined;
+  /** Serves the fabric on TCP; by default on the host of `listen` and a free port. */
+  readonly fabric?: HostPort | undefined;
+  /** Where the catalog and the token are kept; by default below `$XDG_STATE_HOME`. */
+  readonly stateDirectory?: string | undefined;
+  /** The directory that TCP clients may name files in; none by default. */
+  readonly root?: string | undefined;
+  /** File with the token that TCP clients must show. */
+  readonly tokenFile?: string | undefined;
+  /** Bound on present pages over all regions; by default half of the available memory. */
+  readonly memory?: number | string | undefined;
+  /** Files to serve from the start, for as long as this appliance lives. */
+  readonly regions?: readonly RegionBody[] | undefined;
+  /** How long a session outlives its control connection; 10 s. */
+  readonly sessionGraceMs?: number | undefined;
+  readonly quota?: Partial<Quota> | undefined;
+  /** Event loops of the NIC; 1. */
+  readonly nicThreads?: number | undefined;
+  /** How long an event loop polls after activity; 50 µs, 0 where there is one core only. */
+  readonly pollUs?: number | undefined;
+  /** Threads for blocking reads of stores; 16. */
+  readonly fillThreads?: number | undefined;
+  /** Read-ahead window of a sequential stream; 256 KiB, 0 turns it off. */
+  readonly readAhead?: number | string | undefined;
+}
+
+export interface ResolvedOptions {
+  readonly socket: string;
+  readonly listen: HostPort | undefined;
+  readonly fabric: HostPort | undefined;
+  readonly stateDirectory: string;
+  readonly root: string | undefined;
+  readonly token: string | undefined;
+  /** Where a token that was not given is kept. */
+  readonly tokenPath: string | undefined;
+  readonly regions: readonly RegionBody[];
+  readonly sessionGraceMs: number;
+  readonly quota: Quota;
+  readonly nic: NicOptions;
+  readonly pager: PagerOptions;
+}
+
+const GRACE_MS = 10_000;
+const POLL_US = 50;
+const FILL_THREADS = 16;
+const READ_AHEAD_BYTES = 256 * 1024;
+const CONNECTIONS_MAX = 1024;
+
+/** Half of the smaller of available memory and cgroup limit, in whole pages. */
+export function defaultMemoryBytes(): number {
+  const limit = process.constrainedMemory();
+  const available = process.availableMemory();
+  const bound = limit > 0 ? Math.min(limit, available) : available;
+  return Math.max(floorToPage(Math.floor(bound / 2)), PAGE_BYTES);
+}
+
+/** `$XDG_STATE_HOME/farpage`, else `~/.local/state/farpage`. */
+export function defaultStateDirectory(env: NodeJS.ProcessEnv = process.env): string {
+  const base = env.XDG_STATE_HOME;
+  const inHome = join(homedir(), '.local', 'state');
+  return join(base !== undefined && isAbsolute(base) ? base : inHome, 'farpage');
+}
+
+/** Makes a directory that only its user can enter; one of somebody else's is refused. */
+export function makePrivateDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new FarpageError('ERR_IO', path, { cause });
+  }
+  if (statSync(path).uid === userInfo().uid) return;
+  throw new FarpageError('ERR_IO', `${path} belongs to another user`);
+}
+
+function memoryBytes(memory: number | string | undefined): number {
+  if (memory === undefined) return defaultMemoryBytes();
+  const bytes = floorToPage(parseSize(memory));
+  if (bytes >= PAGE_BYTES) return bytes;
+  throw new FarpageError('ERR_ARGUMENT', `memory must hold one page of ${PAGE_BYTES} at least`);
+}
+
+function within(name: string, value: number, [min, max]: readonly [number, number]): number {
+  if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
+  throw new FarpageError('ERR_ARGUMENT', `${name} must be ${min} to ${max}, not ${value}`);
+}
+
+/** Fills in the defaults and makes the directories. ERR_ARGUMENT, ERR_SIZE, ERR_TOKEN, ERR_IO. */
+export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
+  const { listen, tokenFile } = options;
+  const stateDirectory = options.stateDirectory ?? defaultStateDirectory();
+  makePrivateDirectory(stateDirectory);
+  const socket = options.socket ?? defaultSocketPath();
+  if (options.socket === undefined) makePrivateDirectory(dirname(socket));
+  const generated = listen !== undefined && tokenFile === undefined && !isLoopback(listen.host);
+  const tokenPath = generated ? join(stateDirectory, 'token') : undefined;
+  const given = tokenFile === undefined ? undefined : readToken(tokenFile);
+  const polling = availableParallelism() > 1 ? POLL_US : 0;
+  const readAhead =
+    options.readAhead === undefined ? READ_AHEAD_BYTES : parseSize(options.readAhead);
+  return {
+    socket,
+    listen,
+    fabric: options.fabric ?? (listen && { host: listen.host, port: 0 }),
+    stateDirectory,
+    root: options.root === undefined ? undefined : resolveRoot(options.root),
+    token: tokenPath === undefined ? given : keepToken(tokenPath),
+    tokenPath,
+    regions: options.regions ?? [],
+    sessionGraceMs: within('sessionGraceMs', options.sessionGraceMs ?? GRACE_MS, [0, 86_400_000]),
+    quota: { ...QUOTA_DEFAULT, ...options.quota },
+    nic: {
+      threads: within('nicThreads', options.nicThreads ?? 1, [1, 64]),
+      pollUs: within('pollUs', options.pollUs ?? polling, [0, 1_000_000]),
+      connectionsMax: CONNECTIONS_MAX,
+    },
+    pager: {
+      memoryBytes: memoryBytes(options.memory),
+      fillThreads: within('fillThreads', options.fillThreads ?? FILL_THREADS, [1, 64]),
+      readAheadBytes: within('readAhead', readAhead, [0, 64 * 1024 * 1024]),
+    },
+  };
+}

@@ -1,0 +1,132 @@
+/** What the appliance answers on the control plane, route by route, and to whom. */
+import type { Door } from '../control/authorize.js';
+import type { ControlService, Handlers } from '../control/handlers.js';
+import type { Endpoints } from '../control/schema.js';
+import { FarpageError } from '../errors.js';
+import { PAGE_BYTES } from '../units.js';
+import type { Exports } from './exports.js';
+import type { Snapshot } from './metrics.js';
+import type { RegionAccessUnit } from './region-access-unit.js';
+import { TICKET_MS } from './session.js';
+import type { Sessions } from './sessions.js';
+
+export interface ServiceParts {
+  readonly unit: RegionAccessUnit;
+  readonly sessions: Sessions;
+  readonly exports: Exports;
+  readonly version: string;
+  /** Settles once every door is open. */
+  readonly endpoints: Promise<Endpoints>;
+  readonly snapshot: () => Snapshot;
+}
+
+function administratorOnly(door: Door, what: string): void {
+  if (door === 'unix') return;
+  throw new FarpageError('ERR_ACCESS', `${what} is for the Unix socket`);
+}
+
+function regionHandlers({ unit, sessions, exports }: ServiceParts) {
+  return {
+    regions: ({ door }) => {
+      // At the TCP door the name of an unnamed region is as good as a secret.
+      const shown = unit.list().filter(({ owner }) => door === 'unix' || owner === undefined);
+      return { regions: shown.map((region) => region.stat()) };
+    },
+    create: ({ body, door }) => unit.create(body, door).stat(),
+    stat: ({ params }) => unit.find(params.region).stat(),
+    remove: async ({ params, query, door }) => {
+      const region = unit.find(params.region);
+      if (region.record.door === 'unix') administratorOnly(door, `removing ${params.region}`);
+      await unit.remove(params.region, query.dirty);
+      exports.closeAll(region);
+      sessions.forget(region);
+      return { region: params.region, removed: true };
+    },
+    sync: ({ params, body }) => unit.find(params.region).writeBack({ ...body, durable: true }),
+    flush: ({ params, body }) => unit.find(params.region).writeBack({ ...body, durable: false }),
+    reclaim: async ({ params, body }) => {
+      const pagesReclaimed = await unit.find(params.region).reclaim(body);
+      return { region: params.region, pagesReclaimed };
+    },
+    pages: ({ params, query }) => {
+      const { bounds, cells } = unit.find(params.region).pageMap(query);
+      return { region: params.region, ...bounds, cells: Buffer.from(cells).toString('base64') };
+    },
+    exports: ({ params }) => ({ exports: exports.of(unit.find(params.region)) }),
+    export: ({ params, body, door }) => {
+      administratorOnly(door, 'export');
+      return exports.open(unit.find(params.region), { ...body, access: body.access });
+    },
+    unexport: ({ params, door }) => {
+      administratorOnly(door, 'export');
+      exports.close(unit.find(params.region), params.port);
+      return { closed: true };
+    },
+  } satisfies Partial<Handlers>;
+}
+
+function sessionHandlers({ unit, sessions, endpoints }: ServiceParts) {
+  return {
+    openSession: async () => {
+      const fabric = await endpoints;
+      const session = sessions.open();
+      return {
+        session: session.id,
+        ticket: session.ticket(),
+        ticketMs: TICKET_MS,
+        graceMs: sessions.graceMs,
+        pageSize: PAGE_BYTES,
+        fabric,
+      };
+    },
+    closeSession: async ({ params }) => {
+      await sessions.close(params.session);
+      return { closed: true };
+    },
+    openTicket: ({ params }) => {
+      return { ticket: sessions.find(params.session).ticket(), ticketMs: TICKET_MS };
+    },
+    attach: ({ params, body }) => {
+      const session = sessions.find(params.session);
+      const region = unit.find(body.region);
+      if (region.owner !== undefined && region.owner !== session.id) {
+        throw new FarpageError('ERR_NO_SUCH_REGION', body.region);
+      }
+      return session.attach(region, { access: body.access, carve: body.carve });
+    },
+    detach: ({ params }) => {
+      sessions.find(params.session).detach(params.stag);
+      return { closed: true };
+    },
+    allocate: ({ params, body, door }) => {
+      const session = sessions.find(params.session);
+      session.admitRegion(body.size ?? body.length ?? 0);
+      const region = unit.allocate(body, { door, session: session.id });
+      session.allocated.add(region);
+      return session.attach(region, { access: undefined, carve: region.carver === session.id });
+    },
+  } satisfies Partial<Handlers>;
+}
+
+/** The service of one appliance. */
+export function createService(parts: ServiceParts): ControlService {
+  const started = performance.now();
+  const handlers: Handlers = {
+    health: () => ({
+      status: 'ok',
+      version: parts.version,
+      pid: process.pid,
+      uptimeMs: performance.now() - started,
+    }),
+    ...regionHandlers(parts),
+    ...sessionHandlers(parts),
+  };
+  return {
+    handlers,
+    hold: (session) => parts.sessions.find(session).hold(),
+    metrics: async () => {
+      const { renderMetrics } = await import('./metrics.js');
+      return await renderMetrics(parts.snapshot());
+    },
+  };
+}
