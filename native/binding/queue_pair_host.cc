@@ -1,12 +1,18 @@
 #include "binding/queue_pair_host.h"
 
-#include <limits>
 #include <span>
 #include <utility>
 
 #include "base/clock.h"
 
 namespace farpage {
+namespace {
+
+// A request's id: the number of its slot's use above the slot.
+constexpr uint64_t kSlotMask = UINT32_MAX;
+constexpr int kUseShift = 32;
+
+}  // namespace
 
 // What libuv knows. It stays until uv_close has called back, which may be after the host is gone.
 struct QueuePairHost::Watcher {
@@ -33,6 +39,7 @@ QueuePairHost::QueuePairHost(Napi::Env env, std::unique_ptr<Initiator> initiator
       on_ready_(Napi::Persistent(on_ready)),
       context_(std::make_unique<Napi::AsyncContext>(env, "FarpageQueuePair")),
       attached_(kSlots),
+      uses_(kSlots),
       attachments_(kSlots),
       batch_(kSlots),
       taken_(kSlots + 1) {
@@ -93,14 +100,20 @@ Status QueuePairHost::Attach(uint32_t slot, Napi::Uint8Array memory) {
 
 Result<uint32_t> QueuePairHost::Submit(uint32_t count, uint64_t spin_ns) {
   if (initiator_ == nullptr) return Error{Code::kClosed, 0, "queuePairSubmit"};
-  const size_t free = kSlots - initiator_->in_flight();
-  if (count > free) return Error{Code::kArgument, 0, "queuePairSubmit: more than free slots"};
   const RecordMemory staging{memory_->staging.get(), kStagingBytes};
   for (uint32_t i = 0; i < count; ++i) {
-    if (!ToWorkRequest(memory_->requests[i], kSlots, staging, attached_.data(), &batch_[i])) {
-      return Error{Code::kArgument, 0, "queuePairSubmit: unlawful record"};
+    WorkRequest& request = batch_[i];
+    const bool lawful =
+        ToWorkRequest(memory_->requests[i], kSlots, staging, attached_.data(), &request);
+    if (!lawful || uses_[request.id].busy) {
+      for (uint32_t undo = 0; undo < i; ++undo) uses_[batch_[undo].id & kSlotMask].busy = false;
+      return Error{Code::kArgument, 0, lawful ? "slot in use" : "unlawful record"};
     }
+    Use& use = uses_[request.id];
+    use.busy = true;
+    request.id |= uint64_t{++use.number} << kUseShift;
   }
+  // All fit: there are as many slots here as there, and each is used once.
   initiator_->Post(std::span(batch_).first(count));
   initiator_->Flush();
   initiator_->Spin(spin_ns, kGapNs);
@@ -123,17 +136,21 @@ Result<uint32_t> QueuePairHost::Wait(uint64_t timeout_ns) {
 }
 
 uint32_t QueuePairHost::TakeCompletions() {
-  const size_t count = initiator_->Poll(taken_);
-  for (size_t i = 0; i < count; ++i) {
+  const size_t polled = initiator_->Poll(taken_);
+  uint32_t count = 0;
+  for (size_t i = 0; i < polled; ++i) {
     const Completion& one = taken_[i];
-    memory_->completions[i] = {static_cast<double>(one.id), static_cast<double>(one.code),
-                               static_cast<double>(one.terminate), one.old_value};
-    if (attached_[one.id].base != nullptr) {
-      attached_[one.id] = {};
-      attachments_[one.id].Reset();
+    const auto slot = static_cast<uint32_t>(one.id & kSlotMask);
+    if (uses_[slot].number != one.id >> kUseShift) continue;
+    uses_[slot].busy = false;
+    memory_->completions[count++] = {static_cast<double>(slot), static_cast<double>(one.code),
+                                     static_cast<double>(one.terminate), one.old_value};
+    if (attached_[slot].base != nullptr) {
+      attached_[slot] = {};
+      attachments_[slot].Reset();
     }
   }
-  return static_cast<uint32_t>(count);
+  return count;
 }
 
 void QueuePairHost::OnPoll(uv_poll_t* poll, int status, int events) {
@@ -175,8 +192,8 @@ void QueuePairHost::OnWatcherClosed(uv_handle_t* handle) {
   if (watcher->hook != nullptr) napi_remove_async_cleanup_hook(watcher->hook);
 }
 
-// The environment (a worker perhaps) ends with the queue pair open. It waits for the hook's removal,
-// which follows the watcher's closing.
+// The environment (a worker perhaps) ends with the queue pair open. It waits for the hook's
+// removal, which follows the watcher's closing.
 void QueuePairHost::OnEnvironmentEnd(napi_async_cleanup_hook_handle hook, void* data) {
   static_cast<void>(hook);
   const std::shared_ptr<QueuePairHost> host = static_cast<Watcher*>(data)->host;

@@ -47,7 +47,7 @@ class QueuePairHost : public std::enable_shared_from_this<QueuePairHost> {
 
   // The calls of binding.ts by their names there. They fail with kClosed after Close. `Attach`
   // also fails with kRange for a slot out of range, `Submit` with kArgument for a record that is
-  // unlawful: nothing has been posted then.
+  // unlawful or whose slot is in use: nothing has been posted then.
   Status Attach(uint32_t slot, Napi::Uint8Array memory);
   Result<uint32_t> Submit(uint32_t count, uint64_t spin_ns);
   Result<uint32_t> Wait(uint64_t timeout_ns);
@@ -58,6 +58,13 @@ class QueuePairHost : public std::enable_shared_from_this<QueuePairHost> {
 
  private:
   struct Watcher;
+
+  // A slot's present user. A WRITE may complete a second time after its slot went to another
+  // request (see Initiator): the number tells the two apart.
+  struct Use {
+    uint32_t number = 0;
+    bool busy = false;
+  };
 
   QueuePairHost(Napi::Env env, std::unique_ptr<Initiator> initiator, Napi::Function on_ready);
 
@@ -77,6 +84,7 @@ class QueuePairHost : public std::enable_shared_from_this<QueuePairHost> {
   Napi::FunctionReference on_ready_;
   std::unique_ptr<Napi::AsyncContext> context_;
   std::vector<RecordMemory> attached_;
+  std::vector<Use> uses_;
   std::vector<Napi::Reference<Napi::Uint8Array>> attachments_;
   std::vector<WorkRequest> batch_;
   std::vector<Completion> taken_;

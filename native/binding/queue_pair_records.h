@@ -33,7 +33,8 @@ static_assert(sizeof(CompletionRecord) == 32);
 
 // A number that JavaScript holds as a double, when it is a whole one of 0..`most` (below 2^53).
 inline bool ToWhole(double value, uint64_t most, uint64_t* whole) {
-  if (!(value >= 0) || value > static_cast<double>(most) || value != std::floor(value)) return false;
+  if (!(value >= 0 && value <= static_cast<double>(most))) return false;
+  if (value != std::floor(value)) return false;
   *whole = static_cast<uint64_t>(value);
   return true;
 }

@@ -61,7 +61,7 @@ Error RefusalOf(const MpaFrame& reply) {
 
 Result<MpaGrant> InitiateMpa(int socket, const MpaAsk& ask, uint64_t deadline_ns) {
   RequestPrivate request_private;
-  request_private.flags = kFlagAnyOrder | kFlagReason;
+  request_private.flags = ask.flags;
   request_private.ticket = ask.ticket;
   const MpaFrame request =
       MakeMpaRequest(ask.crc, ask.depth, EncodeRequestPrivate(request_private));

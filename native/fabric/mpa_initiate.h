@@ -13,6 +13,7 @@ struct MpaAsk {
   bool crc = false;
   uint16_t depth = kMpaDepthMax;  // 1..kMpaDepthMax
   Ticket ticket{};                // zeros where none is needed
+  uint8_t flags = kFlagAnyOrder | kFlagReason;  // what it can deal with
 };
 
 // What the responder granted.

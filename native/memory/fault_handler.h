@@ -59,14 +59,18 @@ class FaultHandler {
   // Makes pages of `run` usable: for kRead readable, for kWrite also writable (not yet dirty).
   // Called inside a turn by the thread that met the fault; does what costs less than a hand-over
   // (fill values, page-cache hits, write permission) in place, at most kInPlacePagesMax pages,
-  // and hands the rest to pager threads. `waiter` with `token` is woken when the first page that
-  // is not ready changes; null only starts the fills. Never blocks, never evicts.
+  // and hands the rest to pager threads. When not even the first page is ready, `waiter` is woken
+  // with `token` as it changes; null only starts the fills. Never blocks, never evicts.
   virtual FaultOutcome Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
                              FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream) = 0;
 
   // The first use of a page marked kAhead: asks for the next window of the stream.
   virtual void Advance(const std::shared_ptr<Region>& region, PageIndex page,
                        ReadAheadStream* stream) = 0;
+
+  // The door met bytes of `run` that cannot be read (a file truncated underneath, an I/O error):
+  // pages that really cannot are LOST from now on. In a turn.
+  virtual void Lose(const std::shared_ptr<Region>& region, PageRun run) = 0;
 
   // Forgets a waiter that goes away; no Wake comes after this returns.
   virtual void Forget(FaultWaiter* waiter) = 0;

@@ -9,7 +9,7 @@
 #include "memory/frame_budget.h"
 #include "memory/page_table.h"
 #include "memory/region_memory.h"
-#include "stores/page_store.h"
+#include "memory/page_store.h"
 
 namespace farpage {
 
@@ -66,14 +66,21 @@ class Region {
     return run.length_bytes() < size_bytes - start ? run.length_bytes() : size_bytes - start;
   }
 
+  // Unmaps the memory and closes the store (and so its locks) now, whoever still holds the
+  // object for its page table. Requires: the fabric and the pager have let go of it.
+  void Discard() {
+    memory.reset();
+    store.reset();
+  }
+
   const uint64_t size_bytes;
   const bool writable;
   const bool write_behind;
   FrameBudget frames;  // the region's own bound; the pager has the one over all regions
   const std::unique_ptr<PageTable> table;
   // The store before the memory: a mapping uses the store's descriptor and must go first.
-  const std::unique_ptr<PageStore> store;
-  const std::unique_ptr<RegionMemory> memory;
+  std::unique_ptr<PageStore> store;
+  std::unique_ptr<RegionMemory> memory;
   std::array<OperationCounters, kCounterLanesMax> operations;
   FillCounters fills;
   std::atomic<bool> removed{false};

@@ -43,7 +43,11 @@ void Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, bool f
         *region.table, page,
         [&](PageWord word) {
           transient = false;
-          if (StateOf(word) != PageState::kPresent) return word;
+          if (StateOf(word) != PageState::kPresent) {
+            // Its frame comes back, or turns into a page that can go.
+            transient = HoldsFrame(word);
+            return word;
+          }
           if ((word & (kHeld | kWriteback | kUnsynced)) != 0) {
             transient = true;
             return word;

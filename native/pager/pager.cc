@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "memory/region_copy.h"
 #include "pager/page_change.h"
 
 namespace farpage {
@@ -48,6 +49,7 @@ void Pager::RemoveRegion(const std::shared_ptr<Region>& region) {
     ::nanosleep(&nap, nullptr);
   }
   budget_.Return(region->frames.used());
+  region->Discard();
 }
 
 FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
@@ -68,7 +70,8 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
     const PageRun rest{page, run.end() - page};
     const bool absent = StateOf(region->table->Load(page)) == PageState::kAbsent;
     const Step step =
-        Resolve(region, rest, kind, waiter, token, &in_place_left, &outcome.code);
+        Resolve(region, rest, kind, page == run.first ? waiter : nullptr, token,
+                &in_place_left, &outcome.code);
     if (stream != nullptr && absent) Follow(region, rest, step == Step::kPending, stream);
     if (step == Step::kReady) continue;  // look at the word again
     outcome.ready_pages = page - run.first;
@@ -118,10 +121,30 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
     case PageState::kEvicting:
     case PageState::kCopying:
       return Await(*region, page, kind, waiter, token) ? Step::kPending : Step::kReady;
-    case PageState::kLost: break;
+    case PageState::kLost:
+      // A clean page may be tried again: its file may have come back. A dirty one is gone.
+      if ((word & kUnsafe) != 0) break;
+      (void)region->table->Change(page, word, WithState(word, PageState::kAbsent));
+      return Step::kReady;
   }
   *code = Code::kPageLost;
   return Step::kFailed;
+}
+
+void Pager::Lose(const std::shared_ptr<Region>& region, PageRun run) {
+  for (PageIndex page = run.first; page < run.end(); page++) {
+    std::byte probe;
+    if (CopyFromRegion(&probe, region->memory->address() + (page << kPageShift), 1)) continue;
+    PageWord after = 0;
+    const PageWord before = ChangePage(
+        *region->table, page,
+        [](PageWord word) {
+          if (StateOf(word) != PageState::kPresent) return word;
+          return WithState(word & ~(kReadable | kWritable | kHeld), PageState::kLost);
+        },
+        &after);
+    if (before != after) Filler::ReturnFrames(*region, budget_, 1);
+  }
 }
 
 uint64_t Pager::Claim(Region& region, PageRun run) {

@@ -41,11 +41,13 @@ class Pager final : public FaultHandler {
                      FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream) override;
   void Advance(const std::shared_ptr<Region>& region, PageIndex page,
                ReadAheadStream* stream) override;
+  void Lose(const std::shared_ptr<Region>& region, PageRun run) override;
   void Forget(FaultWaiter* waiter) override { waiters_.Forget(waiter); }
 
   void AddRegion(std::shared_ptr<Region> region) { evictor_.Add(std::move(region)); }
   // Ends the pager's work on a region: no thread of its touches it when this returns. The fabric
-  // must have let go of it before (deregister, grace period). Not in a turn.
+  // must have let go of it before (deregister, grace period). Its memory is unmapped and its
+  // store closed then. Not in a turn.
   void RemoveRegion(const std::shared_ptr<Region>& region);
 
   // Evicts the clean pages of a run; returns how many went. Blocks for one grace period.

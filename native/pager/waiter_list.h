@@ -44,7 +44,8 @@ class WaiterList {
   };
   struct Hash {
     size_t operator()(const Key& key) const {
-      uint64_t mix = (reinterpret_cast<uintptr_t>(key.region) >> 4) ^ (key.page * 0x9e3779b97f4a7c15u);
+      const uint64_t mix = (reinterpret_cast<uintptr_t>(key.region) >> 4) ^
+                           (key.page * 0x9e3779b97f4a7c15u);
       return static_cast<size_t>(mix ^ (mix >> 29));
     }
   };

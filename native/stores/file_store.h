@@ -5,7 +5,7 @@
 #include <string>
 
 #include "os/fd.h"
-#include "stores/page_store.h"
+#include "memory/page_store.h"
 
 namespace farpage {
 
@@ -45,6 +45,7 @@ class FileStore final : public PageStore {
         offset_bytes_(options.offset_bytes),
         length_bytes_(length_bytes),
         writable_(options.writable) {}
+  void WriteShare(std::span<PageImage> images, uint64_t available_bytes) const;
   Status WriteImage(const PageImage& image, uint64_t available_bytes) const;
 
   Fd fd_;

@@ -1,7 +1,7 @@
 // The store of regions that map no file: every page is one value, nothing can be written back.
 #pragma once
 
-#include "stores/page_store.h"
+#include "memory/page_store.h"
 
 namespace farpage {
 

@@ -1,0 +1,95 @@
+// The native objects that JavaScript holds, with the order in which they end.
+#pragma once
+
+#include <map>
+#include <memory>
+
+#include "binding/handle.h"
+#include "fabric/nic.h"
+#include "pager/pager.h"
+
+namespace farpage::binding {
+
+class RegionObject;
+
+// A pager and the regions that live on it, by address.
+class PagerObject final : public Closable {
+ public:
+  static constexpr HandleKind kKind = HandleKind::kPager;
+  explicit PagerObject(const Pager::Options& options) : pager(options) {}
+  ~PagerObject() override { Close(); }
+  void Close() override;
+
+  Pager pager;
+  std::map<uintptr_t, RegionObject*> regions;
+  bool closed = false;
+};
+
+class RegionObject final : public Closable {
+ public:
+  static constexpr HandleKind kKind = HandleKind::kRegion;
+  RegionObject(std::shared_ptr<PagerObject> owner, std::shared_ptr<Region> opened);
+  ~RegionObject() override { Close(); }
+  // Deregisters it everywhere, ends the pager's work on it, unmaps it.
+  void Close() override;
+
+  std::shared_ptr<PagerObject> pager;
+  std::shared_ptr<Region> region;
+  uintptr_t address;
+  // Domains that have memory regions of it.
+  std::vector<std::weak_ptr<ProtectionDomain>> domains;
+  bool closed = false;
+};
+
+class NicObject final : public Closable {
+ public:
+  static constexpr HandleKind kKind = HandleKind::kNic;
+  NicObject(std::shared_ptr<PagerObject> owner, std::unique_ptr<Nic> started)
+      : pager(std::move(owner)), nic(std::move(started)) {}
+  ~NicObject() override { Close(); }
+  void Close() override { nic->Stop(); }
+
+  std::shared_ptr<PagerObject> pager;
+  std::unique_ptr<Nic> nic;
+};
+
+class ProtectionDomainObject final : public Closable {
+ public:
+  static constexpr HandleKind kKind = HandleKind::kProtectionDomain;
+  ProtectionDomainObject(std::shared_ptr<NicObject> owner, uint32_t connections_max)
+      : nic(std::move(owner)),
+        domain(std::make_shared<ProtectionDomain>(nic->pager->pager.shootdown(),
+                                                  connections_max)) {}
+  ~ProtectionDomainObject() override { Close(); }
+  void Close() override;
+
+  std::shared_ptr<NicObject> nic;
+  std::shared_ptr<ProtectionDomain> domain;
+  bool closed = false;
+};
+
+class MemoryRegionObject final : public Closable {
+ public:
+  static constexpr HandleKind kKind = HandleKind::kMemoryRegion;
+  MemoryRegionObject(std::shared_ptr<ProtectionDomain> in, uint32_t number, uint64_t length,
+                     bool may_write)
+      : domain(std::move(in)), stag(number), length_bytes(length), writable(may_write) {}
+  void Close() override {
+    if (!closed) domain->Deregister(stag, false);
+    closed = true;
+  }
+
+  std::shared_ptr<ProtectionDomain> domain;
+  uint32_t stag;
+  uint64_t length_bytes;
+  bool writable;
+  bool closed = false;
+};
+
+// Registration of each file's functions with the addon.
+void ExportPager(Napi::Env env, Napi::Object exports);
+void ExportRegion(Napi::Env env, Napi::Object exports);
+void ExportNic(Napi::Env env, Napi::Object exports);
+void ExportSystem(Napi::Env env, Napi::Object exports);
+
+}  // namespace farpage::binding

@@ -1,0 +1,55 @@
+#include "binding/arguments.h"
+#include "binding/objects.h"
+
+namespace farpage::binding {
+namespace {
+
+constexpr uint64_t kFillThreadsMax = 64;
+
+Napi::Value PagerOpen(const Napi::CallbackInfo& info) {
+  const Napi::Object options = ObjectOf(info[0]);
+  Pager::Options native;
+  native.frames_max = std::max<uint64_t>(NumberOf(options, "memoryBytes") >> kPageShift, 1);
+  native.fill_threads = static_cast<uint32_t>(
+      std::clamp<uint64_t>(NumberOf(options, "fillThreads", 16), 1, kFillThreadsMax));
+  native.read_ahead_pages_max = static_cast<uint32_t>(
+      std::min<uint64_t>(NumberOf(options, "readAheadBytes") >> kPageShift, 4096));
+  return MakeHandle(info.Env(), HandleKind::kPager, std::make_shared<PagerObject>(native));
+}
+
+Napi::Value PagerStats(const Napi::CallbackInfo& info) {
+  const auto object = Unwrap<PagerObject>(info[0]);
+  if (object == nullptr) return info.Env().Undefined();
+  Pager& pager = object->pager;
+  uint64_t present = 0;
+  uint64_t dirty = 0;
+  for (const auto& [address, region] : object->regions) {
+    present += region->region->table->present();
+    dirty += region->region->table->dirty();
+  }
+  Napi::Object stats = Napi::Object::New(info.Env());
+  const auto put = [&](const char* name, uint64_t value) {
+    stats.Set(name, Napi::Number::New(info.Env(), static_cast<double>(value)));
+  };
+  put("memoryBytes", pager.budget().max() << kPageShift);
+  put("presentPages", present);
+  put("dirtyPages", dirty);
+  put("evictedPages", pager.evicted_pages());
+  put("gracePeriods", pager.shootdown().grace_periods());
+  put("queuedFaults", pager.queued_faults());
+  return stats;
+}
+
+void PagerClose(const Napi::CallbackInfo& info) {
+  if (const auto object = Unwrap<PagerObject>(info[0])) object->Close();
+}
+
+}  // namespace
+
+void ExportPager(Napi::Env env, Napi::Object exports) {
+  exports.Set("pagerOpen", Napi::Function::New(env, PagerOpen));
+  exports.Set("pagerStats", Napi::Function::New(env, PagerStats));
+  exports.Set("pagerClose", Napi::Function::New(env, PagerClose));
+}
+
+}  // namespace farpage::binding

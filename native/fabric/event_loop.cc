@@ -1,0 +1,374 @@
+#include "fabric/event_loop.h"
+
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <condition_variable>
+
+#include "base/clock.h"
+#include "memory/region_copy.h"
+
+namespace farpage {
+namespace {
+
+constexpr int kEventsMax = 64;
+constexpr uint64_t kSweepNs = 500'000'000;
+// epoll data: connections carry their token, the rest these kinds in the upper half.
+constexpr uint64_t kListenerBit = uint64_t{1} << 62;
+constexpr uint64_t kDoorbell = uint64_t{1} << 63;
+
+uint64_t Token(uint32_t index, uint32_t generation) {
+  return (uint64_t{generation} & 0x3fffffff) << 32 | index;
+}
+
+// Polling pays only while somebody else can run meanwhile.
+bool MayPoll() {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  return ::sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) > 1;
+}
+
+}  // namespace
+
+EventLoop::EventLoop(const Options& options, FaultHandler* pager, Shootdown* shootdown, Fd epoll,
+                     Fd event, TurnCounter* counter)
+    : options_(options),
+      pager_(pager),
+      shootdown_(shootdown),
+      epoll_(std::move(epoll)),
+      event_(std::move(event)),
+      counter_(counter) {
+  context_.pager = pager;
+  context_.waiter = this;
+  context_.lane = options.lane;
+  context_.window_bytes = options.window_bytes;
+}
+
+Result<std::unique_ptr<EventLoop>> EventLoop::Start(const Options& options, FaultHandler* pager,
+                                                    Shootdown* shootdown) {
+  InstallBusErrorGuard();
+  Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll.valid()) return SystemError("epoll_create1");
+  Fd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event.valid()) return SystemError("eventfd");
+  epoll_event doorbell{};
+  doorbell.events = EPOLLIN | EPOLLET;
+  doorbell.data.u64 = kDoorbell;
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, event.get(), &doorbell) != 0) {
+    return SystemError("epoll_ctl");
+  }
+  TurnCounter* counter = shootdown->Register();
+  if (counter == nullptr) return Error{Code::kQuota, 0, "turn counters"};
+  std::unique_ptr<EventLoop> loop(new EventLoop(options, pager, shootdown, std::move(epoll),
+                                                std::move(event), counter));
+  loop->thread_ = Thread(options.name, [raw = loop.get()] { raw->Loop(); });
+  return loop;
+}
+
+EventLoop::~EventLoop() { Stop(); }
+
+void EventLoop::Stop() {
+  if (stopping_.exchange(true)) return;
+  Ring();
+  thread_.Join();
+  pager_->Forget(this);
+  std::vector<std::function<void()>> left;
+  {
+    std::lock_guard<std::mutex> lock(inbox_mutex_);
+    stopped_ = true;
+    left.swap(tasks_);
+  }
+  // Who waits for a task must not wait for ever; the loop is gone, so this thread may run them.
+  for (auto& task : left) task();
+  for (uint32_t index = 0; index < slots_.size(); index++) Release(index);
+  shootdown_->Unregister(counter_);
+}
+
+void EventLoop::Ring() {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(event_.get(), &one, sizeof one);
+}
+
+bool EventLoop::Post(std::function<void()> task) {
+  {
+    std::lock_guard<std::mutex> lock(inbox_mutex_);
+    if (stopped_) return false;
+    tasks_.push_back(std::move(task));
+    inbox_full_.store(true, std::memory_order_seq_cst);
+  }
+  if (sleeping_.load(std::memory_order_seq_cst)) Ring();
+  return true;
+}
+
+void EventLoop::PostAndWait(std::function<void()> task) {
+  std::mutex mutex;
+  std::condition_variable done_wake;
+  bool done = false;
+  const bool posted = Post([&] {
+    task();
+    std::lock_guard<std::mutex> lock(mutex);
+    done = true;
+    done_wake.notify_one();
+  });
+  if (!posted) return;
+  std::unique_lock<std::mutex> lock(mutex);
+  done_wake.wait(lock, [&] { return done; });
+}
+
+void EventLoop::Wake(const FaultWake& wake) {
+  {
+    std::lock_guard<std::mutex> lock(inbox_mutex_);
+    wakes_.push_back(wake);
+    inbox_full_.store(true, std::memory_order_seq_cst);
+  }
+  if (sleeping_.exchange(false, std::memory_order_seq_cst)) Ring();
+}
+
+void EventLoop::DrainInbox() {
+  if (!inbox_full_.load(std::memory_order_acquire)) return;
+  std::vector<FaultWake> wakes;
+  std::vector<std::function<void()>> tasks;
+  {
+    std::lock_guard<std::mutex> lock(inbox_mutex_);
+    wakes.swap(wakes_);
+    tasks.swap(tasks_);
+    inbox_full_.store(false, std::memory_order_relaxed);
+  }
+  for (const FaultWake& wake : wakes) {
+    const auto index = static_cast<uint32_t>(wake.token);
+    Slot* slot = index < slots_.size() ? &slots_[index] : nullptr;
+    if (slot == nullptr || slot->responder == nullptr || slot->responder->token() != wake.token) {
+      // The connection has gone: nobody will use the page, so nobody holds it.
+      wake.region->table->ClearFlags(wake.page, kHeld);
+      continue;
+    }
+    slot->responder->OnWake(wake);
+    MakeRunnable(index);
+  }
+  for (auto& task : tasks) task();
+}
+
+void EventLoop::MakeRunnable(uint32_t index) {
+  if (slots_[index].runnable) return;
+  slots_[index].runnable = true;
+  runnable_.push_back(index);
+}
+
+void EventLoop::Adopt(Fd socket, Admission* admission,
+                      std::shared_ptr<const ExportPort> export_port) {
+  if (open_ >= kLoopConnectionsMax) {
+    stats_.refused.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  if (free_.empty()) {
+    free_.push_back(static_cast<uint32_t>(slots_.size()));
+    slots_.emplace_back();
+  }
+  const uint32_t index = free_.back();
+  free_.pop_back();
+  Slot& slot = slots_[index];
+  slot.generation++;
+  const uint64_t token = Token(index, slot.generation);
+  epoll_event interest{};
+  interest.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  interest.data.u64 = token;
+  const int number = socket.get();
+  slot.responder = std::make_unique<Responder>(std::move(socket), token, admission,
+                                               std::move(export_port), &context_);
+  slot.since_ns = NowNs();
+  open_++;
+  stats_.connections.fetch_add(1, std::memory_order_relaxed);
+  stats_.accepted.fetch_add(1, std::memory_order_relaxed);
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, number, &interest) != 0) {
+    Release(index);
+    return;
+  }
+  MakeRunnable(index);
+}
+
+void EventLoop::Release(uint32_t index) {
+  Slot& slot = slots_[index];
+  if (slot.responder == nullptr) return;
+  if (slot.responder->terminated()) {
+    stats_.terminated.fetch_add(1, std::memory_order_relaxed);
+  }
+  slot.responder.reset();
+  slot.runnable = false;
+  std::erase(runnable_, index);
+  std::erase(hot_, index);
+  free_.push_back(index);
+  open_--;
+  stats_.connections.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void EventLoop::EndConnections(const ProtectionDomain* domain) {
+  for (uint32_t index = 0; index < slots_.size(); index++) {
+    Responder* responder = slots_[index].responder.get();
+    if (responder == nullptr) continue;
+    if (domain == nullptr || responder->domain().get() == domain) Release(index);
+  }
+}
+
+void EventLoop::Listen(int listener, Accepted accepted) {
+  epoll_event interest{};
+  interest.events = EPOLLIN;
+  interest.data.u64 = kListenerBit | static_cast<uint32_t>(listener);
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener, &interest) == 0) {
+    listeners_.push_back({listener, std::move(accepted)});
+  }
+}
+
+void EventLoop::StopListening(int listener) {
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener, nullptr);
+  std::erase_if(listeners_, [&](const Listener& item) { return item.socket == listener; });
+}
+
+void EventLoop::AcceptAll(const Listener& listener) {
+  for (int n = 0; n < kEventsMax; n++) {
+    Fd socket(::accept4(listener.socket, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!socket.valid()) return;  // none left, or too many descriptors: the backlog keeps them
+    listener.accepted(std::move(socket));
+  }
+}
+
+void EventLoop::HandleEvents(int timeout_ms) {
+  epoll_event events[kEventsMax];
+  const int count = ::epoll_wait(epoll_.get(), events, kEventsMax, timeout_ms);
+  for (int n = 0; n < count; n++) {
+    const uint64_t data = events[n].data.u64;
+    if (data == kDoorbell) {
+      uint64_t rung = 0;
+      [[maybe_unused]] const ssize_t got = ::read(event_.get(), &rung, sizeof rung);
+      continue;
+    }
+    if ((data & kListenerBit) != 0) {
+      for (const Listener& listener : std::vector<Listener>(listeners_)) {
+        if (static_cast<uint32_t>(listener.socket) == static_cast<uint32_t>(data)) {
+          AcceptAll(listener);
+        }
+      }
+      continue;
+    }
+    const auto index = static_cast<uint32_t>(data);
+    if (index >= slots_.size() || slots_[index].responder == nullptr ||
+        slots_[index].responder->token() != data) {
+      continue;
+    }
+    if ((events[n].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+      slots_[index].responder->MarkReadable();
+    }
+    MakeRunnable(index);
+  }
+}
+
+// One turn of one connection; true when it did something and goes on.
+bool EventLoop::RunOne(uint32_t index) {
+  Slot& slot = slots_[index];
+  Responder& responder = *slot.responder;
+  Responder::Outcome outcome;
+  {
+    Turn turn(counter_);
+    context_.turn++;
+    outcome = responder.Run();
+  }
+  const uint64_t operations = responder.TakeOperations();
+  if (operations != 0) OperationCounters::Add(stats_.operations, operations);
+  const uint64_t read = responder.TakeBytesRead();
+  const uint64_t written = responder.TakeBytesWritten();
+  if (read != 0) OperationCounters::Add(stats_.bytes_read, read);
+  if (written != 0) OperationCounters::Add(stats_.bytes_written, written);
+  if (outcome == Responder::Outcome::kClosed) {
+    Release(index);
+    return false;
+  }
+  if (!responder.unsettled()) {
+    slot.since_ns = 0;
+  } else if (slot.since_ns == 0 || (read | written | operations) != 0) {
+    slot.since_ns = last_activity_ns_;
+  }
+  if (outcome == Responder::Outcome::kAgain) MakeRunnable(index);
+  return (read | written | operations) != 0;
+}
+
+void EventLoop::RunRunnable() {
+  if (runnable_.empty()) return;
+  last_activity_ns_ = NowNs();
+  running_.swap(runnable_);
+  for (const uint32_t index : running_) {
+    if (slots_[index].responder == nullptr) continue;
+    slots_[index].runnable = false;
+    if (RunOne(index) && std::find(hot_.begin(), hot_.end(), index) == hot_.end()) {
+      hot_.push_back(index);
+    }
+  }
+  running_.clear();
+}
+
+// Looks at the connections that were active lately without asking epoll; false when it is time
+// to sleep.
+bool EventLoop::PollHot(uint64_t now) {
+  if (now - last_activity_ns_ > options_.poll_ns) {
+    hot_.clear();
+    return false;
+  }
+  if (hot_.size() > kPolledConnectionsMax) {
+    HandleEvents(0);
+    return true;
+  }
+  bool waiting_only = true;
+  for (size_t n = 0; n < hot_.size(); n++) {
+    const uint32_t index = hot_[n];
+    Responder& responder = *slots_[index].responder;
+    if (responder.waits_for_fill()) continue;
+    waiting_only = false;
+    responder.MarkReadable();
+    if (RunOne(index)) last_activity_ns_ = now;
+    if (n < hot_.size() && hot_[n] != index) n--;
+  }
+  return !waiting_only;
+}
+
+void EventLoop::Loop() {
+  const bool may_poll = options_.poll_ns != 0 && MayPoll();
+  uint32_t rounds = 0;
+  while (!stopping_.load(std::memory_order_relaxed)) {
+    DrainInbox();
+    RunRunnable();
+    if (AnyRunnable()) {
+      HandleEvents(0);
+      continue;
+    }
+    const uint64_t now = NowNs();
+    if (now >= next_sweep_ns_) Sweep(now);
+    if (may_poll && !hot_.empty() && PollHot(now)) {
+      if (++rounds % kRoundsPerEpoll == 0) HandleEvents(0);
+      continue;
+    }
+    if (AnyRunnable()) continue;
+    sleeping_.store(true, std::memory_order_seq_cst);
+    if (!inbox_full_.load(std::memory_order_seq_cst)) {
+      HandleEvents(open_ == 0 ? -1 : static_cast<int>(kSweepNs / 1'000'000));
+    }
+    sleeping_.store(false, std::memory_order_relaxed);
+  }
+}
+
+// Ends connections whose peer has stopped in the middle of something.
+void EventLoop::Sweep(uint64_t now) {
+  next_sweep_ns_ = now + kSweepNs;
+  for (uint32_t index = 0; index < slots_.size(); index++) {
+    Slot& slot = slots_[index];
+    if (slot.responder == nullptr || slot.since_ns == 0 || slot.since_ns > now) continue;
+    const uint64_t limit = slot.responder->in_handshake() ? kHandshakeNs
+                           : slot.responder->streaming()  ? kUnsettledNs
+                                                          : kDrainNs;
+    // Waiting for a page is our business, not the peer's; fills have deadlines of their own.
+    if (slot.responder->waits_for_fill()) continue;
+    if (now - slot.since_ns > limit) Release(index);
+  }
+}
+
+}  // namespace farpage

@@ -1,0 +1,135 @@
+// One NIC thread: an epoll loop that owns connections.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "fabric/responder.h"
+#include "memory/shootdown.h"
+#include "os/thread.h"
+
+namespace farpage {
+
+// Connections of one loop, at most.
+inline constexpr uint32_t kLoopConnectionsMax = 4096;
+// Active connections that are polled one by one; with more, epoll tells who is ready.
+inline constexpr size_t kPolledConnectionsMax = 4;
+// Rounds of polling between two looks at epoll.
+inline constexpr uint32_t kRoundsPerEpoll = 32;
+// How long a peer may take for the handshake, to read a Terminate, or to go on with half an FPDU
+// or an answer it does not take.
+inline constexpr uint64_t kHandshakeNs = 10'000'000'000;
+inline constexpr uint64_t kDrainNs = 1'000'000'000;
+inline constexpr uint64_t kUnsettledNs = 30'000'000'000;
+
+// What a loop has done, readable by any thread.
+struct LoopStats {
+  std::atomic<uint64_t> connections{0};
+  std::atomic<uint64_t> refused{0};
+  std::atomic<uint64_t> accepted{0};
+  std::atomic<uint64_t> terminated{0};
+  std::atomic<uint64_t> operations{0};
+  std::atomic<uint64_t> bytes_read{0};
+  std::atomic<uint64_t> bytes_written{0};
+};
+
+// Polls adaptively: for `poll_ns` after activity, never on a single core and not while its
+// connections only wait for fills. Other threads send it work through Post() and Wake().
+class EventLoop final : public FaultWaiter {
+ public:
+  struct Options {
+    std::string name;
+    uint32_t lane = 0;
+    uint64_t poll_ns = 0;
+    uint64_t window_bytes = 0;
+  };
+  using Accepted = std::function<void(Fd socket)>;
+
+  // Fails: kIo, kQuota (no turn counter left).
+  static Result<std::unique_ptr<EventLoop>> Start(const Options& options, FaultHandler* pager,
+                                                  Shootdown* shootdown);
+  ~EventLoop();
+
+  // Runs `task` on the loop, outside a turn, soon. Thread: any. False once stopped.
+  bool Post(std::function<void()> task);
+  // Post and wait until it has run. Thread: any but the loop's.
+  void PostAndWait(std::function<void()> task);
+
+  void Wake(const FaultWake& wake) override;
+
+  // On the loop's thread: takes a connection over; watches a listening socket.
+  void Adopt(Fd socket, Admission* admission, std::shared_ptr<const ExportPort> export_port);
+  void Listen(int listener, Accepted accepted);
+  void StopListening(int listener);
+  // Ends the connections of a domain, or all (null).
+  void EndConnections(const ProtectionDomain* domain);
+
+  // Ends every connection and joins the thread. Idempotent.
+  void Stop();
+
+  [[nodiscard]] const LoopStats& stats() const { return stats_; }
+  LoopStats& stats() { return stats_; }
+
+ private:
+  struct Listener {
+    int socket;
+    Accepted accepted;
+  };
+  struct Slot {
+    std::unique_ptr<Responder> responder;
+    uint32_t generation = 0;
+    bool runnable = false;
+    uint64_t since_ns = 0;  // when it became unsettled; 0: it is not
+  };
+  EventLoop(const Options& options, FaultHandler* pager, Shootdown* shootdown, Fd epoll,
+            Fd event, TurnCounter* counter);
+  void Loop();
+  void DrainInbox();
+  void HandleEvents(int timeout_ms);
+  void AcceptAll(const Listener& listener);
+  bool RunOne(uint32_t index);
+  void RunRunnable();
+  bool PollHot(uint64_t now);
+  bool AnyRunnable() const { return !runnable_.empty(); }
+  void MakeRunnable(uint32_t index);
+  void Release(uint32_t index);
+  void Sweep(uint64_t now);
+  void Ring();
+
+  const Options options_;
+  FaultHandler* pager_;
+  Shootdown* shootdown_;
+  Fd epoll_;
+  Fd event_;
+  TurnCounter* counter_;
+  ResponderContext context_;
+  LoopStats stats_;
+
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> free_;
+  std::vector<uint32_t> runnable_;
+  std::vector<uint32_t> running_;
+  std::vector<uint32_t> hot_;
+  std::vector<Listener> listeners_;
+  uint64_t last_activity_ns_ = 0;
+  uint64_t next_sweep_ns_ = 0;
+  uint32_t open_ = 0;
+
+  // The inbox: the cold path's way in. A lock for a few instructions; the doorbell is rung only
+  // when the loop sleeps.
+  std::mutex inbox_mutex_;
+  std::vector<FaultWake> wakes_;
+  std::vector<std::function<void()>> tasks_;
+  bool stopped_ = false;
+  std::atomic<bool> inbox_full_{false};
+  std::atomic<bool> sleeping_{false};
+  std::atomic<bool> stopping_{false};
+  Thread thread_;
+};
+
+}  // namespace farpage

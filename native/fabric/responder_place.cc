@@ -1,0 +1,167 @@
+// RDMA Writes of a Responder: from the stream into region memory.
+#include <algorithm>
+#include <cstring>
+
+#include "fabric/responder.h"
+#include "memory/region_copy.h"
+
+namespace farpage {
+
+// The header of a WRITE segment: checks it, takes it from the buffer, starts the placement.
+bool Responder::BeginWrite(const FpduHeader& header, const std::byte* fpdu) {
+  // An earlier READ is answered with what was there before, as far as it need not wait.
+  if (count_ != 0) Serve();
+  if (state_ != State::kStreaming) return false;
+  std::memcpy(write_header_.data(), fpdu, kTaggedHeaderBytes);
+  skip_ = header.trailer_bytes;
+  const bool faulted = write_.faulted;
+  write_ = {header.stag, header.payload_bytes, header.tagged_offset, header.last, faulted};
+  parsed_ += kTaggedHeaderBytes;
+  if (header.payload_bytes == 0) {
+    // RFC 5041 section 5.2: a zero-length segment's STag and offset are not checked; this is also
+    // the ready-to-receive of RFC 6581.
+    write_.left = 0;
+    return true;
+  }
+  const MemoryRegion* target = domain_->Find(header.stag);
+  if (target == nullptr || target->region == nullptr) {
+    FailWrite(kTermWriteStag, target == nullptr ? Code::kStag : Code::kRegionRemoved);
+    return false;
+  }
+  if (header.tagged_offset + header.payload_bytes < header.tagged_offset) {
+    FailWrite(kTermWriteWrap, Code::kBounds);
+    return false;
+  }
+  if (header.tagged_offset + header.payload_bytes > target->length_bytes) {
+    FailWrite(kTermWriteBounds, Code::kBounds);
+    return false;
+  }
+  if (!target->writable) {
+    FailWrite(kTermReadAccess, Code::kAccess);  // RDMAP's "access rights", for Writes as well
+    return false;
+  }
+  bulk_ = header.payload_bytes >= kDirectPayloadMin;
+  return true;
+}
+
+// Makes the pages under [offset, + bytes) of a memory region dirty, faulting those that are not
+// writable; returns how many bytes from the start may be written in this turn. 0: stalled,
+// failed, or to be tried again.
+uint32_t Responder::Writable(const MemoryRegion& target, uint64_t offset, uint32_t bytes) {
+  Region& region = *target.region;
+  const uint64_t start = target.region_offset + offset;
+  const PageRun run = PagesOf(start, bytes);
+  PageIndex page = run.first;
+  while (page < run.end()) {
+    if (region.table->MarkDirty(page)) {
+      if ((region.table->Load(page) & kHeld) != 0) region.table->ClearFlags(page, kHeld);
+      page++;
+      continue;
+    }
+    if (page != run.first) break;
+    if (write_failed_ != Code::kOk) {
+      FailWrite(kTermLocal, write_failed_);
+      return 0;
+    }
+    // A page that is there only lacks its permission back, which is no fault of initialisation.
+    if (StateOf(region.table->Load(page)) != PageState::kPresent) write_.faulted = true;
+    const FaultOutcome outcome = context_->pager->Fault(
+        target.region, run, FaultKind::kWrite, context_->waiter, token_, &stream_);
+    if (outcome.ready_pages != 0) continue;
+    if (outcome.next == FaultOutcome::Next::kPending) {
+      stalled_ = true;
+      stalled_page_ = page;
+      stalled_in_ = target.region;
+      LookAhead();
+    } else if (outcome.next == FaultOutcome::Next::kFailed) {
+      FailWrite(outcome.code == Code::kAccess ? kTermReadAccess : kTermLocal, outcome.code);
+    } else {
+      again_ = true;
+    }
+    return 0;
+  }
+  const uint64_t usable = (page << kPageShift) - start;
+  return static_cast<uint32_t>(std::min<uint64_t>(bytes, usable));
+}
+
+// Places bytes that were received into the buffer. True: all of them.
+bool Responder::Place(const std::byte* from, uint32_t bytes, uint32_t* placed) {
+  *placed = 0;
+  if (stalled_) return false;
+  while (*placed < bytes) {
+    const MemoryRegion* target = domain_->Find(write_.stag);
+    if (target == nullptr || target->region == nullptr) {
+      FailWrite(kTermWriteStag, target == nullptr ? Code::kStag : Code::kRegionRemoved);
+      return false;
+    }
+    const uint32_t now = Writable(*target, write_.offset, bytes - *placed);
+    if (now == 0) return false;
+    std::byte* to = target->region->memory->address() + target->region_offset + write_.offset;
+    if (!CopyToRegion(to, from + *placed, now)) {
+      FailWrite(kTermLocal, Code::kPageLost);
+      return false;
+    }
+    *placed += now;
+    write_.left -= now;
+    write_.offset += now;
+    bytes_written_ += now;
+    turn_bytes_ += now;
+  }
+  return true;
+}
+
+void Responder::FinishSegment() {
+  looked_ahead_ = false;
+  write_failed_ = Code::kOk;
+  stalled_in_.reset();
+  if (!write_.last) return;
+  const MemoryRegion* target = domain_->Find(write_.stag);
+  if (target != nullptr && target->region != nullptr) {
+    CountOperation(*target->region, write_.faulted);
+  }
+  write_.faulted = false;
+}
+
+void Responder::FailWrite(TerminateCode code, Code reason) {
+  write_failed_ = Code::kOk;
+  Terminate(code, reason, write_header_);
+}
+
+// While a WRITE waits for its page, the pages of whole FPDUs behind it are asked for, once.
+void Responder::LookAhead() {
+  if (looked_ahead_) return;
+  looked_ahead_ = true;
+  const uint32_t behind = write_.left + skip_;
+  if (available() < behind) return;
+  uint32_t position = parsed_ + behind;
+  while (received_ - position >= kUntaggedHeaderBytes) {
+    const std::byte* fpdu = buffer_.get() + position;
+    const std::span<const std::byte> rest{fpdu, received_ - position};
+    FpduHeader header;
+    if (DecodeFpduHeader(rest, &header).state != DecodeState::kDecoded) return;
+    if (rest.size() < header.fpdu_bytes()) return;
+    uint32_t stag = header.stag;
+    uint64_t offset = header.tagged_offset;
+    uint64_t bytes = header.payload_bytes;
+    FaultKind kind = FaultKind::kWrite;
+    if (header.opcode == RdmapOpcode::kReadRequest) {
+      const ReadRequest read = DecodeReadRequest(fpdu + kUntaggedHeaderBytes);
+      stag = read.source_stag;
+      offset = read.source_offset;
+      bytes = std::min<uint64_t>(read.size_bytes, context_->window_bytes);
+      kind = FaultKind::kRead;
+    } else if (header.opcode != RdmapOpcode::kWrite) {
+      return;
+    }
+    const MemoryRegion* target = domain_->Find(stag);
+    if (target != nullptr && target->region != nullptr && bytes != 0 &&
+        offset <= target->length_bytes && bytes <= target->length_bytes - offset) {
+      (void)context_->pager->Fault(target->region,
+                                   PagesOf(target->region_offset + offset, bytes), kind, nullptr,
+                                   0, nullptr);
+    }
+    position += header.fpdu_bytes();
+  }
+}
+
+}  // namespace farpage

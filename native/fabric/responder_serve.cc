@@ -1,0 +1,308 @@
+// READ and atomic requests of a Responder: from the pending queue to the send queue.
+#include <algorithm>
+#include <cstring>
+
+#include "base/crc32c.h"
+#include "fabric/responder.h"
+#include "memory/region_copy.h"
+
+namespace farpage {
+namespace {
+
+// Compare-and-swap rounds of a masked atomic before the turn gives way to others.
+constexpr int kAtomicRoundsMax = 64;
+
+}  // namespace
+
+void Responder::CountOperation(Region& region, bool faulted) {
+  OperationCounters& lane = region.operations[context_->lane];
+  OperationCounters::Add(faulted ? lane.faulted : lane.bypassed, 1);
+  operations_++;
+}
+
+void Responder::Serve() {
+  while (count_ != 0 && state_ == State::kStreaming) {
+    Pending& head = pending(0);
+    if (!head.answered) {
+      const Step step = ServeOne(head);
+      if (step == Step::kAgain) again_ = true;
+      if (step == Step::kBlocked) blocked_ = true;
+      if (step == Step::kWaiting) {
+        Prefetch();
+        return;
+      }
+      if (step != Step::kDone) return;
+    }
+    head.waits_in.reset();
+    first_ = (first_ + 1) % kMpaDepthMax;
+    count_--;
+  }
+}
+
+// Requests behind a waiting head: their faults overlap, and for an initiator that takes answers
+// in any order the READs that are ready are answered. Atomics are barriers.
+void Responder::Prefetch() {
+  for (uint32_t n = 1; n < count_ && state_ == State::kStreaming; n++) {
+    Pending& behind = pending(n);
+    if (behind.is_atomic) {
+      if (any_order_) return;
+      continue;
+    }
+    if (behind.answered || behind.waiting || behind.prefetched) continue;
+    if (any_order_) {
+      const Step step = ServeOne(behind);
+      if (step == Step::kAgain) again_ = true;
+      if (step == Step::kDone) behind.answered = true;
+      if (step == Step::kBlocked) blocked_ = true;
+      if (step == Step::kBlocked || step == Step::kFailed) return;
+      continue;
+    }
+    behind.prefetched = true;
+    const MemoryRegion* target = domain_->Find(behind.read.source_stag);
+    if (target == nullptr || target->region == nullptr ||
+        behind.read.source_offset > target->length_bytes ||
+        behind.read.size_bytes > target->length_bytes - behind.read.source_offset) {
+      continue;  // its error is told when its turn comes
+    }
+    const PageRun run =
+        PagesOf(target->region_offset + behind.read.source_offset,
+                std::min<uint64_t>(behind.read.size_bytes, context_->window_bytes));
+    for (PageIndex page = run.first; page < run.end(); page++) {
+      if ((target->region->table->Load(page) & kReadable) != 0) continue;
+      behind.faulted = true;
+      (void)context_->pager->Fault(target->region, {page, run.end() - page}, FaultKind::kRead,
+                                   nullptr, 0, nullptr);
+      break;
+    }
+  }
+}
+
+Responder::Step Responder::ServeOne(Pending& pending) {
+  if (pending.waiting) return Step::kWaiting;
+  if (pending.failed != Code::kOk) {
+    FailPending(pending, kTermLocal, pending.failed);
+    return Step::kFailed;
+  }
+  return pending.is_atomic ? ServeAtomic(pending) : ServeRead(pending);
+}
+
+Responder::Step Responder::ServeRead(Pending& pending) {
+  const ReadRequest& read = pending.read;
+  if (read.size_bytes == 0) {
+    if (!send_.HasRoom(kTaggedHeaderBytes + 8, 1)) return Step::kBlocked;
+    EmitEmptyResponse(pending);
+    return Step::kDone;
+  }
+  const MemoryRegion* target = domain_->Find(read.source_stag);
+  if (target == nullptr || target->region == nullptr) {
+    FailPending(pending, kTermReadStag, target == nullptr ? Code::kStag : Code::kRegionRemoved);
+    return Step::kFailed;
+  }
+  if (read.source_offset + read.size_bytes < read.source_offset) {
+    FailPending(pending, kTermReadWrap, Code::kBounds);
+    return Step::kFailed;
+  }
+  if (read.source_offset + read.size_bytes > target->length_bytes) {
+    FailPending(pending, kTermReadBounds, Code::kBounds);
+    return Step::kFailed;
+  }
+  while (pending.done_bytes < read.size_bytes) {
+    if (turn_bytes_ >= kTurnBytesMax) return Step::kAgain;
+    const uint64_t offset = target->region_offset + read.source_offset + pending.done_bytes;
+    const uint32_t left = read.size_bytes - pending.done_bytes;
+    uint32_t bytes = TaggedSegmentBytes(offset, left, max_ulpdu_, 1);
+    const PageRun run = PagesOf(offset, bytes);
+    PageTable& table = *target->region->table;
+    uint64_t ready = 0;
+    while (ready < run.count) {
+      const PageWord word = table.Load(run.first + ready);
+      if ((word & kReadable) == 0) break;
+      if ((word & (kAccessed | kHeld | kAhead)) != kAccessed) {
+        if ((word & kAhead) != 0) {
+          context_->pager->Advance(target->region, run.first + ready, &stream_);
+        }
+        table.ClearFlags(run.first + ready, kHeld | kAhead);
+        table.Touch(run.first + ready, word);
+      }
+      ready++;
+    }
+    if (ready < run.count) {
+      const PageRun window =
+          PagesOf(offset, std::min<uint64_t>(left, std::max(context_->window_bytes, kPageBytes)));
+      const Step step = Await(pending, *target, window, FaultKind::kRead, &ready);
+      if (ready == 0) return step;
+      const uint64_t usable = ((run.first + ready) << kPageShift) - offset;
+      bytes = static_cast<uint32_t>(std::min<uint64_t>(bytes, usable));
+    }
+    const Step emitted = EmitSegment(pending, *target, bytes);
+    if (emitted != Step::kDone) return emitted;
+  }
+  CountOperation(*target->region, pending.faulted);
+  return Step::kDone;
+}
+
+// Faults `run` in for a request; `ready_pages` is how many of its first pages can be used now.
+Responder::Step Responder::Await(Pending& pending, const MemoryRegion& target, PageRun run,
+                                 FaultKind kind, uint64_t* ready_pages) {
+  pending.faulted = true;
+  const FaultOutcome outcome = context_->pager->Fault(target.region, run, kind, context_->waiter,
+                                                      token_, &stream_);
+  *ready_pages = outcome.ready_pages;
+  if (outcome.ready_pages != 0) {
+    // What is ready is served first; the rest is asked for again, and a waiter that was
+    // registered meanwhile only wakes us a little early.
+    return Step::kDone;
+  }
+  switch (outcome.next) {
+    case FaultOutcome::Next::kReady:
+    case FaultOutcome::Next::kAgain: return Step::kAgain;
+    case FaultOutcome::Next::kPending:
+      pending.waiting = true;
+      pending.waits_for = run.first;
+      pending.waits_in = target.region;
+      waits_++;
+      return Step::kWaiting;
+    case FaultOutcome::Next::kFailed: break;
+  }
+  FailPending(pending, outcome.code == Code::kAccess ? kTermReadAccess : kTermLocal,
+              outcome.code);
+  return Step::kFailed;
+}
+
+void Responder::OnWake(const FaultWake& wake) {
+  for (uint32_t n = 0; n < count_; n++) {
+    Pending& item = pending(n);
+    if (!item.waiting || item.waits_in != wake.region || item.waits_for != wake.page) continue;
+    item.waiting = false;
+    item.failed = wake.code;
+    waits_--;
+  }
+  if (stalled_ && stalled_in_ == wake.region && stalled_page_ == wake.page) {
+    stalled_ = false;
+    write_failed_ = wake.code;
+  }
+}
+
+// A waiter that goes away lets go of the page that was, or will be, filled for it.
+void Responder::Release(Pending& item) {
+  if (item.waits_in == nullptr) return;
+  item.waits_in->table->ClearFlags(item.waits_for, kHeld);
+  item.waits_in.reset();
+}
+
+Responder::Step Responder::EmitSegment(Pending& pending, const MemoryRegion& target,
+                                       uint32_t bytes) {
+  const bool copies = crc_ || bytes <= kCopyPayloadMax;
+  if (!send_.HasRoom(kTaggedHeaderBytes + (copies ? bytes : 0) + 8, 3)) return Step::kBlocked;
+  const ReadRequest& read = pending.read;
+  const bool last = pending.done_bytes + bytes == read.size_bytes;
+  const uint64_t in_target = read.source_offset + pending.done_bytes;
+  const std::byte* address =
+      target.region->memory->address() + target.region_offset + in_target;
+  std::byte* to = send_.Tail();
+  EncodeTagged(to, RdmapOpcode::kReadResponse, last, bytes, read.sink_stag,
+               read.sink_offset + pending.done_bytes);
+  const uint32_t pad = FpduPadBytes(kDdpTaggedBytes + bytes);
+  if (copies) {
+    if (!CopyFromRegion(to + kTaggedHeaderBytes, address, bytes)) {
+      context_->pager->Lose(target.region, PagesOf(target.region_offset + in_target, bytes));
+      FailPending(pending, kTermLocal, Code::kPageLost);
+      return Step::kFailed;
+    }
+    send_.Commit(SealFpdu(to, crc_));
+  } else {
+    send_.Commit(kTaggedHeaderBytes);
+    send_.AppendRegion(read.source_stag, in_target, address, context_->turn, bytes);
+    std::memset(send_.Tail(), 0, pad + kCrcBytes);
+    send_.Commit(pad + kCrcBytes);
+  }
+  pending.done_bytes += bytes;
+  turn_bytes_ += bytes;
+  bytes_read_ += bytes;
+  return Step::kDone;
+}
+
+void Responder::EmitEmptyResponse(const Pending& pending) {
+  std::byte* to = send_.Tail();
+  EncodeTagged(to, RdmapOpcode::kReadResponse, true, 0, pending.read.sink_stag,
+               pending.read.sink_offset);
+  send_.Commit(SealFpdu(to, crc_));
+}
+
+Responder::Step Responder::ServeAtomic(Pending& pending) {
+  const AtomicRequest& request = pending.atomic;
+  if (!send_.HasRoom(kAtomicResponseFpdu, 1)) return Step::kBlocked;
+  const MemoryRegion* target = domain_->Find(request.stag);
+  TerminateCode refusal{};
+  Code reason = Code::kOk;
+  if (target == nullptr || target->region == nullptr) {
+    refusal = kTermReadStag;
+    reason = target == nullptr ? Code::kStag : Code::kRegionRemoved;
+  } else if (request.operation != kAtomicFetchAdd && request.operation != kAtomicCompareSwap) {
+    refusal = kTermRdmapOpcode;
+    reason = Code::kProtocol;
+  } else if (request.offset > target->length_bytes || target->length_bytes - request.offset < 8) {
+    refusal = kTermReadBounds;
+    reason = Code::kBounds;
+  } else if ((request.offset & 7) != 0 || ((target->region_offset + request.offset) & 7) != 0) {
+    refusal = kTermAtomicAlignment;
+    reason = Code::kAlignment;
+  } else if (!target->writable) {
+    refusal = kTermReadAccess;
+    reason = Code::kAccess;
+  }
+  if (reason != Code::kOk) {
+    FailPending(pending, refusal, reason);
+    return Step::kFailed;
+  }
+  Region& region = *target->region;
+  const uint64_t offset = target->region_offset + request.offset;
+  const PageIndex page = offset >> kPageShift;
+  if (!region.table->MarkDirty(page)) {
+    uint64_t ready = 0;
+    const Step step = Await(pending, *target, {page, 1}, FaultKind::kWrite, &ready);
+    if (ready == 0) return step;
+    if (!region.table->MarkDirty(page)) return Step::kAgain;
+  }
+  region.table->ClearFlags(page, kHeld);
+  uint64_t old_value = 0;
+  const Step executed = Execute(request, region.memory->address() + offset, &old_value);
+  if (executed == Step::kFailed) FailPending(pending, kTermLocal, Code::kPageLost);
+  if (executed != Step::kDone) return executed;
+  std::byte* to = send_.Tail();
+  EncodeAtomicResponse(to, atomic_msn_++, {request.request_id, old_value});
+  send_.Commit(SealFpdu(to, crc_));
+  turn_bytes_ += 8;
+  CountOperation(region, pending.faulted);
+  return Step::kDone;
+}
+
+Responder::Step Responder::Execute(const AtomicRequest& request, std::byte* at,
+                                   uint64_t* old_value) {
+  if (request.operation == kAtomicFetchAdd && request.mask == 0) {
+    return AtomicFetchAdd(at, request.operand, old_value) ? Step::kDone : Step::kFailed;
+  }
+  if (!AtomicLoad(at, old_value)) return Step::kFailed;
+  for (int round = 0; round < kAtomicRoundsMax; round++) {
+    const uint64_t next = request.operation == kAtomicFetchAdd
+                              ? ApplyFetchAdd(*old_value, request.operand, request.mask)
+                              : ApplyCompareSwap(*old_value, request);
+    bool done = false;
+    if (!AtomicExchangeIf(at, old_value, next, &done)) return Step::kFailed;
+    if (done) return Step::kDone;
+  }
+  return Step::kAgain;
+}
+
+// Ends the stream over a request: its headers are built again, as they came.
+void Responder::FailPending(const Pending& pending, TerminateCode code, Code reason) {
+  std::array<std::byte, kAtomicRequestFpdu> fpdu{};
+  if (pending.is_atomic) {
+    EncodeAtomicRequest(fpdu.data(), pending.msn, pending.atomic);
+  } else {
+    EncodeReadRequest(fpdu.data(), pending.msn, pending.read);
+  }
+  Terminate(code, reason, fpdu);
+}
+
+}  // namespace farpage

@@ -1,0 +1,186 @@
+// A whole appliance without Node: pager, NIC, one region, and initiators to use it.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "fabric/initiator.h"
+#include "fabric/nic.h"
+#include "memory/anonymous_memory.h"
+#include "memory/mapped_memory.h"
+#include "pager/pager.h"
+#include "stores/file_store.h"
+#include "stores/fill_value_store.h"
+
+namespace farpage::test {
+
+// A folder of its own under the temporary directory, emptied at the end.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    const char* base = std::getenv("TMPDIR");
+    path_ = std::string(base != nullptr ? base : "/var/tmp") + "/farpage-XXXXXX";
+    if (::mkdtemp(path_.data()) == nullptr) std::abort();
+  }
+  ~TemporaryFolder() { (void)!std::system(("rm -rf '" + path_ + "'").c_str()); }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  [[nodiscard]] std::string File(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+struct ApplianceOptions {
+  uint64_t frames_max = 1u << 20;
+  uint32_t nic_threads = 1;
+  uint32_t poll_us = 20;
+  uint32_t read_ahead_pages = 16;
+  uint64_t window_bytes = 256 * 1024;
+};
+
+class Appliance {
+ public:
+  explicit Appliance(const ApplianceOptions& options = {})
+      : pager(Pager::Options{options.frames_max, 4, options.read_ahead_pages}) {
+    auto started = Nic::Start({options.nic_threads, options.poll_us, 256, options.window_bytes},
+                              &pager, &pager.shootdown());
+    if (!started.ok()) std::abort();
+    nic = std::move(started).value();
+    domain = std::make_shared<ProtectionDomain>(pager.shootdown(), 64);
+    socket_path = folder.File("fabric");
+    if (!nic->ListenUnix(socket_path).ok()) std::abort();
+    auto bound = nic->ListenTcp("127.0.0.1", 0);
+    if (!bound.ok()) std::abort();
+    port = bound.value();
+    nic->AddTicket(ticket, domain, 60'000'000'000);
+  }
+  ~Appliance() {
+    nic->CloseDomain(domain);
+    domain->DeregisterAll(nullptr);
+    nic->Stop();
+    if (region != nullptr) pager.RemoveRegion(region);
+    pager.Close();
+  }
+  Appliance(const Appliance&) = delete;
+  Appliance& operator=(const Appliance&) = delete;
+
+  // Makes the region and registers all of it; returns its STag.
+  uint32_t OpenFile(const std::string& path, bool writable, bool write_behind = false) {
+    auto store = FileStore::Open({path, 0, 0, writable});
+    if (!store.ok()) std::abort();
+    file = store.value().get();
+    const uint64_t size = store.value()->length_bytes();
+    auto memory = MappedMemory::Create(store.value()->fd(), 0, size, writable);
+    if (!memory.ok()) std::abort();
+    Region::Options options;
+    options.size_bytes = size;
+    options.writable = writable;
+    options.write_behind = write_behind;
+    return Use(options, std::move(store).value(), std::move(memory).value());
+  }
+  uint32_t OpenAnonymous(uint64_t size, FillValueStore::Value value) {
+    auto memory = AnonymousMemory::Create(size, static_cast<uint8_t>(value));
+    if (!memory.ok()) std::abort();
+    Region::Options options;
+    options.size_bytes = size;
+    options.writable = true;
+    return Use(options, std::make_unique<FillValueStore>(value), std::move(memory).value());
+  }
+
+  std::unique_ptr<Initiator> Connect(bool tcp = false, bool crc = false, uint16_t depth = 64,
+                                     uint8_t flags = kFlagAnyOrder | kFlagReason) {
+    InitiatorOptions options;
+    if (tcp) {
+      options.host = "127.0.0.1";
+      options.port = port;
+    } else {
+      options.path = socket_path;
+    }
+    options.ask.ticket = ticket;
+    options.ask.crc = crc;
+    options.ask.depth = depth;
+    options.ask.flags = flags;
+    auto connected = Initiator::Connect(options, NowNs() + 5'000'000'000);
+    if (!connected.ok()) return nullptr;
+    return std::move(connected).value();
+  }
+
+  Result<WriteBackReceipt> Sync(bool durable = true) {
+    return pager.write_back().Run(region, {0, region->table->pages()}, durable);
+  }
+
+  TemporaryFolder folder;
+  Pager pager;
+  std::unique_ptr<Nic> nic;
+  std::shared_ptr<ProtectionDomain> domain;
+  std::shared_ptr<Region> region;
+  FileStore* file = nullptr;
+  Ticket ticket{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+  std::string socket_path;
+  uint16_t port = 0;
+
+ private:
+  uint32_t Use(const Region::Options& options, std::unique_ptr<PageStore> store,
+               std::unique_ptr<RegionMemory> memory) {
+    auto table = PageTable::Create((options.size_bytes + kPageBytes - 1) >> kPageShift);
+    if (!table.ok()) std::abort();
+    region = std::make_shared<Region>(options, std::move(table).value(), std::move(store),
+                                      std::move(memory));
+    pager.AddRegion(region);
+    auto stag = domain->Register(region, 0, options.size_bytes, options.writable);
+    if (!stag.ok()) std::abort();
+    return stag.value();
+  }
+};
+
+// Posts one request and waits for its fate.
+inline Completion Do(Initiator& initiator, const WorkRequest& request) {
+  Completion completion;
+  completion.code = Code::kInternal;
+  if (initiator.Post({&request, 1}) != 1) return completion;
+  initiator.Flush();
+  const uint64_t deadline = NowNs() + 10'000'000'000;
+  while (initiator.Poll({&completion, 1}) == 0) {
+    if (Status waited = initiator.Wait(20'000, deadline); !waited.ok()) {
+      completion.code = waited.error().code;
+      return completion;
+    }
+  }
+  return completion;
+}
+
+inline Completion Read(Initiator& initiator, uint32_t stag, uint64_t offset, void* to,
+                       uint32_t bytes) {
+  WorkRequest request;
+  request.opcode = Opcode::kRead;
+  request.stag = stag;
+  request.remote_offset = offset;
+  request.length_bytes = bytes;
+  request.local = static_cast<std::byte*>(to);
+  return Do(initiator, request);
+}
+
+// A WRITE and the fence behind it; the WRITE's code, else the fence's.
+inline Completion Write(Initiator& initiator, uint32_t stag, uint64_t offset, const void* from,
+                        uint32_t bytes) {
+  WorkRequest request;
+  request.opcode = Opcode::kWrite;
+  request.stag = stag;
+  request.remote_offset = offset;
+  request.length_bytes = bytes;
+  request.local = static_cast<std::byte*>(const_cast<void*>(from));
+  const Completion written = Do(initiator, request);
+  if (written.code != Code::kOk) return written;
+  Completion fence = Read(initiator, stag, 0, nullptr, 0);
+  // A refused WRITE that had been handed over completes a second time, before its fence.
+  while (fence.code == Code::kOk && initiator.completions() != 0) initiator.Poll({&fence, 1});
+  return fence;
+}
+
+}  // namespace farpage::test
