@@ -9,34 +9,6 @@
 #include "memory/region_copy.h"
 
 namespace farpage {
-namespace {
-
-// Bits of librpma's memory-region usage: what its descriptor says a peer may do.
-constexpr uint8_t kRpmaReadSource = 1;
-constexpr uint8_t kRpmaReadTarget = 2;
-constexpr uint8_t kRpmaWriteSource = 4;
-constexpr uint8_t kRpmaWriteTarget = 8;
-constexpr uint8_t kRpmaFlushVisibility = 16;
-constexpr size_t kRpmaDescriptorBytes = 25;
-
-// u16 data offset, u8 descriptor length, u8 peer configuration length; then address, size, rkey
-// and usage, little-endian (iwarp.md section 3).
-std::array<std::byte, kRpmaDescriptorBytes> DescribeExport(const ExportPort& port) {
-  std::array<uint8_t, kRpmaDescriptorBytes> bytes{};
-  const uint64_t address = 0;
-  uint8_t usage = kRpmaReadSource | kRpmaReadTarget;
-  if (port.writable) usage |= kRpmaWriteSource | kRpmaWriteTarget | kRpmaFlushVisibility;
-  bytes[2] = 21;
-  std::memcpy(&bytes[4], &address, 8);
-  std::memcpy(&bytes[12], &port.length_bytes, 8);
-  std::memcpy(&bytes[20], &port.stag, 4);
-  bytes[24] = usage;
-  std::array<std::byte, kRpmaDescriptorBytes> out;
-  std::memcpy(out.data(), bytes.data(), bytes.size());
-  return out;
-}
-
-}  // namespace
 
 Responder::Responder(Fd socket, uint64_t token, Admission* admission,
                      std::shared_ptr<const ExportPort> export_port, ResponderContext* context)
@@ -167,51 +139,6 @@ bool Responder::ReceiveDirect() {
   return true;
 }
 
-void Responder::Handshake() {
-  parsed_ += static_cast<uint32_t>(mpa_.Feed({at(), available()}));
-  if (mpa_.state() == MpaParser::State::kNeedMore) return;
-  if (mpa_.state() == MpaParser::State::kViolation) {
-    Break();
-    return;
-  }
-  Accept(mpa_.frame(), AnswerMpaRequest(mpa_.frame(), MpaPolicy{}));
-}
-
-void Responder::Accept(const MpaFrame& request, MpaAnswer answer) {
-  Code status = Code::kOk;
-  if (export_port_ != nullptr) {
-    Status entered = export_port_->domain->Enter();
-    if (entered.ok()) {
-      domain_ = export_port_->domain;
-    } else {
-      status = entered.error().code;
-    }
-    answer.reply.SetPrivate(DescribeExport(*export_port_));
-  } else {
-    RequestPrivate ours;
-    if (!DecodeRequestPrivate(request.private_span(), &ours)) {
-      status = Code::kTicket;
-    } else if (auto admitted = admission_->Admit(ours.ticket); !admitted.ok()) {
-      status = admitted.error().code;
-    } else {
-      domain_ = std::move(admitted).value();
-      any_order_ = (ours.flags & kFlagAnyOrder) != 0;
-      tells_reason_ = (ours.flags & kFlagReason) != 0;
-    }
-    const auto granted = static_cast<uint8_t>((any_order_ ? kFlagAnyOrder : 0) |
-                                              (tells_reason_ ? kFlagReason : 0));
-    answer.reply.SetPrivate(
-        EncodeReplyPrivate({granted, static_cast<uint8_t>(status), answer.depth}));
-  }
-  if (status != Code::kOk) answer.reply.rejected = true;
-  crc_ = answer.crc;
-  depth_ = std::max<uint32_t>(answer.depth, 1);
-  max_ulpdu_ = MaxUlpduOfSocket(socket_.get());
-  const uint32_t length = EncodeMpaFrame(MpaKind::kReply, answer.reply, send_.Tail());
-  send_.Commit(length);
-  state_ = answer.accepted && status == Code::kOk ? State::kStreaming : State::kDraining;
-}
-
 void Responder::Parse() {
   while (state_ == State::kStreaming && ParseOne()) {
   }
@@ -320,89 +247,6 @@ bool Responder::ParseUntagged(const FpduHeader& header) {
   parsed_ += header.fpdu_bytes();
   bulk_ = false;
   return true;
-}
-
-// Sends what is queued; false when the connection is broken.
-bool Responder::Flush() {
-  while (!send_.empty()) {
-    std::array<iovec, 128> parts;
-    uint32_t count = 0;
-    while (count < send_.count() && count < parts.size()) {
-      SendPiece& piece = send_.piece(count);
-      if (piece.of_region && piece.turn != context_->turn && !Reach(piece)) break;
-      parts[count] = {const_cast<std::byte*>(piece.address), piece.length_bytes};
-      count++;
-    }
-    if (state_ == State::kClosed) return false;
-    if (count == 0) return true;  // waits for a page
-    msghdr message{};
-    message.msg_iov = parts.data();
-    message.msg_iovlen = count;
-    const ssize_t sent =
-        SendRegionBytes(socket_.get(), message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EFAULT) LosePieces(count);
-      return errno == EAGAIN || errno == EWOULDBLOCK;
-    }
-    send_.Consume(static_cast<uint64_t>(sent));
-  }
-  return true;
-}
-
-// A page went away behind its header. Never padded: the connection is reset, and the repeated
-// request meets the loss by itself.
-void Responder::LosePieces(uint32_t count) {
-  for (uint32_t n = 0; n < count; n++) {
-    const SendPiece& piece = send_.piece(n);
-    const MemoryRegion* target = piece.of_region ? domain_->Find(piece.stag) : nullptr;
-    if (target == nullptr || target->region == nullptr) continue;
-    context_->pager->Lose(target->region, PagesOf(target->region_offset + piece.region_offset,
-                                                  piece.length_bytes));
-  }
-}
-
-// Looks a region piece's address up again in this turn; false: not now (or broken).
-bool Responder::Reach(SendPiece& piece) {
-  const MemoryRegion* target = domain_->Find(piece.stag);
-  if (target == nullptr || target->region == nullptr) {
-    Break();
-    return false;
-  }
-  const uint64_t offset = target->region_offset + piece.region_offset;
-  const PageRun run = PagesOf(offset, piece.length_bytes);
-  const FaultOutcome outcome = context_->pager->Fault(
-      target->region, run, FaultKind::kRead, context_->waiter, token_, nullptr);
-  if (outcome.next == FaultOutcome::Next::kFailed) Break();
-  if (outcome.next == FaultOutcome::Next::kAgain) again_ = true;
-  if (outcome.next != FaultOutcome::Next::kReady) return false;
-  piece.address = target->region->memory->address() + offset;
-  piece.turn = context_->turn;
-  return true;
-}
-
-void Responder::Terminate(TerminateCode code, Code reason,
-                          std::span<const std::byte> offending) {
-  if (state_ != State::kStreaming) return;
-  state_ = State::kDraining;
-  terminated_ = true;
-  if (!send_.HasRoom(kTerminateFpduMax + kUntaggedHeaderBytes + kReasonBytes + 8, 2)) {
-    Break();
-    return;
-  }
-  if (tells_reason_) {
-    std::byte* to = send_.Tail();
-    EncodeSend(to, 1, kReasonBytes);
-    const auto payload = EncodeReason(static_cast<uint8_t>(reason));
-    std::memcpy(to + kUntaggedHeaderBytes, payload.data(), payload.size());
-    send_.Commit(SealFpdu(to, crc_));
-  }
-  std::byte* to = send_.Tail();
-  EncodeTerminate(to, code, offending);
-  send_.Commit(SealFpdu(to, crc_));
-  stalled_ = false;
-  write_.left = 0;
-  readable_ = true;
 }
 
 }  // namespace farpage

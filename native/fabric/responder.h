@@ -119,7 +119,7 @@ class Responder {
     bool faulted = false;
   };
 
-  // responder.cc: the stream
+  // responder.cc: receiving and parsing; responder_session.cc: handshake, sending, Terminate
   bool Receive();
   bool ReceiveInto(std::byte* to, uint32_t bytes, uint32_t* got);
   bool ReceiveDirect();
