@@ -137,6 +137,7 @@ class Responder {
 
   // responder_serve.cc: requests
   void Serve();
+  void Warm(const Pending& pending) const;
   Step ServeOne(Pending& pending);
   Step ServeRead(Pending& pending);
   Step EmitSegment(Pending& pending, const MemoryRegion& target, uint32_t bytes);
