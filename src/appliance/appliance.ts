@@ -1,9 +1,10 @@
 /** The appliance: owns pager, NIC, regions, sessions and doors, and ends them in order. */
-import { readFileSync, rmSync, statSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import { ControlServer } from '../control/http-server.js';
 import { checkSocketPath, takeName } from '../control/listen.js';
 import { validate } from '../control/message.js';
 import { type Endpoints, type RegionBody, type RegionStat, regionBody } from '../control/schema.js';
+import { packageVersion } from '../control/version.js';
 import { FarpageError } from '../errors.js';
 import { Nic } from '../fabric/nic.js';
 import type { PagerHandle } from '../native/binding.js';
@@ -27,11 +28,6 @@ export interface Doors {
 
 /** Runs of dirty pages that an error names at most. */
 const RUNS_NAMED_MAX = 8;
-
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return String((JSON.parse(text) as { version: unknown }).version);
-}
 
 export class Appliance implements AsyncDisposable {
   readonly doors: Doors;

@@ -1,16 +1,10 @@
 /** The OpenAPI 3.1 document, made from the route table. Loaded only when somebody asks for it. */
-import { readFileSync } from 'node:fs';
 import { toJsonSchema } from '@valibot/to-json-schema';
 import { HOLD_PATH, PARAMS, ROUTES, type Route, type Schema } from './routes.js';
 import { failure } from './schema.js';
+import { packageVersion } from './version.js';
 
 type Json = Record<string, unknown>;
-
-/** The version of this package. */
-export function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return String((JSON.parse(text) as { version: unknown }).version);
-}
 
 function jsonSchema(schema: Schema, typeMode: 'input' | 'output'): Json {
   const { $schema: _, ...rest } = toJsonSchema(schema as Parameters<typeof toJsonSchema>[0], {

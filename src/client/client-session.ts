@@ -1,0 +1,158 @@
+/** A client's session at the appliance: opened, held, and opened anew when it was lost. */
+import type { ControlClient } from '../control/http-client.js';
+import { HOLD_PATH, type Sent } from '../control/routes.js';
+import type { Attachment, Endpoints, SessionReply } from '../control/schema.js';
+import { FarpageError } from '../errors.js';
+import type { QueuePairOptions } from '../fabric/queue-pair.js';
+import { type Limits, NO_LIMITS } from './limits.js';
+
+/** A region as this session has it: the STag changes when the session is opened anew. */
+export interface Attached {
+  readonly request: Sent<'attach'>;
+  reply: Attachment;
+  /** Why it could not be attached again. */
+  lost: FarpageError | undefined;
+}
+
+/** What part of the grace passes before a connection is kept open for the session. */
+const HOLD_AFTER = 1 / 4;
+const WILDCARDS: readonly string[] = ['0.0.0.0', '::'];
+
+export class ClientSession {
+  readonly #control: ControlClient;
+  readonly #attached = new Set<Attached>();
+  #reply: SessionReply | undefined;
+  #fresh = false;
+  #timer: NodeJS.Timeout | undefined;
+  #endHold: (() => void) | undefined;
+  #closed = false;
+
+  constructor(control: ControlClient) {
+    this.#control = control;
+  }
+
+  /** Opens it; ERR_NO_APPLIANCE, ERR_TOKEN, ERR_QUOTA. */
+  async open(limits: Limits): Promise<void> {
+    const reply = await this.#control.call('openSession', limits);
+    this.#reply = reply;
+    this.#fresh = true;
+    this.#holdLater(reply, reply.graceMs * HOLD_AFTER);
+  }
+
+  /** Where to connect and with which ticket; opens the session anew when it has ended. */
+  async door(): Promise<Pick<QueuePairOptions, 'path' | 'host' | 'port' | 'ticket'>> {
+    // The first ticket came with the session; it is good for one connection's worth of time.
+    const ticket = this.#fresh ? this.#current.ticket : await this.#ticket();
+    this.#fresh = false;
+    return { ...this.#endpoint(this.#current.fabric), ticket: Buffer.from(ticket, 'hex') };
+  }
+
+  /** Attaches a region; it stays attached when the session is opened anew. */
+  async attach(request: Sent<'attach'>, limits: Limits): Promise<Attached> {
+    const reply = await this.#inSession((session) =>
+      this.#control.call('attach', { ...limits, params: { session }, body: request }),
+    );
+    return this.#keep({ request, reply, lost: undefined });
+  }
+
+  /** Makes a region and attaches it. */
+  async allocate(body: Sent<'allocate'>, limits: Limits): Promise<Attached> {
+    const reply = await this.#inSession((session) =>
+      this.#control.call('allocate', { ...limits, params: { session }, body }),
+    );
+    const request = { region: reply.region, access: reply.access, carve: reply.carve };
+    return this.#keep({ request, reply, lost: undefined });
+  }
+
+  /** Gives an attachment back. */
+  async detach(attached: Attached, limits: Limits): Promise<void> {
+    if (!this.#attached.delete(attached) || attached.lost !== undefined) return;
+    const params = { session: this.#current.session, stag: attached.reply.stag };
+    await this.#control.call('detach', { ...limits, params });
+  }
+
+  /** Ends the session at the appliance, if that can be reached. Idempotent. */
+  async close(limits: Limits): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#endHold?.();
+    if (this.#reply === undefined) return;
+    const params = { session: this.#reply.session };
+    // If nobody hears it, the session ends by its grace.
+    await this.#control.call('closeSession', { ...limits, params }).catch(() => {});
+  }
+
+  get #current(): SessionReply {
+    if (this.#reply === undefined) throw new FarpageError('ERR_SESSION_ENDED', 'not opened yet');
+    return this.#reply;
+  }
+
+  #endpoint(fabric: Endpoints): { path: string } | { host: string; port: number } {
+    const { address } = this.#control;
+    if ('path' in address) {
+      if (fabric.unix !== undefined) return { path: fabric.unix };
+    } else if (fabric.tcp !== undefined) {
+      const { host, port } = fabric.tcp;
+      // An appliance on all its addresses does not know which of them leads to it from here.
+      return { host: WILDCARDS.includes(host) ? address.host : host, port };
+    }
+    throw new FarpageError('ERR_CONNECTION', 'the appliance has no fabric door of this kind');
+  }
+
+  #keep(attached: Attached): Attached {
+    this.#attached.add(attached);
+    return attached;
+  }
+
+  async #ticket(): Promise<string> {
+    const reply = await this.#inSession((session) =>
+      this.#control.call('openTicket', { params: { session } }),
+    );
+    return reply.ticket;
+  }
+
+  /** Runs a call of the session; one that has ended is opened anew first, once. */
+  async #inSession<T>(call: (session: string) => Promise<T>): Promise<T> {
+    if (this.#closed) throw new FarpageError('ERR_CLOSED', 'client');
+    try {
+      return await call(this.#current.session);
+    } catch (error) {
+      if (!(error instanceof FarpageError) || error.code !== 'ERR_SESSION_ENDED') throw error;
+      await this.#reopen();
+      return await call(this.#current.session);
+    }
+  }
+
+  async #reopen(): Promise<void> {
+    await this.open(NO_LIMITS);
+    for (const attached of this.#attached) {
+      const options = { params: { session: this.#current.session }, body: attached.request };
+      try {
+        attached.reply = await this.#control.call('attach', options);
+        attached.lost = undefined;
+      } catch (error) {
+        if (!(error instanceof FarpageError)) throw error;
+        attached.lost = error;
+      }
+    }
+  }
+
+  #holdLater(reply: SessionReply, delayMs: number): void {
+    clearTimeout(this.#timer);
+    this.#endHold?.();
+    this.#endHold = undefined;
+    this.#timer = setTimeout(() => this.#hold(reply), delayMs);
+    this.#timer.unref();
+  }
+
+  #hold(reply: SessionReply): void {
+    if (this.#closed || this.#reply !== reply) return;
+    const path = HOLD_PATH.replace(':session', reply.session);
+    this.#endHold = this.#control.open(path, (reached) => {
+      // Lost after it stood: within the grace it can be taken up again. Never reached: it is gone,
+      // and the next call of the session will find that out.
+      if (reached && !this.#closed) this.#holdLater(reply, 0);
+    });
+  }
+}

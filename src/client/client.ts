@@ -1,0 +1,138 @@
+/** The client: one session at one appliance, with a connection to its fabric. */
+import { findAppliance } from '../control/address.js';
+import { ControlClient } from '../control/http-client.js';
+import type { RegionBody, RegionStat } from '../control/schema.js';
+import { QueuePair, type QueuePairOptions } from '../fabric/queue-pair.js';
+import type { Access } from '../native/binding.js';
+import { parseSize } from '../units.js';
+import { type Attached, ClientSession } from './client-session.js';
+import { ExternalRegion } from './external-region.js';
+import { type Limits, NO_LIMITS, within } from './limits.js';
+import { FabricLink } from './reconnect.js';
+
+export interface ConnectOptions extends Limits {
+  /** Shown at a TCP door; by default `FARPAGE_TOKEN`. */
+  readonly token?: string;
+  /** The queue pair's own settings. */
+  readonly fabric?: Pick<QueuePairOptions, 'crc' | 'depth' | 'spinUs'>;
+}
+
+type Sized = 'size' | 'resident' | 'offset' | 'length';
+
+/** What a region shall be made of: a file, or `size` bytes of `fill`. Sizes may be like `4GiB`. */
+export type RegionOptions = Omit<RegionBody, Sized> & {
+  readonly [K in Sized]?: number | string | undefined;
+};
+
+/** The same with every size in bytes; ERR_SIZE. */
+function bodyOf(options: RegionOptions): RegionBody {
+  const { size, resident, offset, length, ...rest } = options;
+  return {
+    ...rest,
+    ...(size !== undefined && { size: parseSize(size) }),
+    ...(resident !== undefined && { resident: parseSize(resident) }),
+    ...(offset !== undefined && { offset: parseSize(offset) }),
+    ...(length !== undefined && { length: parseSize(length) }),
+  };
+}
+
+export class Client implements AsyncDisposable {
+  readonly #control: ControlClient;
+  readonly #session: ClientSession;
+  readonly #link: FabricLink;
+
+  constructor(options: { control: ControlClient; session: ClientSession; link: FabricLink }) {
+    this.#control = options.control;
+    this.#session = options.session;
+    this.#link = options.link;
+  }
+
+  /** Fabric connections made so far: more than one means that some were lost. */
+  get connections(): number {
+    return this.#link.made;
+  }
+
+  /**
+   * Makes a region and attaches it with the right to carve slabs. With a name it lives until it is
+   * removed, without one until this client closes. ERR_REGION_EXISTS, ERR_QUOTA, ERR_FILE_*.
+   */
+  async allocate(options: RegionOptions, limits: Limits = NO_LIMITS): Promise<ExternalRegion> {
+    return this.#region(await this.#session.allocate(bodyOf(options), limits));
+  }
+
+  /**
+   * Attaches a region that exists. `carve` asks for the right to carve slabs, which one session
+   * has: ERR_REGION_CARVED. ERR_NO_SUCH_REGION, ERR_ACCESS, ERR_QUOTA.
+   */
+  async attach(
+    name: string,
+    options: { access?: Access; carve?: boolean } & Limits = NO_LIMITS,
+  ): Promise<ExternalRegion> {
+    const { signal, timeoutMs, ...wanted } = options;
+    const limits = { ...(signal && { signal }), ...(timeoutMs !== undefined && { timeoutMs }) };
+    return this.#region(await this.#session.attach({ region: name, ...wanted }, limits));
+  }
+
+  /** Makes a named region without attaching it. */
+  async create(options: RegionOptions, limits: Limits = NO_LIMITS): Promise<RegionStat> {
+    return await this.#control.call('create', { ...limits, body: bodyOf(options) });
+  }
+
+  /** Figures of all regions, by name. */
+  async regions(limits: Limits = NO_LIMITS): Promise<RegionStat[]> {
+    return (await this.#control.call('regions', limits)).regions;
+  }
+
+  /**
+   * Removes a region; its backing file stays. `dirty` says what becomes of dirty pages; by default
+   * it is refused then with ERR_REGION_DIRTY.
+   */
+  async remove(
+    name: string,
+    options: { dirty?: 'refuse' | 'sync' | 'discard' } & Limits = NO_LIMITS,
+  ): Promise<void> {
+    const { dirty, ...limits } = options;
+    const query = dirty === undefined ? {} : { dirty };
+    await this.#control.call('remove', { ...limits, params: { region: name }, query });
+  }
+
+  /** Ends the session and what was unnamed in it; operations in flight end. Idempotent. */
+  async close(limits: Limits = NO_LIMITS): Promise<void> {
+    this.#link.close();
+    await this.#session.close(limits);
+    this.#control.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #region(attached: Attached): ExternalRegion {
+    const options = { attached, link: this.#link, control: this.#control, session: this.#session };
+    return new ExternalRegion(options);
+  }
+}
+
+/**
+ * Connects to an appliance: `farpage://host[:port]` or `farpage+unix:/path`, by default what
+ * `FARPAGE_URL` says, else the default socket. ERR_NO_APPLIANCE, ERR_TOKEN, ERR_TIMEOUT,
+ * ERR_CONNECTION, ERR_NATIVE_MISSING.
+ */
+export async function connect(url?: string, options: ConnectOptions = {}): Promise<Client> {
+  const { token = process.env.FARPAGE_TOKEN, fabric, ...limits } = options;
+  const { address } = findAppliance(url);
+  const control = new ControlClient({ address, token: token === '' ? undefined : token });
+  const session = new ClientSession(control);
+  const link = new FabricLink(async () => {
+    return await QueuePair.connect({ ...fabric, ...(await session.door()) });
+  });
+  const client = new Client({ control, session, link });
+  try {
+    await session.open(limits);
+    await within(link.connect(), limits);
+    return client;
+  } catch (error) {
+    await client.close();
+    throw error;
+  }
+}

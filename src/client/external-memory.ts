@@ -1,0 +1,224 @@
+/** One-sided operations on a range of a region: what regions and slabs have in common. */
+import { FarpageError } from '../errors.js';
+import type { QueuePair } from '../fabric/queue-pair.js';
+import type { Attached } from './client-session.js';
+import { deadlineOf, type Limits, NO_LIMITS, remaining } from './limits.js';
+import type { FabricLink } from './reconnect.js';
+
+/** One operation of the queue pair moves at most this; longer ones are split. */
+export const PIECE_BYTES = 1024 * 1024;
+/** Pieces of one call in flight at once. */
+const PIECES_IN_FLIGHT = 8;
+
+/** A deadline for calls that block the thread: no signal could end them. */
+export type BlockingLimits = Pick<Limits, 'timeoutMs'>;
+
+/**
+ * A range of external memory. Offsets and lengths are in bytes from its beginning; 64-bit words are
+ * in the appliance's byte order. Every call ends: within 10 s, or as `timeoutMs` and `signal` say.
+ * Errors: ERR_RANGE beyond the end, ERR_ACCESS, ERR_PAGE_LOST, ERR_MEMORY_FULL, ERR_REGION_REMOVED,
+ * ERR_TIMEOUT, ERR_ABORTED, ERR_CONNECTION, and for writes and atomics whose connection broke before
+ * the answer ERR_OUTCOME_UNKNOWN (RFC 5040 section 7).
+ */
+export class ExternalMemory {
+  /** Bytes of the range. */
+  readonly size: number;
+  /** Where it begins in its region. */
+  readonly offset: number;
+  protected readonly attached: Attached;
+  protected readonly link: FabricLink;
+
+  constructor(options: { attached: Attached; link: FabricLink; offset: number; size: number }) {
+    this.attached = options.attached;
+    this.link = options.link;
+    this.offset = options.offset;
+    this.size = options.size;
+  }
+
+  /** Reads `length` bytes into memory of their own. */
+  read(offset: number, length: number, limits: Limits = NO_LIMITS): Promise<Uint8Array> {
+    if (length > PIECE_BYTES) return this.#readLong(offset, length, limits);
+    return this.link.run(
+      (pair) =>
+        pair.read({ ...limits, stag: this.stag(), offset: this.#at(offset, length), length }),
+      limits,
+    );
+  }
+
+  /**
+   * Reads as many bytes as `memory` has into it, over 16 KiB without a copy: it may then change
+   * until the operation is really over, even after a timeout or an abort.
+   */
+  async readInto(
+    offset: number,
+    memory: Uint8Array,
+    limits: Limits = NO_LIMITS,
+  ): Promise<Uint8Array> {
+    const at = this.#at(offset, memory.byteLength);
+    await this.#pieces(memory, limits, (pair, piece, begin, bounds) =>
+      pair.readInto({ ...bounds, stag: this.stag(), offset: at + begin, memory: piece }),
+    );
+    return memory;
+  }
+
+  /** Writes `bytes`; resolves once all of them have been placed. They must not change until then. */
+  write(offset: number, bytes: Uint8Array, limits: Limits = NO_LIMITS): Promise<void> {
+    const { byteLength } = bytes;
+    if (byteLength > PIECE_BYTES) return this.#writeLong(offset, bytes, limits);
+    return this.link.run(
+      (pair) =>
+        pair.write({ ...limits, stag: this.stag(), offset: this.#at(offset, byteLength), bytes }),
+      limits,
+    );
+  }
+
+  /** Adds to the 64-bit word at an offset that is a multiple of 8; the value before (RFC 7306). */
+  fetchAdd(offset: number, addend: bigint, limits: Limits = NO_LIMITS): Promise<bigint> {
+    return this.link.run(
+      (pair) =>
+        pair.fetchAdd({ ...limits, stag: this.stag(), offset: this.#at(offset, 8), addend }),
+      limits,
+    );
+  }
+
+  /** Stores `desired` where the word is `expected`; the value before, whether it did or not. */
+  compareSwap(
+    offset: number,
+    expected: bigint,
+    desired: bigint,
+    limits: Limits = NO_LIMITS,
+  ): Promise<bigint> {
+    return this.link.run((pair) => {
+      const at = this.#at(offset, 8);
+      return pair.compareSwap({ ...limits, stag: this.stag(), offset: at, expected, desired });
+    }, limits);
+  }
+
+  /** Resolves once every write begun before has been placed. */
+  fence(limits: Limits = NO_LIMITS): Promise<void> {
+    const { pair } = this.link;
+    return pair === undefined ? Promise.resolve() : pair.fence(limits);
+  }
+
+  /** As `read`, blocking the thread: the lowest latency there is. */
+  readSync(offset: number, length: number, limits: BlockingLimits = NO_LIMITS): Uint8Array {
+    if (length > PIECE_BYTES) return this.readIntoSync(offset, new Uint8Array(length), limits);
+    const at = this.#at(offset, length);
+    return this.link.runSync((pair) =>
+      pair.readSync({ ...limits, stag: this.stag(), offset: at, length }),
+    );
+  }
+
+  /** As `readInto`, blocking the thread. */
+  readIntoSync(offset: number, memory: Uint8Array, limits: BlockingLimits = NO_LIMITS): Uint8Array {
+    const at = this.#at(offset, memory.byteLength);
+    this.#piecesSync(memory, limits, (pair, piece, begin, bounds) =>
+      pair.readIntoSync({ ...bounds, stag: this.stag(), offset: at + begin, memory: piece }),
+    );
+    return memory;
+  }
+
+  /** As `write`, blocking the thread. */
+  writeSync(offset: number, bytes: Uint8Array, limits: BlockingLimits = NO_LIMITS): void {
+    const at = this.#at(offset, bytes.byteLength);
+    this.#piecesSync(bytes, limits, (pair, piece, begin, bounds) =>
+      pair.writeSync({ ...bounds, stag: this.stag(), offset: at + begin, bytes: piece }),
+    );
+  }
+
+  /** As `fetchAdd`, blocking the thread. */
+  fetchAddSync(offset: number, addend: bigint, limits: BlockingLimits = NO_LIMITS): bigint {
+    const at = this.#at(offset, 8);
+    return this.link.runSync((pair) =>
+      pair.fetchAddSync({ ...limits, stag: this.stag(), offset: at, addend }),
+    );
+  }
+
+  /** As `compareSwap`, blocking the thread. */
+  compareSwapSync(
+    offset: number,
+    expected: bigint,
+    desired: bigint,
+    limits: BlockingLimits = NO_LIMITS,
+  ): bigint {
+    const at = this.#at(offset, 8);
+    return this.link.runSync((pair) =>
+      pair.compareSwapSync({ ...limits, stag: this.stag(), offset: at, expected, desired }),
+    );
+  }
+
+  /** The STag of now: it is another one after the session was opened anew. */
+  protected stag(): number {
+    const { lost, reply } = this.attached;
+    if (lost !== undefined) throw lost;
+    return reply.stag;
+  }
+
+  #at(offset: number, length: number): number {
+    if (
+      Number.isSafeInteger(offset) &&
+      Number.isSafeInteger(length) &&
+      offset >= 0 &&
+      length >= 0
+    ) {
+      if (length <= this.size - offset) return this.offset + offset;
+      throw new FarpageError('ERR_RANGE', `${offset} + ${length} in ${this.size} bytes`);
+    }
+    throw new FarpageError('ERR_ARGUMENT', `offset ${offset}, length ${length}`);
+  }
+
+  async #readLong(offset: number, length: number, limits: Limits): Promise<Uint8Array> {
+    this.#at(offset, length);
+    const { buffer } = Buffer.allocUnsafeSlow(length);
+    return await this.readInto(offset, new Uint8Array(buffer), limits);
+  }
+
+  async #writeLong(offset: number, bytes: Uint8Array, limits: Limits): Promise<void> {
+    const at = this.#at(offset, bytes.byteLength);
+    await this.#pieces(bytes, limits, (pair, piece, begin, bounds) =>
+      pair.write({ ...bounds, stag: this.stag(), offset: at + begin, bytes: piece }),
+    );
+  }
+
+  /** Runs an operation for every piece of `memory`, a few at a time, within one deadline. */
+  async #pieces(
+    memory: Uint8Array,
+    limits: Limits,
+    run: (pair: QueuePair, piece: Uint8Array, begin: number, limits: Limits) => Promise<unknown>,
+  ): Promise<void> {
+    const deadline = deadlineOf(limits);
+    let next = 0;
+    const lane = async () => {
+      while (next < memory.byteLength) {
+        const begin = next;
+        next = Math.min(begin + PIECE_BYTES, memory.byteLength);
+        const piece = memory.subarray(begin, next);
+        const bounds = remaining(limits, deadline);
+        await this.link.run((pair) => run(pair, piece, begin, bounds), bounds);
+      }
+    };
+    const pieces = Math.ceil(memory.byteLength / PIECE_BYTES);
+    const lanes = Array.from({ length: Math.min(pieces, PIECES_IN_FLIGHT) }, () =>
+      lane().catch((error: unknown) => {
+        next = memory.byteLength; // The others need not begin another piece.
+        throw error;
+      }),
+    );
+    // All of them end before the caller hears of a failure: the memory is his again then.
+    for (const lane of await Promise.allSettled(lanes)) {
+      if (lane.status === 'rejected') throw lane.reason;
+    }
+  }
+
+  #piecesSync(
+    memory: Uint8Array,
+    limits: BlockingLimits,
+    run: (pair: QueuePair, piece: Uint8Array, begin: number, limits: BlockingLimits) => void,
+  ): void {
+    const deadline = deadlineOf(limits);
+    for (let begin = 0; begin < memory.byteLength; begin += PIECE_BYTES) {
+      const piece = memory.subarray(begin, begin + PIECE_BYTES);
+      this.link.runSync((pair) => run(pair, piece, begin, remaining(limits, deadline)));
+    }
+  }
+}

@@ -1,0 +1,136 @@
+/** A region of an appliance as its client has it. */
+import type { ControlClient } from '../control/http-client.js';
+import type { Receipt, RegionStat } from '../control/schema.js';
+import { FarpageError } from '../errors.js';
+import type { Access } from '../native/binding.js';
+import { parseSize } from '../units.js';
+import type { Attached, ClientSession } from './client-session.js';
+import { ExternalMemory } from './external-memory.js';
+import { type Limits, NO_LIMITS } from './limits.js';
+import type { FabricLink } from './reconnect.js';
+import { Slab } from './slab.js';
+import { SlabAllocator } from './slab-allocator.js';
+
+/** A range in bytes: the whole region unless it says otherwise. */
+export interface RangeOptions extends Limits {
+  readonly offset?: number;
+  readonly length?: number;
+}
+
+/** A picture of a range: one byte for each cell, as `regionPageMap` of the border says. */
+export interface PageMap {
+  readonly offset: number;
+  readonly length: number;
+  readonly cells: Uint8Array;
+}
+
+export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
+  readonly name: string;
+  readonly access: Access;
+  readonly pageSize: number;
+  readonly #control: ControlClient;
+  readonly #session: ClientSession;
+  #allocator: SlabAllocator | undefined;
+
+  constructor(options: {
+    attached: Attached;
+    link: FabricLink;
+    control: ControlClient;
+    session: ClientSession;
+  }) {
+    const { reply } = options.attached;
+    super({ attached: options.attached, link: options.link, offset: 0, size: reply.size });
+    this.name = reply.region;
+    this.access = reply.access;
+    this.pageSize = reply.pageSize;
+    this.#control = options.control;
+    this.#session = options.session;
+  }
+
+  /** This session has the right to carve slabs out of it. */
+  get carve(): boolean {
+    return this.attached.reply.carve;
+  }
+
+  /**
+   * Takes a slab of `size` bytes, here and now: the appliance hears nothing of it, and the map of
+   * slabs ends with this object. `align` is a power of two, 64 by default. ERR_REGION_CARVED
+   * without the right to carve, ERR_SLAB_FULL.
+   */
+  allocate(size: number | string, options: { align?: number } = {}): Slab {
+    if (!this.carve) throw new FarpageError('ERR_REGION_CARVED', this.name);
+    this.#allocator ??= new SlabAllocator({ lengthBytes: this.size });
+    const allocator = this.#allocator;
+    const length = parseSize(size);
+    const offset = allocator.allocate(length, options);
+    const free = () => allocator.free(offset);
+    return new Slab({ attached: this.attached, link: this.link, offset, size: length, free });
+  }
+
+  /** Opens a known place as a slab; it is taken from nobody. ERR_RANGE. */
+  slab(place: { offset: number; length: number }): Slab {
+    const { offset, length } = place;
+    if (!(offset >= 0 && length >= 0 && length <= this.size - offset)) {
+      throw new FarpageError('ERR_RANGE', `${offset} + ${length} in ${this.size} bytes`);
+    }
+    const { attached, link } = this;
+    return new Slab({ attached, link, offset, size: length, free: undefined });
+  }
+
+  /** Writes back what is dirty of the writes begun so far, and makes it durable. */
+  async sync(options: RangeOptions = NO_LIMITS): Promise<Receipt> {
+    await this.fence(limitsOf(options));
+    return await this.#control.call('sync', { ...limitsOf(options), ...this.#request(options) });
+  }
+
+  /** Writes back what is dirty of the writes begun so far; the store may still cache it. */
+  async flush(options: RangeOptions = NO_LIMITS): Promise<Receipt> {
+    await this.fence(limitsOf(options));
+    return await this.#control.call('flush', { ...limitsOf(options), ...this.#request(options) });
+  }
+
+  /** Evicts clean pages of the range; how many. */
+  async reclaim(options: RangeOptions = NO_LIMITS): Promise<number> {
+    const call = { ...limitsOf(options), ...this.#request(options) };
+    return (await this.#control.call('reclaim', call)).pagesReclaimed;
+  }
+
+  /** Its figures. */
+  async stat(limits: Limits = NO_LIMITS): Promise<RegionStat> {
+    return await this.#control.call('stat', { ...limits, params: { region: this.name } });
+  }
+
+  /** A picture of its page table in `cells` cells, 64 by default. */
+  async pageMap(options: RangeOptions & { cells?: number } = NO_LIMITS): Promise<PageMap> {
+    const { offset, length, cells } = options;
+    const query = {
+      ...(offset !== undefined && { offset: String(offset) }),
+      ...(length !== undefined && { length: String(length) }),
+      ...(cells !== undefined && { cells: String(cells) }),
+    };
+    const call = { ...limitsOf(options), params: { region: this.name }, query };
+    const reply = await this.#control.call('pages', call);
+    return { ...reply, cells: Buffer.from(reply.cells, 'base64') };
+  }
+
+  /** Gives the attachment back; the region itself stays, if it has a name. */
+  async detach(limits: Limits = NO_LIMITS): Promise<void> {
+    await this.#session.detach(this.attached, limits);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.detach();
+  }
+
+  #request({ offset, length }: RangeOptions) {
+    const body = {
+      ...(offset !== undefined && { offset }),
+      ...(length !== undefined && { length }),
+    };
+    return { params: { region: this.name }, body };
+  }
+}
+
+function limitsOf({ signal, timeoutMs }: RangeOptions): Limits {
+  return { ...(signal && { signal }), ...(timeoutMs !== undefined && { timeoutMs }) };
+}

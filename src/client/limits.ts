@@ -1,0 +1,54 @@
+/** Bounds of a wait: the caller's signal and deadline around something that several share. */
+import { TIMEOUT_MS } from '../control/http-client.js';
+import { FarpageError } from '../errors.js';
+
+/** How long to wait, at most 10 s by default; the signal ends it earlier. */
+export interface Limits {
+  readonly signal?: AbortSignal;
+  readonly timeoutMs?: number;
+}
+
+export const NO_LIMITS: Limits = Object.freeze({});
+
+/** When a wait that begins now ends, in milliseconds of `performance.now()`; 0 means no bound. */
+export function deadlineOf(limits: Limits): number {
+  const timeoutMs = limits.timeoutMs ?? TIMEOUT_MS;
+  return performance.now() + (timeoutMs === 0 ? Number.POSITIVE_INFINITY : timeoutMs);
+}
+
+/** What of the limits is left until `deadline`; ERR_TIMEOUT when it has passed. */
+export function remaining(limits: Limits, deadline: number): Limits {
+  if (deadline === Number.POSITIVE_INFINITY) return limits;
+  const timeoutMs = Math.ceil(deadline - performance.now());
+  if (timeoutMs <= 0) throw new FarpageError('ERR_TIMEOUT');
+  return { ...limits, timeoutMs };
+}
+
+/** Waits for shared work within the caller's limits; the work itself goes on. */
+export function within<T>(work: Promise<T>, limits: Limits): Promise<T> {
+  const { signal, timeoutMs = TIMEOUT_MS } = limits;
+  return new Promise((resolve, reject) => {
+    const abort = () => end(new FarpageError('ERR_ABORTED', '', { cause: signal?.reason }));
+    const late = () => end(new FarpageError('ERR_TIMEOUT', `no answer in ${timeoutMs} ms`));
+    const timer = timeoutMs === 0 ? undefined : setTimeout(late, timeoutMs);
+    const end = (error: unknown) => {
+      clear();
+      reject(error);
+    };
+    const clear = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
+    };
+    if (signal?.aborted) return abort();
+    signal?.addEventListener('abort', abort, { once: true });
+    work.then((value) => {
+      clear();
+      resolve(value);
+    }, end);
+  });
+}
+
+/** Lets `milliseconds` pass. */
+export function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}

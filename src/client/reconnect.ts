@@ -1,0 +1,121 @@
+/** The fabric connection of a client, made again when it is lost. */
+import { FarpageError } from '../errors.js';
+import type { QueuePair } from '../fabric/queue-pair.js';
+import { deadlineOf, type Limits, pause, remaining, within } from './limits.js';
+
+/** Tries before those who wait are told; the pauses between them double up to the longest. */
+const TRIES_MAX = 8;
+const PAUSE_MS = 10;
+const PAUSE_MS_MAX = 500;
+/** How often one operation may be begun anew because its connection was lost. */
+const REPEATS_MAX = 8;
+
+/** What another try may mend: the others will fail again. */
+const PASSING: readonly string[] = [
+  'ERR_CONNECTION',
+  'ERR_NO_APPLIANCE',
+  'ERR_TIMEOUT',
+  'ERR_TICKET',
+];
+
+function hasCode(error: unknown, ...codes: readonly string[]): error is FarpageError {
+  return error instanceof FarpageError && codes.includes(error.code);
+}
+
+/**
+ * Runs operations on a queue pair. When the connection breaks, what ends with ERR_CONNECTION (READs
+ * without an answer and what was never sent) is repeated on a new one within its own deadline; other
+ * operations end as the queue pair says.
+ */
+export class FabricLink {
+  readonly #open: () => Promise<QueuePair>;
+  #pair: QueuePair | undefined;
+  #making: Promise<QueuePair> | undefined;
+  #closed = false;
+  /** Connections made so far. */
+  made = 0;
+
+  constructor(open: () => Promise<QueuePair>) {
+    this.#open = open;
+  }
+
+  /** The connection, when it stands. */
+  get pair(): QueuePair | undefined {
+    return this.#pair?.ended === false ? this.#pair : undefined;
+  }
+
+  /** Runs one operation. */
+  run<T>(operation: (pair: QueuePair) => Promise<T>, limits: Limits): Promise<T> {
+    const began = performance.now();
+    const { pair } = this;
+    if (pair === undefined) return this.#again(operation, { limits, began });
+    try {
+      return operation(pair).catch((error: unknown) => {
+        if (!hasCode(error, 'ERR_CONNECTION')) throw error;
+        return this.#again(operation, { limits, began });
+      });
+    } catch (error) {
+      return Promise.reject(error); // Refused before it was posted.
+    }
+  }
+
+  /** Runs a blocking call; ERR_CONNECTION while there is no connection (one is made meanwhile). */
+  runSync<T>(operation: (pair: QueuePair) => T): T {
+    const { pair } = this;
+    if (pair !== undefined) return operation(pair);
+    this.connect().catch(() => {}); // Told to the next caller that can wait.
+    throw new FarpageError(this.#closed ? 'ERR_CLOSED' : 'ERR_CONNECTION', 'while it is re-made');
+  }
+
+  /** Makes the connection unless it stands; several callers share one attempt. */
+  connect(): Promise<QueuePair> {
+    if (this.#closed) return Promise.reject(new FarpageError('ERR_CLOSED', 'client'));
+    const { pair } = this;
+    if (pair !== undefined) return Promise.resolve(pair);
+    this.#making ??= this.#make().finally(() => {
+      this.#making = undefined;
+    });
+    return this.#making;
+  }
+
+  /** Ends the connection and what is in flight. Idempotent. */
+  close(): void {
+    this.#closed = true;
+    this.#pair?.close();
+  }
+
+  async #make(): Promise<QueuePair> {
+    this.#pair?.close();
+    for (let tries = 1; ; tries += 1) {
+      try {
+        const pair = await this.#open();
+        if (this.#closed) {
+          pair.close();
+          throw new FarpageError('ERR_CLOSED', 'client');
+        }
+        this.made += 1;
+        this.#pair = pair;
+        return pair;
+      } catch (error) {
+        const first = this.made === 0;
+        if (first || this.#closed || tries >= TRIES_MAX || !hasCode(error, ...PASSING)) throw error;
+      }
+      await pause(Math.min(PAUSE_MS * 2 ** tries, PAUSE_MS_MAX));
+    }
+  }
+
+  async #again<T>(
+    operation: (pair: QueuePair) => Promise<T>,
+    { limits, began }: { limits: Limits; began: number },
+  ): Promise<T> {
+    const deadline = deadlineOf(limits) - (performance.now() - began);
+    for (let repeats = 1; ; repeats += 1) {
+      const pair = await within(this.connect(), remaining(limits, deadline));
+      try {
+        return await operation(pair);
+      } catch (error) {
+        if (!hasCode(error, 'ERR_CONNECTION') || repeats >= REPEATS_MAX) throw error;
+      }
+    }
+  }
+}

@@ -1,0 +1,30 @@
+/** A part of a region that the client took for itself, or a place in it that it knows. */
+import type { Attached } from './client-session.js';
+import { ExternalMemory } from './external-memory.js';
+import type { FabricLink } from './reconnect.js';
+
+export class Slab extends ExternalMemory implements Disposable {
+  #free: (() => void) | undefined;
+
+  constructor(options: {
+    attached: Attached;
+    link: FabricLink;
+    offset: number;
+    size: number;
+    free: (() => void) | undefined;
+  }) {
+    super(options);
+    this.#free = options.free;
+  }
+
+  /** Gives the piece back to its region, without any traffic; its bytes stay. Idempotent. */
+  free(): void {
+    const free = this.#free;
+    this.#free = undefined;
+    free?.();
+  }
+
+  [Symbol.dispose](): void {
+    this.free();
+  }
+}

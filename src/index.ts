@@ -1,0 +1,21 @@
+/** The library: `Appliance.open` lends memory, `connect` uses it. */
+export { Appliance, type Doors } from './appliance/appliance.js';
+export type { ApplianceOptions, HostPort } from './appliance/options.js';
+export type { Quota } from './appliance/quota.js';
+export { Client, type ConnectOptions, connect, type RegionOptions } from './client/client.js';
+export { type BlockingLimits, ExternalMemory } from './client/external-memory.js';
+export { ExternalRegion, type PageMap, type RangeOptions } from './client/external-region.js';
+export type { Limits } from './client/limits.js';
+export { Slab } from './client/slab.js';
+export type { Receipt, RegionBody, RegionStat } from './control/schema.js';
+export {
+  ERROR_TEXT,
+  type ErrorCode,
+  FabricError,
+  FarpageError,
+  isErrorCode,
+  type RdmapError,
+} from './errors.js';
+export { QueuePair, type QueuePairOptions } from './fabric/queue-pair.js';
+export type { Access } from './native/binding.js';
+export { formatSize, PAGE_BYTES, parseSize } from './units.js';
