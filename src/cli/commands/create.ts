@@ -1,0 +1,49 @@
+/** `farpage create`: a region that comes back after a restart. */
+import { resolve } from 'node:path';
+import { Command, Option } from 'commander';
+import type { RegionBody } from '../../control/schema.js';
+import { formatSize } from '../../units.js';
+import { type ConnectionOptions, type Shell, size, targetOf, withConnection } from '../options.js';
+
+interface Options extends ConnectionOptions {
+  readonly file?: string;
+  readonly offset?: number;
+  readonly length?: number;
+  readonly size?: number;
+  readonly make?: true;
+  readonly fill?: 'zero' | 'one';
+  readonly access?: 'read-only' | 'read-write';
+  readonly resident?: number;
+  readonly writeBehind?: true;
+}
+
+function bodyOf(name: string, options: Options, local: boolean): RegionBody {
+  const { file, offset, length, size, make, fill, access, resident, writeBehind } = options;
+  const given = { offset, length, size, make, fill, access, resident, writeBehind };
+  const known = Object.entries(given).filter(([, value]) => value !== undefined);
+  // A path on TCP is one of the appliance's, below its --root.
+  const path = file === undefined || !local ? file : resolve(file);
+  return { name, ...(path !== undefined && { file: path }), ...Object.fromEntries(known) };
+}
+
+export function createCommand(shell: Shell): Command {
+  const command = new Command('create')
+    .description('make a region of a file, or of zeros or ones')
+    .argument('<name>', 'name of the region')
+    .option('--file <file>', 'file to map')
+    .option('--offset <size>', 'first byte of the file', size)
+    .option('--length <size>', 'bytes of the file; to its end by default', size)
+    .option('--size <size>', 'size of a region without a file, or of a file to make', size)
+    .option('--make', 'make the file if it is missing')
+    .addOption(new Option('--fill <fill>', 'what it reads as at first').choices(['zero', 'one']))
+    .addOption(new Option('--access <access>').choices(['read-only', 'read-write']))
+    .option('--resident <size>', 'bound on its present pages', size)
+    .option('--write-behind', 'lets memory pressure write dirty pages to the file');
+  return withConnection(command).action(async (name: string, options: Options) => {
+    const { control, wait, address } = targetOf(options, shell);
+    const body = bodyOf(name, options, 'path' in address);
+    const region = await control.call('create', { ...wait, body });
+    if (options.json) shell.out.object(region);
+    else shell.out.line(`${region.name}: ${formatSize(region.size)}, ${region.access}`);
+  });
+}

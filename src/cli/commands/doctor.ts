@@ -1,0 +1,24 @@
+/** `farpage doctor`: what this machine offers, and what each lack costs. */
+import { Command } from 'commander';
+import { examine, type Finding } from '../machine.js';
+import type { Shell } from '../options.js';
+import { renderTable } from '../table.js';
+
+const MARK = { good: 'ok', lacking: 'lacks', broken: 'BROKEN' } as const;
+
+export function doctorCommand(shell: Shell): Command {
+  return new Command('doctor')
+    .description('tell what this machine offers and what each lack costs')
+    .option('--json', 'print JSON, one object on a line')
+    .action(async (options: { json?: true }) => {
+      const findings: Finding[] = await examine();
+      if (options.json) {
+        for (const finding of findings) shell.out.object(finding);
+        return;
+      }
+      const rows = findings.map(({ what, found, verdict, costs }) => {
+        return [MARK[verdict], what, found, verdict === 'good' ? '' : costs];
+      });
+      shell.out.line(await renderTable(rows));
+    });
+}

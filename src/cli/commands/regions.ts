@@ -1,0 +1,24 @@
+/** `farpage regions`: what there is. */
+import { Command } from 'commander';
+import { formatSize } from '../../units.js';
+import { type ConnectionOptions, type Shell, targetOf, withConnection } from '../options.js';
+import { renderTable } from '../table.js';
+
+export function regionsCommand(shell: Shell): Command {
+  const command = new Command('regions').description('list the regions');
+  return withConnection(command).action(async (options: ConnectionOptions) => {
+    const { control, wait } = targetOf(options, shell);
+    const { regions } = await control.call('regions', wait);
+    if (options.json) {
+      for (const region of regions) shell.out.object(region);
+      return;
+    }
+    if (regions.length === 0) return;
+    const rows = regions.map(({ name, kind, access, size, pages, state }) => {
+      const counts = [pages.present, pages.dirty].map(String);
+      return [name, kind, access, formatSize(size), ...counts, state];
+    });
+    const head = ['region', 'kind', 'access', 'size', 'present', 'dirty', 'state'];
+    shell.out.line(await renderTable(rows, { head, right: [3, 4, 5] }));
+  });
+}

@@ -1,0 +1,133 @@
+/** `farpage serve`: opens an appliance and runs it until it is told to end. */
+import { resolve } from 'node:path';
+import { Command, Option } from 'commander';
+import { Appliance, type Doors } from '../../appliance/appliance.js';
+import { CONTROL_PORT, formatUrl } from '../../control/address.js';
+import type { RegionBody } from '../../control/schema.js';
+import { FarpageError } from '../../errors.js';
+import type { Access } from '../../native/binding.js';
+import { duration, hostPort, integer, type Shell, size } from '../options.js';
+
+interface Options {
+  readonly socket?: string;
+  readonly listen?: { host: string; port: number };
+  readonly fabric?: { host: string; port: number };
+  readonly root?: string;
+  readonly state?: string;
+  readonly tokenFile?: string;
+  readonly memory?: number;
+  readonly resident?: number;
+  readonly access?: Access;
+  readonly writeBehind?: true;
+  readonly sessionGrace?: number;
+  readonly connections?: number;
+  readonly readAhead?: number;
+  readonly fillThreads?: number;
+  readonly nicThreads?: number;
+  readonly poll?: number;
+  readonly json?: true;
+}
+
+const NAMED = /^([A-Za-z0-9._-]{1,128})=(.+)$/;
+
+/** `NAME=FILE`, or `FILE` under its base name. */
+function regionOf(text: string, { access, resident, writeBehind }: Options): RegionBody {
+  const [, name, file = text] = NAMED.exec(text) ?? [];
+  return {
+    file: resolve(file),
+    ...(name !== undefined && { name }),
+    ...(access && { access }),
+    ...(resident !== undefined && { resident }),
+    ...(writeBehind && { writeBehind }),
+  };
+}
+
+function announce(doors: Doors, { appliance, shell, json }: Announced): void {
+  const { out } = shell;
+  const control = formatUrl({ path: doors.socket });
+  const tcp = doors.tcp && formatUrl(doors.tcp);
+  const regions = appliance.regions().map(({ name }) => name);
+  if (json) {
+    const { fabric, tokenPath } = doors;
+    out.object({
+      pid: process.pid,
+      socket: doors.socket,
+      control,
+      tcp,
+      fabric,
+      tokenPath,
+      regions,
+    });
+    return;
+  }
+  out.line(`listening on ${control}`);
+  if (tcp !== undefined) out.line(`listening on ${tcp}`);
+  const { tcp: fabric } = doors.fabric;
+  if (fabric !== undefined) out.line(`fabric on ${fabric.host}:${fabric.port}`);
+  if (doors.tokenPath !== undefined) out.line(`token in ${doors.tokenPath}`);
+  if (regions.length > 0) out.line(`serving ${regions.join(' ')}`);
+}
+
+interface Announced {
+  readonly appliance: Appliance;
+  readonly shell: Shell;
+  readonly json: boolean;
+}
+
+/** Waits for SIGTERM or SIGINT; which one it was. */
+function endOf(signal: AbortSignal): Promise<'SIGTERM' | 'SIGINT'> {
+  return new Promise((resolve) => {
+    process.once('SIGTERM', () => resolve('SIGTERM'));
+    if (signal.aborted) resolve('SIGINT');
+    signal.addEventListener('abort', () => resolve('SIGINT'), { once: true });
+  });
+}
+
+async function serve(files: readonly string[], options: Options, shell: Shell): Promise<void> {
+  const ended = endOf(shell.signal);
+  const appliance = await Appliance.open({
+    socket: options.socket,
+    listen: options.listen,
+    fabric: options.fabric,
+    root: options.root,
+    stateDirectory: options.state,
+    tokenFile: options.tokenFile,
+    memory: options.memory,
+    sessionGraceMs: options.sessionGrace,
+    readAhead: options.readAhead,
+    fillThreads: options.fillThreads,
+    nicThreads: options.nicThreads,
+    pollUs: options.poll,
+    regions: files.map((file) => regionOf(file, options)),
+    ...(options.connections !== undefined && { quota: { connectionsMax: options.connections } }),
+  });
+  announce(appliance.doors, { appliance, shell, json: options.json === true });
+  const signal = await ended;
+  await appliance.close();
+  // What was asked for by name ends well; what was interrupted says so, once everything is safe.
+  if (signal === 'SIGINT') throw new FarpageError('ERR_ABORTED', 'everything was synced first');
+}
+
+export function serveCommand(shell: Shell): Command {
+  return new Command('serve')
+    .description('serve files as regions, and regions made by others, until told to end')
+    .argument('[file...]', 'FILE, or NAME=FILE for another name than its base name')
+    .option('--memory <size>', 'bound on present pages over all regions', size)
+    .option('--resident <size>', "bound on each named file's present pages", size)
+    .addOption(new Option('--access <access>', 'of the files').choices(['read-only', 'read-write']))
+    .option('--write-behind', 'lets memory pressure write dirty pages to the files')
+    .option('--socket <path>', 'control socket; by default in $XDG_RUNTIME_DIR')
+    .option('--listen <host:port>', 'also serve on TCP; port 0 picks one', hostPort(CONTROL_PORT))
+    .option('--fabric <host:port>', 'where the fabric accepts on TCP', hostPort(0))
+    .option('--token-file <file>', 'token that TCP clients must show')
+    .option('--root <directory>', 'below which TCP clients may name files')
+    .option('--state <directory>', 'where catalog and token are kept')
+    .option('--session-grace <time>', 'how long a session outlives its connection', duration)
+    .option('--connections <n>', 'fabric connections of a session at most', integer(1, 1024))
+    .option('--read-ahead <size>', 'window of sequential streams; 0 turns it off', size)
+    .option('--fill-threads <n>', 'threads that read files', integer(1, 64))
+    .option('--nic-threads <n>', 'event loops of the NIC', integer(1, 64))
+    .option('--poll <microseconds>', 'how long they poll before they sleep', integer(0, 1_000_000))
+    .option('--json', 'print one JSON object once it is ready')
+    .action((files: string[], options: Options) => serve(files, options, shell));
+}

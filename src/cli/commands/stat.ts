@@ -1,0 +1,49 @@
+/** `farpage stat`: figures of one region and a small picture of its pages. */
+import { Command } from 'commander';
+import type { RegionStat } from '../../control/schema.js';
+import { formatSize } from '../../units.js';
+import { type ConnectionOptions, regionTarget, type Shell, withConnection } from '../options.js';
+import { legendOf, pictureOf } from '../page-picture.js';
+import { renderTable } from '../table.js';
+
+const PICTURE_CELLS_MAX = 76;
+
+function rowsOf(stat: RegionStat): string[][] {
+  const { pages, frames, operations, fills, writebacks } = stat;
+  const counted = (group: { pages: number; bytes: number }) =>
+    `${group.pages} pages, ${formatSize(group.bytes)}`;
+  const lost = pages.lost > 0 ? `, ${pages.lost} lost` : '';
+  return [
+    ['region', stat.name],
+    ['kind', stat.file ? `${stat.kind}, ${stat.file.path}` : `${stat.kind}, ${stat.fill} filled`],
+    ['access', stat.access],
+    ['state', stat.error ? `${stat.state}: ${stat.error.message}` : stat.state],
+    ['size', `${formatSize(stat.size)} (${stat.size} bytes)`],
+    ['address', stat.address ?? 'none yet'],
+    ['pages', `${pages.total} of ${formatSize(stat.pageSize)}`],
+    ['present', `${pages.present}, ${pages.dirty} dirty, ${pages.written} ever written${lost}`],
+    ['frames', `${frames.used} of ${frames.max}`],
+    ['operations', `${operations.bypassed} bypassed, ${operations.faulted} faulted`],
+    ['filled', counted(fills)],
+    ['written back', counted(writebacks)],
+  ];
+}
+
+export function statCommand(shell: Shell): Command {
+  const command = new Command('stat')
+    .description('print the figures of a region and a picture of its pages')
+    .argument('<region>', 'name of the region');
+  return withConnection(command).action(async (name: string, options: ConnectionOptions) => {
+    const { control, wait, region } = regionTarget(name, options, shell);
+    const stat = await control.call('stat', { ...wait, params: { region } });
+    if (options.json) {
+      shell.out.object(stat);
+      return;
+    }
+    shell.out.line(await renderTable(rowsOf(stat)));
+    const cells = String(Math.min(PICTURE_CELLS_MAX, stat.pages.total));
+    const map = await control.call('pages', { ...wait, params: { region }, query: { cells } });
+    const picture = pictureOf(Buffer.from(map.cells, 'base64'));
+    shell.out.line(`\n[${picture}]\n ${legendOf(picture)}`);
+  });
+}

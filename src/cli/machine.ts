@@ -1,0 +1,190 @@
+/** What a machine has that Farpage uses, looked up without changing anything. */
+import { readFileSync, statfsSync } from 'node:fs';
+import { availableParallelism, release, totalmem } from 'node:os';
+import { FarpageError } from '../errors.js';
+import { native } from '../native/load.js';
+import { formatSize, PAGE_BYTES } from '../units.js';
+
+export interface Finding {
+  readonly what: string;
+  readonly found: string;
+  /** `broken`: Farpage does not work; `lacking`: something is slower or missing. */
+  readonly verdict: 'good' | 'lacking' | 'broken';
+  /** What a lack costs. */
+  readonly costs: string;
+}
+
+const MEMLOCK_BYTES_MIN = 64 * 1024 * 1024;
+const SHM_BYTES_MIN = 256 * 1024 * 1024;
+const FREE_BYTES_MIN = 256 * 1024 * 1024;
+const FILES_MIN = 1024;
+
+/** A kernel file's text, or undefined where it is not there or may not be read. */
+function textOf(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+function judge(
+  what: string,
+  options: { found: string; good: boolean; costs: string; broken?: boolean },
+): Finding {
+  const { found, good, costs, broken = false } = options;
+  return { what, found, verdict: good ? 'good' : broken ? 'broken' : 'lacking', costs };
+}
+
+/** Whether the running kernel is at least of a version. */
+function kernelIsAtLeast(major: number, minor: number): boolean {
+  const [has = 0, hasMinor = 0] = release().split('.').map(Number);
+  return has > major || (has === major && hasMinor >= minor);
+}
+
+function kernel(): Finding[] {
+  return [
+    judge('kernel', {
+      found: `Linux ${release()}`,
+      good: kernelIsAtLeast(5, 14),
+      broken: true,
+      costs: '5.14 or newer is needed: MADV_POPULATE_READ fills pages without SIGBUS',
+    }),
+    judge('cachestat', {
+      found: kernelIsAtLeast(6, 5) ? 'yes (6.5)' : 'no',
+      good: kernelIsAtLeast(6, 5),
+      costs: 'each first touch of a cached page goes through a fill thread, some 50 µs more',
+    }),
+  ];
+}
+
+function userfaultfd(): Finding {
+  const value = textOf('/proc/sys/vm/unprivileged_userfaultfd');
+  const root = process.getuid?.() === 0;
+  const allowed = value === '1' || root;
+  return judge('userfaultfd', {
+    found: value === undefined ? 'no' : `${allowed ? 'allowed' : 'user mode only'} (${value})`,
+    good: value !== undefined && allowed,
+    costs: 'external memory cannot be mapped into a client, and reads use READ operations instead',
+  });
+}
+
+function ioUring(): Finding {
+  const value = textOf('/proc/sys/kernel/io_uring_disabled');
+  const names: Readonly<Record<string, string>> = { 0: 'allowed', 1: 'privileged only', 2: 'off' };
+  return judge('io_uring', {
+    found: value === undefined ? 'not told by this kernel' : (names[value] ?? value),
+    good: value === '0' || (value === '1' && process.getuid?.() === 0),
+    costs: 'write-back uses threads with pwrite: a sync of scattered pages takes up to twice as long',
+  });
+}
+
+function memoryLock(): Finding {
+  const line = /^Max locked memory\s+(\S+)/m.exec(textOf('/proc/self/limits') ?? '')?.[1];
+  const bytes = line === 'unlimited' ? Number.POSITIVE_INFINITY : Number(line);
+  return judge('locked memory', {
+    found: Number.isFinite(bytes) ? formatSize(bytes) : (line ?? 'unknown'),
+    good: bytes >= MEMLOCK_BYTES_MIN,
+    costs: 'the kernel may take pages of mapped files back: reads of them wait for the disk',
+  });
+}
+
+function hugePages(): Finding {
+  const text = textOf('/sys/kernel/mm/transparent_hugepage/enabled');
+  const mode = /\[(\w+)\]/.exec(text ?? '')?.[1];
+  return judge('huge pages', {
+    found: mode ?? 'no',
+    good: mode === 'always' || mode === 'madvise',
+    costs: 'large reads of memory without a file miss the TLB more often',
+  });
+}
+
+function sharedMemory(): Finding {
+  try {
+    const { blocks, bsize, bavail } = statfsSync('/dev/shm');
+    return judge('/dev/shm', {
+      found: `${formatSize(blocks * bsize)}, ${formatSize(bavail * bsize)} free`,
+      good: bavail * bsize >= SHM_BYTES_MIN,
+      costs: 'little room for memory that outlives the process',
+    });
+  } catch {
+    const costs = 'memory cannot outlive the process';
+    return judge('/dev/shm', { found: 'none', good: false, costs });
+  }
+}
+
+function freeMemory(): Finding[] {
+  const available = process.availableMemory();
+  const limit = process.constrainedMemory();
+  const limited = limit > 0 && limit < totalmem();
+  return [
+    judge('free memory', {
+      found: `${formatSize(available)} of ${formatSize(totalmem())}`,
+      good: available >= FREE_BYTES_MIN,
+      costs: 'few pages can be present: others are evicted for them',
+    }),
+    judge('cgroup limit', {
+      found: limited ? formatSize(limit) : 'none',
+      good: !limited || limit >= FREE_BYTES_MIN,
+      costs: 'few pages can be present: others are evicted for them',
+    }),
+  ];
+}
+
+function processors(): Finding[] {
+  const files = Number(/^Max open files\s+(\d+)/m.exec(textOf('/proc/self/limits') ?? '')?.[1]);
+  return [
+    judge('processors', {
+      found: String(availableParallelism()),
+      good: availableParallelism() > 1,
+      costs: 'nobody polls: each operation waits for a wake-up, some 40 µs',
+    }),
+    judge('open files', {
+      found: String(files),
+      good: files >= FILES_MIN,
+      costs: 'fewer connections and regions at once',
+    }),
+  ];
+}
+
+function addon(): Finding[] {
+  try {
+    const { pageBytes, bindingVersion } = native();
+    return [
+      judge('native addon', { found: `version ${bindingVersion}`, good: true, costs: '' }),
+      judge('page size', {
+        found: formatSize(pageBytes),
+        good: pageBytes === PAGE_BYTES,
+        costs: `pages larger than ${PAGE_BYTES} bytes: more is read and written than was asked for`,
+      }),
+    ];
+  } catch (error) {
+    if (!(error instanceof FarpageError)) throw error;
+    return [judge('native addon', { found: 'no', good: false, broken: true, costs: error.message })];
+  }
+}
+
+async function mappedInput(): Promise<Finding> {
+  const found = await import('mmap-io').then(
+    () => 'yes',
+    () => 'no',
+  );
+  const costs = '`write --input` reads the file through a buffer';
+  return judge('mmap-io', { found, good: found === 'yes', costs });
+}
+
+/** Looks at everything. */
+export async function examine(): Promise<Finding[]> {
+  return [
+    ...kernel(),
+    ...addon(),
+    ...processors(),
+    ...freeMemory(),
+    userfaultfd(),
+    memoryLock(),
+    hugePages(),
+    sharedMemory(),
+    ioUring(),
+    await mappedInput(),
+  ];
+}

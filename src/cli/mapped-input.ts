@@ -1,0 +1,121 @@
+/**
+ * A local file to be read in pieces: mapped by mmap-io where that is right, read by position
+ * elsewhere. The one guard around mmap-io, which casts sizes and offsets to 32 bits and returns
+ * wrong bytes at 4 GiB without an error: windows of at most 1 GiB that end at 2 GiB or before.
+ */
+import type { FileHandle } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
+import { FarpageError } from '../errors.js';
+
+export const WINDOW_BYTES = 2 ** 30;
+export const MAPPED_END = 2 ** 31;
+/** Shorter pieces are copied by user code, where a file cut meanwhile would be a SIGBUS. */
+const MAPPED_PIECE_BYTES_MIN = 64 * 1024;
+
+type MmapIo = typeof import('mmap-io').default;
+
+/** mmap-io, or undefined where it was not installed: it is optional. */
+async function loadMmapIo(): Promise<MmapIo | undefined> {
+  try {
+    return (await import('mmap-io')).default;
+  } catch {
+    return undefined;
+  }
+}
+
+function openError(error: unknown, path: string): FarpageError {
+  const { code } = error as NodeJS.ErrnoException;
+  const known = code === 'ENOENT' || code === 'ENOTDIR' ? 'ERR_FILE_NOT_FOUND' : 'ERR_FILE_ACCESS';
+  return new FarpageError(known, path, { cause: error });
+}
+
+export class MappedInput implements AsyncDisposable {
+  readonly size: number;
+  readonly #file: FileHandle;
+  readonly #path: string;
+  readonly #mmapIo: MmapIo | undefined;
+  #window: { readonly index: number; readonly bytes: Buffer } | undefined;
+
+  private constructor(options: {
+    file: FileHandle;
+    path: string;
+    size: number;
+    mmapIo: MmapIo | undefined;
+  }) {
+    this.#file = options.file;
+    this.#path = options.path;
+    this.size = options.size;
+    this.#mmapIo = options.mmapIo;
+  }
+
+  /** Opens a regular file; ERR_FILE_NOT_FOUND, ERR_FILE_ACCESS, ERR_FILE_KIND. */
+  static async open(path: string): Promise<MappedInput> {
+    let file: FileHandle;
+    try {
+      file = await open(path, 'r');
+    } catch (error) {
+      throw openError(error, path);
+    }
+    const found = await file.stat();
+    if (!found.isFile()) {
+      await file.close();
+      throw new FarpageError('ERR_FILE_KIND', path);
+    }
+    const mapped = found.size >= MAPPED_PIECE_BYTES_MIN;
+    const mmapIo = mapped ? await loadMmapIo() : undefined;
+    return new MappedInput({ file, path, size: found.size, mmapIo });
+  }
+
+  /** mmap-io is there and gives what it can. */
+  get isMapped(): boolean {
+    return this.#mmapIo !== undefined;
+  }
+
+  /**
+   * The bytes of a range within the file. They stay as they are until the file changes; what lies
+   * in a mapping belongs to nobody and must not be written. ERR_FILE_CHANGED when it was cut.
+   */
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    const window = length < MAPPED_PIECE_BYTES_MIN ? undefined : this.#windowOf(offset, length);
+    if (window !== undefined) return window.subarray(offset % WINDOW_BYTES).subarray(0, length);
+    const bytes = Buffer.allocUnsafe(length);
+    for (let done = 0; done < length; ) {
+      const { bytesRead } = await this.#file.read(bytes, done, length - done, offset + done);
+      if (bytesRead === 0) throw new FarpageError('ERR_FILE_CHANGED', this.#path);
+      done += bytesRead;
+    }
+    return bytes;
+  }
+
+  async close(): Promise<void> {
+    this.#window = undefined;
+    await this.#file.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** The window that holds all of a range, or undefined where mmap-io must not be used. */
+  #windowOf(offset: number, length: number): Buffer | undefined {
+    const mmapIo = this.#mmapIo;
+    const index = Math.floor(offset / WINDOW_BYTES);
+    const inOne = Math.floor((offset + length - 1) / WINDOW_BYTES) === index;
+    const begin = index * WINDOW_BYTES;
+    const end = Math.min(begin + WINDOW_BYTES, this.size);
+    if (mmapIo === undefined || !inOne || end > MAPPED_END) return undefined;
+    if (this.#window?.index !== index) {
+      const { PROT_READ, MAP_SHARED, MADV_SEQUENTIAL } = mmapIo;
+      const bytes = mmapIo.map(
+        end - begin,
+        PROT_READ,
+        MAP_SHARED,
+        this.#file.fd,
+        begin,
+        MADV_SEQUENTIAL,
+      );
+      this.#window = { index, bytes };
+    }
+    return this.#window.bytes;
+  }
+}

@@ -1,0 +1,122 @@
+/** Options that several commands share, and how their texts are read. */
+import { readFileSync } from 'node:fs';
+import { type Command, InvalidArgumentError } from 'commander';
+import { type ApplianceUrl, findAppliance, parseHostPort, parseUrl } from '../control/address.js';
+import { ControlClient, TIMEOUT_MS, type WaitOptions } from '../control/http-client.js';
+import { FarpageError } from '../errors.js';
+import { parseSize } from '../units.js';
+import type { Output } from './output.js';
+
+/** What every command is given. */
+export interface Shell {
+  readonly out: Output;
+  /** Aborts when the user interrupts. */
+  readonly signal: AbortSignal;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** Makes a parser's failures usage errors, with the sentence they have. */
+function argument<T>(parse: (text: string) => T): (text: string) => T {
+  return (text) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      if (error instanceof FarpageError) throw new InvalidArgumentError(error.message);
+      throw error;
+    }
+  };
+}
+
+export const size = argument((text) => parseSize(text));
+
+export const hostPort = (defaultPort: number) =>
+  argument((text) => parseHostPort(text, defaultPort));
+
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, '': 1000 };
+const DURATION_MS_MAX = 2 ** 31 - 1;
+
+/** Milliseconds of `500ms`, `10s`, `2m`, or a number of seconds. */
+export const duration = argument((text) => {
+  const parts = /^(\d+(?:\.\d+)?)(ms|s|m|)$/.exec(text);
+  const milliseconds = Math.round(Number(parts?.[1]) * (UNIT_MS[parts?.[2] ?? ''] ?? Number.NaN));
+  if (milliseconds >= 1 && milliseconds <= DURATION_MS_MAX) return milliseconds;
+  throw new FarpageError('ERR_ARGUMENT', `"${text}" is no time such as 500ms, 10s or 2m`);
+});
+
+/** A whole number within bounds. */
+export const integer = (min: number, max: number) =>
+  argument((text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= min && value <= max) return value;
+    throw new FarpageError('ERR_ARGUMENT', `"${text}" is no whole number from ${min} to ${max}`);
+  });
+
+/** `--appliance`, `--token-file`, `--timeout` and `--json`. */
+export interface ConnectionOptions {
+  readonly appliance?: string;
+  readonly tokenFile?: string;
+  readonly timeout: number;
+  readonly json?: true;
+}
+
+export function withConnection(command: Command): Command {
+  return command
+    .option('--appliance <url>', 'farpage://HOST[:PORT] or farpage+unix:/PATH (or FARPAGE_URL)')
+    .option('--token-file <file>', 'file with the token for TCP (or FARPAGE_TOKEN)')
+    .option('--timeout <time>', 'deadline of each operation', duration, TIMEOUT_MS)
+    .option('--json', 'print JSON, one object on a line');
+}
+
+export interface RangeOptions {
+  readonly offset: number;
+  readonly length?: number;
+}
+
+/** `--offset` and `--length`, from 0 to the end by default. */
+export function withRange(command: Command): Command {
+  return command
+    .option('--offset <size>', 'first byte', size, 0)
+    .option('--length <size>', 'how many bytes; to the end by default', size);
+}
+
+/** The token of `--token-file`, else of `FARPAGE_TOKEN`. */
+export function tokenOf(
+  options: Pick<ConnectionOptions, 'tokenFile'>,
+  env: NodeJS.ProcessEnv,
+): string | undefined {
+  const { tokenFile } = options;
+  if (tokenFile === undefined) return env.FARPAGE_TOKEN || undefined;
+  try {
+    return readFileSync(tokenFile, 'utf8').trim();
+  } catch (cause) {
+    throw new FarpageError('ERR_TOKEN', `${tokenFile} cannot be read`, { cause });
+  }
+}
+
+/** An appliance to talk to, with what every call to it takes. */
+export interface Target extends ApplianceUrl {
+  readonly control: ControlClient;
+  readonly token: string | undefined;
+  readonly wait: WaitOptions;
+}
+
+/** The appliance that the options and the environment name. */
+export function targetOf(options: ConnectionOptions, { env, signal, out }: Shell): Target {
+  out.json = options.json === true;
+  const url = findAppliance(options.appliance, env);
+  const token = tokenOf(options, env);
+  const control = new ControlClient({ address: url.address, token });
+  return { ...url, control, token, wait: { signal, timeoutMs: options.timeout } };
+}
+
+/** A region argument may be a name, or a URL that names appliance and region at once. */
+export function regionTarget(
+  region: string,
+  options: ConnectionOptions,
+  shell: Shell,
+): Target & { readonly region: string } {
+  if (!/^farpage(?:\+unix)?:/.test(region)) return { ...targetOf(options, shell), region };
+  const named = parseUrl(region).region;
+  if (named === undefined) throw new FarpageError('ERR_ARGUMENT', `${region} names no region`);
+  return { ...targetOf({ ...options, appliance: region }, shell), region: named };
+}

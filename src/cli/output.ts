@@ -1,0 +1,83 @@
+/** Where a command writes: results to stdout, everything else to stderr. */
+import { writeSync } from 'node:fs';
+import type { Writable } from 'node:stream';
+import { FarpageError } from '../errors.js';
+
+interface Stream extends Writable {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+function isClosedPipe(error: unknown): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === 'EPIPE';
+}
+
+export class Output {
+  readonly #out: Stream;
+  readonly #err: Stream;
+  /** Errors as `{"code","message"}`. */
+  json = false;
+  #closed = false;
+
+  constructor(options: { out: Stream; err: Stream }) {
+    this.#out = options.out;
+    this.#err = options.err;
+    // Who reads us may have seen enough, as `head` does: that is no failure.
+    this.#out.on('error', (error) => {
+      if (!isClosedPipe(error)) throw error;
+      this.#closed = true;
+    });
+    this.#err.on('error', (error) => {
+      if (!isClosedPipe(error)) throw error;
+    });
+  }
+
+  /** Nobody reads what is written to stdout any more. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  get isTerminal(): boolean {
+    return this.#out.isTTY === true;
+  }
+
+  /** Progress and hints are shown: stderr is a terminal. */
+  get isWatched(): boolean {
+    return this.#err.isTTY === true;
+  }
+
+  get columns(): number {
+    return this.#out.columns ?? 80;
+  }
+
+  line(text: string): void {
+    if (!this.#closed) this.#out.write(`${text}\n`);
+  }
+
+  /** One object, on one line. */
+  object(value: unknown): void {
+    this.line(JSON.stringify(value));
+  }
+
+  /** Bytes as they are; settles once they have been handed on and may be reused. */
+  async bytes(data: Uint8Array): Promise<void> {
+    if (this.#closed) return;
+    await new Promise<void>((resolve) => this.#out.write(data, () => resolve()));
+  }
+
+  /** One line on stderr. */
+  note(text: string): void {
+    this.#err.write(`${text}\n`);
+  }
+
+  /** One line on stderr about a failure, without a stack. */
+  failure(error: unknown): void {
+    const code = error instanceof FarpageError ? error.code : 'ERR_INTERNAL';
+    const text = (error instanceof Error ? error.message : String(error)).replaceAll('\n', ' ');
+    const line = this.json ? JSON.stringify({ code, message: text }) : `farpage: ${text} [${code}]`;
+    // Synchronously, so that it is out when the process ends.
+    try {
+      writeSync(2, `${line}\n`);
+    } catch {} // Nobody is there to tell it to.
+  }
+}

@@ -1,0 +1,79 @@
+/** The command line: which commands there are, and how a run of one of them ends. */
+import { Command, CommanderError } from 'commander';
+import { FarpageError } from '../errors.js';
+import { EXIT, exitCodeOf } from './exit-codes.js';
+import type { Shell } from './options.js';
+
+type Loader = () => Promise<(shell: Shell) => Command>;
+
+/** Each loads only what it needs: a start has 150 ms, and one module costs about one of them. */
+const COMMANDS: Readonly<Record<string, Loader>> = {
+  serve: async () => (await import('./commands/serve.js')).serveCommand,
+  regions: async () => (await import('./commands/regions.js')).regionsCommand,
+  create: async () => (await import('./commands/create.js')).createCommand,
+  export: async () => (await import('./commands/export.js')).exportCommand,
+  stat: async () => (await import('./commands/stat.js')).statCommand,
+  read: async () => (await import('./commands/read.js')).readCommand,
+  write: async () => (await import('./commands/write.js')).writeCommand,
+  flush: async () => (await import('./commands/flush.js')).flushCommand,
+  sync: async () => (await import('./commands/sync.js')).syncCommand,
+  rm: async () => (await import('./commands/rm.js')).rmCommand,
+  doctor: async () => (await import('./commands/doctor.js')).doctorCommand,
+  demo: async () => (await import('./commands/demo.js')).demoCommand,
+};
+
+async function build(shell: Shell, wanted: string | undefined): Promise<Command> {
+  const program = new Command('farpage')
+    .description('lends regions of memory, backed by files, over one-sided RDMA operations')
+    .helpCommand(true)
+    .showSuggestionAfterError(true);
+  const one = wanted === undefined ? undefined : COMMANDS[wanted];
+  const loaders = one === undefined ? Object.values(COMMANDS) : [one];
+  for (const load of loaders) program.addCommand((await load())(shell));
+  program.option('--version', 'print the version').on('option:version', () => {
+    throw new CommanderError(EXIT.done, 'farpage.version', '');
+  });
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().configureOutput({
+      writeOut: (text) => shell.out.line(text.trimEnd()),
+      // The thrown error is told once, by whoever catches it.
+      outputError: () => {},
+      writeErr: () => {},
+    });
+  }
+  return program;
+}
+
+function usageError(error: CommanderError): FarpageError {
+  const text = error.message.replace(/^error: /, '').replaceAll('\n', ' ');
+  return new FarpageError('ERR_ARGUMENT', text);
+}
+
+/** Runs one command line (without node and script) and returns the exit code. */
+export async function run(argv: readonly string[], shell: Shell): Promise<number> {
+  const { out } = shell;
+  try {
+    if (argv.includes('--json')) out.json = true;
+    const program = await build(shell, argv[0]);
+    if (argv.length === 0) {
+      out.note(program.helpInformation().trimEnd());
+      return EXIT.usage;
+    }
+    await program.parseAsync(argv, { from: 'user' });
+    return EXIT.done;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      if (error.code === 'farpage.version') {
+        const { packageVersion } = await import('../control/version.js');
+        out.line(packageVersion());
+        return EXIT.done;
+      }
+      if (error.exitCode === 0) return EXIT.done;
+      out.failure(usageError(error));
+      return EXIT.usage;
+    }
+    if (shell.signal.aborted && !(error instanceof FarpageError)) return EXIT.interrupted;
+    out.failure(error);
+    return exitCodeOf(error);
+  }
+}
