@@ -75,7 +75,8 @@ function ioUring(): Finding {
   return judge('io_uring', {
     found: value === undefined ? 'not told by this kernel' : (names[value] ?? value),
     good: value === '0' || (value === '1' && process.getuid?.() === 0),
-    costs: 'write-back uses threads with pwrite: a sync of scattered pages takes up to twice as long',
+    costs:
+      'write-back uses threads with pwrite: a sync of scattered pages takes up to twice as long',
   });
 }
 
@@ -160,7 +161,9 @@ function addon(): Finding[] {
     ];
   } catch (error) {
     if (!(error instanceof FarpageError)) throw error;
-    return [judge('native addon', { found: 'no', good: false, broken: true, costs: error.message })];
+    return [
+      judge('native addon', { found: 'no', good: false, broken: true, costs: error.message }),
+    ];
   }
 }
 

@@ -17,7 +17,8 @@ type MmapIo = typeof import('mmap-io').default;
 /** mmap-io, or undefined where it was not installed: it is optional. */
 async function loadMmapIo(): Promise<MmapIo | undefined> {
   try {
-    return (await import('mmap-io')).default;
+    // It is CommonJS that says __esModule: its types have one `default` more than Node gives it.
+    return (await import('mmap-io')).default as unknown as MmapIo;
   } catch {
     return undefined;
   }

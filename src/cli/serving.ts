@@ -1,0 +1,53 @@
+/** An appliance in a process of its own, for the demo: `farpage serve --json`, until disposed. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { FarpageError } from '../errors.js';
+
+const READY_MS_MAX = 10_000;
+const END_MS_MAX = 30_000;
+
+export class Serving implements AsyncDisposable {
+  /** URL of its control door. */
+  readonly url: string;
+  readonly #child: ChildProcess;
+
+  private constructor(url: string, child: ChildProcess) {
+    this.url = url;
+    this.#child = child;
+  }
+
+  /** Starts it with the arguments of `serve`, and waits until it is ready. */
+  static async start(words: readonly string[]): Promise<Serving> {
+    const main = fileURLToPath(new URL('./main.js', import.meta.url));
+    const child = spawn(process.execPath, [main, 'serve', '--json', ...words], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const late = setTimeout(() => child.kill('SIGKILL'), READY_MS_MAX);
+    try {
+      for await (const line of createInterface({ input: child.stdout })) {
+        return new Serving((JSON.parse(line) as { control: string }).control, child);
+      }
+    } finally {
+      clearTimeout(late);
+    }
+    throw new FarpageError('ERR_NO_APPLIANCE', 'the appliance of the demo did not start');
+  }
+
+  /** Tells it to end, and waits until everything is synced; its exit code. */
+  async end(): Promise<number | null> {
+    const { exitCode } = this.#child;
+    if (exitCode !== null || this.#child.signalCode !== null) return exitCode;
+    const late = setTimeout(() => this.#child.kill('SIGKILL'), END_MS_MAX);
+    const exited = once(this.#child, 'exit');
+    this.#child.kill('SIGTERM');
+    const [code] = (await exited) as [number | null];
+    clearTimeout(late);
+    return code;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end();
+  }
+}
