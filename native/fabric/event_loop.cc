@@ -1,5 +1,6 @@
 #include "fabric/event_loop.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -40,6 +41,7 @@ EventLoop::EventLoop(const Options& options, FaultHandler* pager, Shootdown* sho
       shootdown_(shootdown),
       epoll_(std::move(epoll)),
       event_(std::move(event)),
+      spare_(::open("/dev/null", O_RDONLY | O_CLOEXEC)),
       counter_(counter) {
   context_.pager = pager;
   context_.waiter = this;
@@ -179,6 +181,7 @@ void EventLoop::Adopt(Fd socket, Admission* admission,
   slot.responder = std::make_unique<Responder>(std::move(socket), token, admission,
                                                std::move(export_port), &context_);
   slot.since_ns = NowNs();
+  sweep_wanted_ = true;
   open_++;
   stats_.connections.fetch_add(1, std::memory_order_relaxed);
   stats_.accepted.fetch_add(1, std::memory_order_relaxed);
@@ -229,7 +232,17 @@ void EventLoop::StopListening(int listener) {
 void EventLoop::AcceptAll(const Listener& listener) {
   for (int n = 0; n < kEventsMax; n++) {
     Fd socket(::accept4(listener.socket, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!socket.valid()) return;  // none left, or too many descriptors: the backlog keeps them
+    if (!socket.valid() && (errno == EMFILE || errno == ENFILE)) {
+      // Out of descriptors: the spare one takes the connection in to turn it away; left in the
+      // backlog it would wake this loop again at once.
+      spare_.Reset();
+      Fd refused(::accept4(listener.socket, nullptr, nullptr, SOCK_CLOEXEC));
+      refused.Reset();
+      spare_ = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+      stats_.refused.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+    if (!socket.valid()) return;
     listener.accepted(std::move(socket));
   }
 }
@@ -289,6 +302,7 @@ bool EventLoop::RunOne(uint32_t index) {
   } else if (slot.since_ns == 0 || (read | written | operations) != 0) {
     slot.since_ns = last_activity_ns_;
   }
+  if (slot.since_ns != 0) sweep_wanted_ = true;
   if (outcome == Responder::Outcome::kAgain) MakeRunnable(index);
   return (read | written | operations) != 0;
 }
@@ -350,7 +364,7 @@ void EventLoop::Loop() {
     if (AnyRunnable()) continue;
     sleeping_.store(true, std::memory_order_seq_cst);
     if (!inbox_full_.load(std::memory_order_seq_cst)) {
-      HandleEvents(open_ == 0 ? -1 : static_cast<int>(kSweepNs / 1'000'000));
+      HandleEvents(sweep_wanted_ ? static_cast<int>(kSweepNs / 1'000'000) : -1);
     }
     sleeping_.store(false, std::memory_order_relaxed);
   }
@@ -359,9 +373,12 @@ void EventLoop::Loop() {
 // Ends connections whose peer has stopped in the middle of something.
 void EventLoop::Sweep(uint64_t now) {
   next_sweep_ns_ = now + kSweepNs;
+  sweep_wanted_ = false;
   for (uint32_t index = 0; index < slots_.size(); index++) {
     Slot& slot = slots_[index];
-    if (slot.responder == nullptr || slot.since_ns == 0 || slot.since_ns > now) continue;
+    if (slot.responder == nullptr || slot.since_ns == 0) continue;
+    sweep_wanted_ = true;
+    if (slot.since_ns > now) continue;
     const uint64_t limit = slot.responder->in_handshake() ? kHandshakeNs
                            : slot.responder->streaming()  ? kUnsettledNs
                                                           : kDrainNs;

@@ -106,6 +106,7 @@ class EventLoop final : public FaultWaiter {
   Shootdown* shootdown_;
   Fd epoll_;
   Fd event_;
+  Fd spare_;  // given up for a moment when descriptors run out
   TurnCounter* counter_;
   ResponderContext context_;
   LoopStats stats_;
@@ -118,6 +119,7 @@ class EventLoop final : public FaultWaiter {
   std::vector<Listener> listeners_;
   uint64_t last_activity_ns_ = 0;
   uint64_t next_sweep_ns_ = 0;
+  bool sweep_wanted_ = false;  // some peer is half-way through something
   uint32_t open_ = 0;
 
   // The inbox: the cold path's way in. A lock for a few instructions; the doorbell is rung only

@@ -47,6 +47,7 @@ Responder::Outcome Responder::Run() {
     if (state_ == State::kDraining) parsed_ = received_ = 0;
     if (state_ != State::kClosed && !Flush()) Break();
   }
+  if (state_ == State::kDraining && !Flush()) Break();
   if (state_ == State::kDraining && send_.empty()) {
     // Everything said: let the Terminate arrive, and take the rest until the peer closes too.
     ::shutdown(socket_.get(), SHUT_WR);
@@ -55,7 +56,9 @@ Responder::Outcome Responder::Run() {
   if (state_ == State::kClosed) return Outcome::kClosed;
   // What found no room goes on at once when all was sent, else when the socket takes more.
   if (blocked_ && send_.empty()) again_ = true;
-  const bool more_to_read = readable_ && !stalled_ && turn_bytes_ >= kTurnBytesMax;
+  const bool more_to_read =
+      readable_ && !stalled_ &&
+      (turn_bytes_ >= kTurnBytesMax || state_ == State::kDraining);
   return again_ || more_to_read ? Outcome::kAgain : Outcome::kIdle;
 }
 

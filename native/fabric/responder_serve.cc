@@ -282,7 +282,7 @@ Responder::Step Responder::ServeAtomic(Pending& pending) {
     if (ready == 0) return step;
     if (!region.table->MarkDirty(page)) return Step::kAgain;
   }
-  region.table->ClearFlags(page, kHeld);
+  if ((region.table->Load(page) & kHeld) != 0) region.table->ClearFlags(page, kHeld);
   uint64_t old_value = 0;
   const Step executed = Execute(request, region.memory->address() + offset, &old_value);
   if (executed == Step::kFailed) FailPending(pending, kTermLocal, Code::kPageLost);

@@ -40,6 +40,7 @@ struct ApplianceOptions {
   uint64_t frames_max = 1u << 20;
   uint32_t nic_threads = 1;
   uint32_t poll_us = 20;
+  uint32_t fill_threads = 4;
   uint32_t read_ahead_pages = 16;
   uint64_t window_bytes = 256 * 1024;
 };
@@ -47,7 +48,7 @@ struct ApplianceOptions {
 class Appliance {
  public:
   explicit Appliance(const ApplianceOptions& options = {})
-      : pager(Pager::Options{options.frames_max, 4, options.read_ahead_pages}) {
+      : pager(Pager::Options{options.frames_max, options.fill_threads, options.read_ahead_pages}) {
     auto started = Nic::Start({options.nic_threads, options.poll_us, 256, options.window_bytes},
                               &pager, &pager.shootdown());
     if (!started.ok()) std::abort();
