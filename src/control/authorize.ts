@@ -15,9 +15,10 @@ export function sameSecret(left: string, right: string): boolean {
   return timingSafeEqual(digest(left), digest(right));
 }
 
-/** Whether a host names this machine only. */
+/** Whether a host, perhaps with a port behind it, names this machine only. */
 export function isLoopback(host: string): boolean {
-  return LOOPBACK_HOST.test(host.includes(':') && !host.startsWith('[') ? `[${host}]` : host);
+  const isBareV6 = host.split(':').length > 2 && !host.startsWith('[');
+  return LOOPBACK_HOST.test(isBareV6 ? `[${host}]` : host);
 }
 
 /**
