@@ -1,6 +1,7 @@
 #include "pager/write_back.h"
 
 #include <algorithm>
+#include <span>
 
 #include "base/clock.h"
 #include "pager/page_change.h"
@@ -21,6 +22,25 @@ void ForEachPage(const std::vector<PageRun>& runs, Each each) {
   for (const PageRun& run : runs) {
     for (PageIndex page = run.first; page < run.end(); page++) each(page);
   }
+}
+
+// The right to write, for a page that gets it back; a lost page does not.
+PageWord WritableIn(const Region& region, PageWord word) {
+  return region.writable && StateOf(word) == PageState::kPresent ? kWritable : 0;
+}
+
+// What a store is handed: runs in parts of at most `pages_max` pages.
+std::vector<PageImage> ImagesOf(const Region& region, std::span<const PageRun> runs,
+                                uint64_t pages_max) {
+  std::vector<PageImage> images;
+  for (const PageRun& run : runs) {
+    for (PageIndex first = run.first; first < run.end(); first += pages_max) {
+      const PageRun part{first, std::min(pages_max, run.end() - first)};
+      images.push_back({part, region.memory->address() + part.offset_bytes(),
+                        region.BytesIn(part), {}});
+    }
+  }
+  return images;
 }
 
 // Clears the summary bits of chunks that hold nothing to write any more.
@@ -114,11 +134,18 @@ Result<WriteBackReceipt> WriteBack::Run(const std::shared_ptr<Region>& region, P
   }
   if (durable && !batches.empty()) {
     Status synced = region->store->MakeDurable();
-    for (const Batch& batch : batches) Settle(*region, batch, synced.ok());
+    if (synced.ok()) {
+      for (const Batch& batch : batches) Settle(*region, batch);
+    } else {
+      Redirty(*region);
+    }
     if (!synced.ok() && failure.ok()) failure = synced;
     // Only when the pages are safe: until then the private copy is the one to write again.
     if (synced.ok() && region->memory->has_private_copies()) {
-      for (const Batch& batch : batches) DropPrivateCopies(region, batch.written);
+      for (const Batch& batch : batches) {
+        DropPrivateCopies(region, batch.written);
+        DropPrivateCopies(region, batch.unsynced);
+      }
     }
   }
   if (!batches.empty()) TidySummary(*region->table, run.first, end);
@@ -160,22 +187,16 @@ WriteBack::Batch WriteBack::Collect(Region& region, PageIndex from, PageIndex en
 }
 
 Status WriteBack::WriteBatch(Region& region, Batch& batch, WriteBackReceipt* receipt) {
-  std::vector<PageImage> images;
-  const uint64_t image_pages = kImageBytesMax >> kPageShift;
-  for (const PageRun& run : batch.writing) {
-    for (PageIndex first = run.first; first < run.end(); first += image_pages) {
-      const PageRun part{first, std::min(image_pages, run.end() - first)};
-      images.push_back({part, region.memory->address() + part.offset_bytes(),
-                        region.BytesIn(part), {}});
-    }
-  }
-  Status failure = region.store->Write(images);
+  std::vector<PageImage> images =
+      ImagesOf(region, batch.writing, kImageBytesMax >> kPageShift);
+  const Status failure = region.store->Write(images);
+  if (failure.ok()) WriteSingly(region, images);
   for (const PageImage& image : images) {
     const bool written = failure.ok() && image.outcome.ok();
     for (PageIndex page = image.run.first; page < image.run.end(); page++) {
       ChangePage(*region.table, page, [&](PageWord word) {
         if (written) return (word & ~kWriteback) | kUnsynced;
-        return (word & ~kWriteback) | kDirty | (region.writable ? kWritable : 0);
+        return (word & ~kWriteback) | kDirty | WritableIn(region, word);
       });
     }
     if (!written) continue;
@@ -196,17 +217,51 @@ Status WriteBack::WriteBatch(Region& region, Batch& batch, WriteBackReceipt* rec
   return {};
 }
 
-void WriteBack::Settle(Region& region, const Batch& batch, bool synced) {
+// One bad page (a hole in a full file system, an end that was cut off) must not keep the pages
+// written together with it from the store: images that failed are tried again page by page.
+void WriteBack::WriteSingly(Region& region, std::vector<PageImage>& images) {
+  std::vector<PageRun> failed;
+  for (const PageImage& image : images) {
+    if (!image.outcome.ok() && image.run.count > 1) failed.push_back(image.run);
+  }
+  if (failed.empty()) return;
+  std::erase_if(images, [](const PageImage& image) {
+    return !image.outcome.ok() && image.run.count > 1;
+  });
+  std::vector<PageImage> singles = ImagesOf(region, failed, 1);
+  const Status attempted = region.store->Write(singles);
+  for (PageImage& single : singles) {
+    if (!attempted.ok()) single.outcome = attempted;
+    images.push_back(single);
+  }
+  std::sort(images.begin(), images.end(), [](const PageImage& a, const PageImage& b) {
+    return a.run.first < b.run.first;
+  });
+}
+
+void WriteBack::Settle(Region& region, const Batch& batch) {
   const auto settle = [&](PageIndex page) {
-    ChangePage(*region.table, page, [&](PageWord word) {
-      if ((word & kUnsynced) == 0) return word;
-      // A failed fdatasync: the kernel forgets which pages it lost, so all are dirty again.
-      return synced ? word & ~kUnsynced
-                    : (word & ~kUnsynced) | kDirty | (region.writable ? kWritable : 0);
-    });
+    ChangePage(*region.table, page, [](PageWord word) { return word & ~kUnsynced; });
   };
   ForEachPage(batch.written, settle);
   ForEachPage(batch.unsynced, settle);
+}
+
+// A failed fdatasync: the kernel forgets which pages it lost and says so once, so every page that
+// is not yet durable is dirty again, within the run of this sync or not.
+void WriteBack::Redirty(Region& region) {
+  PageTable& table = *region.table;
+  Summary& summary = table.dirty_summary();
+  for (uint64_t chunk = summary.Next(0); chunk < summary.chunks();
+       chunk = summary.Next(chunk + 1)) {
+    const PageIndex last = std::min((chunk + 1) * kSummaryPages, table.pages());
+    for (PageIndex page = chunk * kSummaryPages; page < last; page++) {
+      ChangePage(table, page, [&](PageWord word) {
+        if ((word & kUnsynced) == 0) return word;
+        return (word & ~kUnsynced) | kDirty | WritableIn(region, word);
+      });
+    }
+  }
 }
 
 void WriteBack::DropPrivateCopies(const std::shared_ptr<Region>& region,

@@ -64,7 +64,9 @@ class WriteBack {
   void Loop();
   Batch Collect(Region& region, PageIndex from, PageIndex end, bool durable);
   Status WriteBatch(Region& region, Batch& batch, WriteBackReceipt* receipt);
-  void Settle(Region& region, const Batch& batch, bool synced);
+  static void WriteSingly(Region& region, std::vector<PageImage>& images);
+  static void Settle(Region& region, const Batch& batch);
+  static void Redirty(Region& region);
   void DropPrivateCopies(const std::shared_ptr<Region>& region,
                          const std::vector<PageRun>& runs);
 
