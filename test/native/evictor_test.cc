@@ -1,0 +1,118 @@
+// The clock hand: who goes, who stays, and what is given back.
+#include "check.h"
+#include "faulty_store.h"
+#include "pager/evictor.h"
+#include "pager/filler.h"
+#include "pager/page_change.h"
+
+namespace farpage::test {
+namespace {
+
+struct Clock {
+  explicit Clock(uint64_t pages, uint64_t frames_max = 1u << 20)
+      : budget(frames_max), evictor(shootdown, budget, waiters) {
+    Region::Options options;
+    options.size_bytes = pages << kPageShift;
+    options.writable = true;
+    made = MakeFaultyRegion(options, &plan);
+    evictor.Add(made.region);
+  }
+  void Install(PageRun run, PageWord flags = 0) {
+    CHECK(Filler::TryTakeFrames(*made.region, budget, run.count));
+    for (PageIndex page = run.first; page < run.end(); page++) {
+      ChangePage(table(), page, [](PageWord word) { return WithState(word, PageState::kFilling); });
+      ChangePage(table(), page, [&](PageWord) { return made.region->PresentFlags() | flags; });
+    }
+  }
+  PageState State(PageIndex page) { return StateOf(table().Load(page)); }
+  PageTable& table() { return *made.region->table; }
+
+  FaultPlan plan;
+  Shootdown shootdown;
+  FrameBudget budget;
+  WaiterList waiters;
+  Evictor evictor;
+  FaultyRegion made;
+};
+
+}  // namespace
+
+FARPAGE_TEST(evictor_takes_what_was_not_used_and_gives_a_second_chance) {
+  Clock clock(64);
+  clock.Install({0, 4}, kAccessed);
+  clock.Install({4, 4});
+  EvictionResult result = clock.evictor.Evict(4);
+  CHECK_EQ(result.evicted_pages, 4u);
+  for (PageIndex page = 0; page < 4; page++) CHECK(clock.State(page) == PageState::kPresent);
+  for (PageIndex page = 4; page < 8; page++) CHECK(clock.State(page) == PageState::kAbsent);
+  CHECK_EQ(clock.budget.used(), 4u);
+  CHECK_EQ(clock.made.memory->dropped_pages.load(), 4u);
+  // Nobody has used them since: one call, going round twice, takes them.
+  CHECK_EQ(clock.evictor.Evict(100).evicted_pages, 4u);
+  CHECK_EQ(clock.budget.used(), 0u);
+  CHECK_EQ(clock.made.region->frames.used(), 0u);
+  CHECK_EQ(clock.table().present_summary().Next(0), clock.table().present_summary().chunks());
+  CHECK(clock.made.memory->dropped_windows.load() > 0);
+}
+
+FARPAGE_TEST(evictor_never_takes_unsafe_or_held_pages) {
+  Clock clock(64);
+  clock.Install({0, 1}, kDirty);
+  clock.Install({1, 1}, kWriteback);
+  clock.Install({2, 1}, kUnsynced);
+  clock.Install({3, 1}, kHeld);
+  clock.Install({4, 1});
+  EvictionResult result = clock.evictor.Evict(100);
+  CHECK_EQ(result.evicted_pages, 1u);
+  CHECK(result.transient_pages >= 3);
+  result = clock.evictor.Reclaim(clock.made.region, {0, 64});
+  CHECK_EQ(result.evicted_pages, 0u);
+  CHECK_EQ(result.transient_pages, 3u);
+  for (PageIndex page = 0; page < 4; page++) CHECK(clock.State(page) == PageState::kPresent);
+  CHECK_EQ(clock.budget.used(), 4u);
+  // A dirty page alone is nothing to wait for.
+  for (PageIndex page = 1; page < 4; page++) {
+    clock.table().ClearFlags(page, kHeld);
+    ChangePage(clock.table(), page, [](PageWord word) { return word & ~kUnsafe; });
+  }
+  CHECK_EQ(clock.evictor.Reclaim(clock.made.region, {0, 64}).evicted_pages, 3u);
+  CHECK_EQ(clock.evictor.Evict(100).transient_pages, 0u);
+}
+
+FARPAGE_TEST(evictor_reclaims_exactly_a_run_whether_used_or_not) {
+  Clock clock(3 * kSummaryPages);
+  clock.Install({1000, 100}, kAccessed);
+  CHECK_EQ(clock.evictor.Reclaim(clock.made.region, {1010, 50}).evicted_pages, 50u);
+  for (PageIndex page = 1000; page < 1100; page++) {
+    CHECK_EQ(clock.State(page) == PageState::kAbsent, page >= 1010 && page < 1060);
+  }
+  CHECK_EQ(clock.evictor.Reclaim(clock.made.region, {0, ~uint64_t{0} >> 20}).evicted_pages, 50u);
+  CHECK_EQ(clock.evictor.evicted_pages(), 100u);
+  CHECK_EQ(clock.evictor.Reclaim(clock.made.region, {0, 3 * kSummaryPages}).evicted_pages, 0u);
+}
+
+FARPAGE_TEST(evictor_hand_goes_on_where_it_stopped) {
+  Clock clock(64 * kSummaryPages);
+  for (uint64_t chunk = 0; chunk < 64; chunk++) clock.Install({chunk * kSummaryPages, 4});
+  uint64_t evicted = 0;
+  for (int n = 0; n < 64; n++) evicted += clock.evictor.Evict(4).evicted_pages;
+  CHECK_EQ(evicted, 256u);
+  CHECK_EQ(clock.table().present(), 0u);
+}
+
+FARPAGE_TEST(evictor_stays_with_the_one_region_it_was_asked_for) {
+  Clock clock(64);
+  FaultPlan plan;
+  Region::Options options;
+  options.size_bytes = 64 << kPageShift;
+  const FaultyRegion other = MakeFaultyRegion(options, &plan);
+  clock.evictor.Add(other.region);
+  clock.Install({0, 8});
+  CHECK_EQ(clock.evictor.Evict(8, other.region.get()).evicted_pages, 0u);
+  CHECK_EQ(clock.evictor.Evict(3, clock.made.region.get()).evicted_pages, 3u);
+  clock.evictor.Remove(clock.made.region.get());
+  CHECK_EQ(clock.evictor.Evict(8).evicted_pages, 0u);
+  CHECK_EQ(clock.table().present(), 5u);
+}
+
+}  // namespace farpage::test
