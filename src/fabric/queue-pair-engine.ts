@@ -2,7 +2,7 @@
  * What runs below `QueuePair`: batches and completions. Everything posted in one turn of the
  * microtask queue goes out in one native call, which also takes the answers that come at once.
  */
-import { FarpageError } from '../errors.js';
+import { type ErrorCode, FarpageError } from '../errors.js';
 import type { NativeBinding, QueuePair as NativeQueuePair } from '../native/binding.js';
 import { OPCODE } from '../native/binding.js';
 import { completionError } from './completion-error.js';
@@ -15,6 +15,9 @@ import { WaitingLine } from './waiting-line.js';
 
 /** What "no deadline" means to a synchronous call. */
 const WAIT_MS_MAX = 1_000_000_000;
+
+/** Codes of completions that only a connection's end brings. */
+const ENDING: readonly ErrorCode[] = ['ERR_CONNECTION', 'ERR_PROTOCOL', 'ERR_OUTCOME_UNKNOWN'];
 
 export class QueuePairEngine {
   readonly #native: NativeBinding;
@@ -162,8 +165,9 @@ export class QueuePairEngine {
   }
 
   #errorOf(index: number, code: number): FarpageError {
-    const error = completionError(this.#native.errorCodes[code], this.#records.terminateOf(index));
-    this.#ended ||= error.code === 'ERR_CONNECTION' || error.code === 'ERR_PROTOCOL';
+    const terminate = this.#records.terminateOf(index);
+    const error = completionError(this.#native.errorCodes[code], terminate);
+    this.#ended ||= terminate >= 0 || ENDING.includes(error.code);
     return error;
   }
 

@@ -96,6 +96,15 @@ describe('queue pair errors', () => {
     await expect(later).rejects.toMatchObject({ code: 'ERR_CONNECTION' });
   });
 
+  it('knows that its connection ended with the only request in flight', async () => {
+    await using fabric = new FabricFixture({ lengthBytes: MIB });
+    const queuePair = await fabric.connect();
+    const { stag } = fabric;
+    const beyond = queuePair.read({ stag, offset: MIB, length: 1 });
+    await expect(beyond).rejects.toMatchObject({ code: 'ERR_BOUNDS' });
+    expect(queuePair.ended).toBe(true);
+  });
+
   it.each([8, 40_000])('names the WRITE of %i bytes that went beyond the end', async (length) => {
     await using fabric = new FabricFixture({ lengthBytes: MIB });
     const queuePair = await fabric.connect();
