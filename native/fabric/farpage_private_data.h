@@ -16,14 +16,15 @@ using Ticket = std::array<uint8_t, 16>;
 inline constexpr size_t kRequestPrivateBytes = 24;
 // The initiator takes answers in any order (its sink STag and TO identify them).
 inline constexpr uint8_t kFlagAnyOrder = 0x01;
-// The initiator understands a Send before a Terminate: u32 magic, u8 Code, 3 zero bytes, which
+// The initiator understands a Send before a Terminate: u32 magic, u8 Code, 11 zero bytes, which
 // tells our own code for the failure (a Terminate has only the RFC's).
 inline constexpr uint8_t kFlagReason = 0x02;
 
 // In the reply: magic u32, version u8, flags granted u8, status u8 (a Code; not kOk with R set),
 // reserved u8, u32 requests outstanding at most = 12 bytes.
 inline constexpr size_t kReplyPrivateBytes = 12;
-// The reason Send's payload.
-inline constexpr size_t kReasonBytes = 8;
+// The reason Send's payload. Wireshark takes any Send for RPC over RDMA at first and calls one of
+// less than that protocol's 16-byte header malformed.
+inline constexpr size_t kReasonBytes = 16;
 
 }  // namespace farpage

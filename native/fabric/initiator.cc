@@ -296,20 +296,24 @@ Status Initiator::Wait(uint64_t spin_ns, uint64_t deadline_ns) {
 }
 
 size_t Initiator::Spin(uint64_t spin_ns, uint64_t gap_ns) {
-  size_t have = Progress();
-  if (in_flight() == 0 || spin_ns == 0 || !MayPoll()) return have;
-  uint64_t until = NowNs() + spin_ns;
+  Progress();
+  if (in_flight() == 0 || spin_ns == 0 || !MayPoll()) return completions_.size();
+  const uint64_t start = NowNs();
+  const uint64_t latest = start + spin_ns + kBusyNsMax;
+  uint64_t until = start + spin_ns;
+  uint64_t received = received_bytes_;
   for (;;) {
     for (int look = 0; look < kLooksPerClock; ++look) {
-      const size_t now = Progress();
-      if (in_flight() == 0) return now;
-      if (now != have) {
-        have = now;
-        until = std::min(until, NowNs() + gap_ns);
-      }
+      Progress();
+      if (in_flight() == 0) return completions_.size();
       SpinPause();
     }
-    if (NowNs() >= until) return have;
+    const uint64_t now = NowNs();
+    if (received != received_bytes_) {
+      received = received_bytes_;
+      until = std::min(now + (completions_.empty() ? spin_ns : gap_ns), latest);
+    }
+    if (now >= until) return completions_.size();
   }
 }
 

@@ -57,6 +57,8 @@ class Initiator {
   static constexpr int kReceivesMax = 16;
   // Empty looks at the socket between two looks at the clock.
   static constexpr int kLooksPerClock = 8;
+  // How long a Spin goes on while bytes keep coming.
+  static constexpr uint64_t kBusyNsMax = 1'000'000;
 
   // Dials, shakes hands, and takes what was granted.
   // Errors: those of DialUnix, DialTcp and InitiateMpa; kArgument for options out of range.
@@ -88,8 +90,9 @@ class Initiator {
   // kClosed when nothing is in flight that could complete.
   Status Wait(uint64_t spin_ns, uint64_t deadline_ns);
 
-  // Makes progress for up to `spin_ns`, until nothing is in flight, or until answers have stopped
-  // coming for `gap_ns` after a first one. Returns completions to poll.
+  // Makes progress until nothing is in flight, or nothing has come for `spin_ns`, or for `gap_ns`
+  // once there is a completion; never for longer than `spin_ns` and kBusyNsMax together. Returns
+  // completions to poll.
   size_t Spin(uint64_t spin_ns, uint64_t gap_ns);
 
   [[nodiscard]] int socket() const { return socket_.get(); }
@@ -191,6 +194,7 @@ class Initiator {
   uint32_t large_ = 0;        // those with more than kDirectBytes to come
   uint32_t msn_ = 0;          // of the last request on queue 1
   uint32_t answer_msn_ = 0;   // of the last Atomic Response
+  uint64_t received_bytes_ = 0;
   uint64_t writes_ = 0;
   uint64_t fenced_ = 0;  // WRITEs known to be placed
 

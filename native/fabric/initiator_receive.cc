@@ -18,6 +18,7 @@ void Initiator::Receive() {
     size_t asked = 0;
     const ssize_t got = ReceiveOnce(&asked);
     if (got > 0) {
+      received_bytes_ += static_cast<size_t>(got);
       ParseBuffered();
       // A short answer means that the socket is empty: spares the call that would say so.
       if (ended_ || static_cast<size_t>(got) < asked) break;

@@ -36,16 +36,14 @@ Responder::Outcome Responder::Run() {
   if (state_ == State::kStreaming) {
     // What was received before goes on first: a fill may have freed the way.
     if (stalled_ || received_ != parsed_ || write_.left != 0) Parse();
-    if (state_ == State::kStreaming && count_ != 0) Serve();
   }
-  if (state_ != State::kClosed && !Flush()) Break();
+  ServeAndFlush();
   while (state_ != State::kClosed && readable_ && !stalled_ && turn_bytes_ < kTurnBytesMax) {
     if (!Receive()) break;
     if (state_ == State::kHandshake) Handshake();
     if (state_ == State::kStreaming) Parse();
-    if (state_ == State::kStreaming && count_ != 0) Serve();
     if (state_ == State::kDraining) parsed_ = received_ = 0;
-    if (state_ != State::kClosed && !Flush()) Break();
+    ServeAndFlush();
   }
   if (state_ == State::kDraining && !Flush()) Break();
   if (state_ == State::kDraining && send_.empty()) {
@@ -54,12 +52,21 @@ Responder::Outcome Responder::Run() {
   }
   if (end_of_stream_) Break();
   if (state_ == State::kClosed) return Outcome::kClosed;
-  // What found no room goes on at once when all was sent, else when the socket takes more.
-  if (blocked_ && send_.empty()) again_ = true;
   const bool more_to_read =
       readable_ && !stalled_ &&
       (turn_bytes_ >= kTurnBytesMax || state_ == State::kDraining);
   return again_ || more_to_read ? Outcome::kAgain : Outcome::kIdle;
+}
+
+// Answers what can be answered, and sends it. What has not been sent goes first: its pages may be
+// needed again, and a small budget must not give their frames to the requests behind.
+void Responder::ServeAndFlush() {
+  if (state_ != State::kClosed && !Flush()) Break();
+  if (state_ != State::kStreaming || count_ == 0 || !send_.empty()) return;
+  Serve();
+  if (!Flush()) Break();
+  // What found no room goes on at once when all was sent, else when the socket takes more.
+  if (blocked_ && send_.empty()) again_ = true;
 }
 
 // One receive; false when there was nothing or no room.

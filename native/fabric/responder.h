@@ -31,6 +31,7 @@ inline constexpr uint32_t kBulkReceiveBytes = 64;
 struct ResponderContext {
   FaultHandler* pager = nullptr;
   FaultWaiter* waiter = nullptr;
+  FillQueue* fills = nullptr;     // the loop's own, if it has one
   uint32_t lane = 0;              // of OperationCounters
   uint64_t window_bytes = 0;      // how far a request faults ahead of what it sends
   uint64_t turn = 0;              // number of the current turn
@@ -120,6 +121,7 @@ class Responder {
   };
 
   // responder.cc: receiving and parsing; responder_session.cc: handshake, sending, Terminate
+  void ServeAndFlush();
   bool Receive();
   bool ReceiveInto(std::byte* to, uint32_t bytes, uint32_t* got);
   bool ReceiveDirect();
@@ -130,7 +132,7 @@ class Responder {
   bool ParseUntagged(const FpduHeader& header);
   bool SumIsRight(const FpduHeader& header);
   bool Flush();
-  bool Reach(SendPiece& piece);
+  uint32_t Reach(SendPiece& piece);
   void LosePieces(uint32_t count);
   void Terminate(TerminateCode code, Code reason, std::span<const std::byte> offending);
   void Break();

@@ -10,7 +10,7 @@ namespace farpage {
 // The header of a WRITE segment: checks it, takes it from the buffer, starts the placement.
 bool Responder::BeginWrite(const FpduHeader& header, const std::byte* fpdu) {
   // An earlier READ is answered with what was there before, as far as it need not wait.
-  if (count_ != 0) Serve();
+  if (count_ != 0 && send_.empty()) Serve();
   if (state_ != State::kStreaming) return false;
   std::memcpy(write_header_.data(), fpdu, kTaggedHeaderBytes);
   skip_ = header.trailer_bytes;
@@ -66,7 +66,7 @@ uint32_t Responder::Writable(const MemoryRegion& target, uint64_t offset, uint32
     // A page that is there only lacks its permission back, which is no fault of initialisation.
     if (StateOf(region.table->Load(page)) != PageState::kPresent) write_.faulted = true;
     const FaultOutcome outcome = context_->pager->Fault(
-        target.region, run, FaultKind::kWrite, context_->waiter, token_, &stream_);
+        target.region, run, FaultKind::kWrite, context_->waiter, token_, &stream_, context_->fills);
     if (outcome.ready_pages != 0) continue;
     if (outcome.next == FaultOutcome::Next::kPending) {
       stalled_ = true;

@@ -89,9 +89,12 @@ bool Responder::Flush() {
     uint32_t count = 0;
     while (count < send_.count() && count < parts.size()) {
       SendPiece& piece = send_.piece(count);
-      if (piece.of_region && piece.turn != context_->turn && !Reach(piece)) break;
-      parts[count] = {const_cast<std::byte*>(piece.address), piece.length_bytes};
+      const bool known = !piece.of_region || piece.turn == context_->turn;
+      const uint32_t bytes = known ? piece.length_bytes : Reach(piece);
+      if (bytes == 0) break;
+      parts[count] = {const_cast<std::byte*>(piece.address), bytes};
       count++;
+      if (bytes != piece.length_bytes) break;  // what is behind it waits with its rest
     }
     if (state_ == State::kClosed) return false;
     if (count == 0) return true;  // waits for a page
@@ -122,23 +125,29 @@ void Responder::LosePieces(uint32_t count) {
   }
 }
 
-// Looks a region piece's address up again in this turn; false: not now (or broken).
-bool Responder::Reach(SendPiece& piece) {
+// Looks a region piece up again in this turn; how many of its bytes can be sent now.
+uint32_t Responder::Reach(SendPiece& piece) {
   const MemoryRegion* target = domain_->Find(piece.stag);
   if (target == nullptr || target->region == nullptr) {
     Break();
-    return false;
+    return 0;
   }
   const uint64_t offset = target->region_offset + piece.region_offset;
   const PageRun run = PagesOf(offset, piece.length_bytes);
-  const FaultOutcome outcome = context_->pager->Fault(
-      target->region, run, FaultKind::kRead, context_->waiter, token_, nullptr);
+  const FaultOutcome outcome =
+      context_->pager->Fault(target->region, run, FaultKind::kRead, context_->waiter, token_,
+                             nullptr, context_->fills);
+  piece.address = target->region->memory->address() + offset;
+  if (outcome.next == FaultOutcome::Next::kReady) {
+    piece.turn = context_->turn;
+    return piece.length_bytes;
+  }
+  if (outcome.ready_pages != 0) {
+    return static_cast<uint32_t>(((run.first + outcome.ready_pages) << kPageShift) - offset);
+  }
   if (outcome.next == FaultOutcome::Next::kFailed) Break();
   if (outcome.next == FaultOutcome::Next::kAgain) again_ = true;
-  if (outcome.next != FaultOutcome::Next::kReady) return false;
-  piece.address = target->region->memory->address() + offset;
-  piece.turn = context_->turn;
-  return true;
+  return 0;
 }
 
 void Responder::Terminate(TerminateCode code, Code reason,

@@ -54,4 +54,11 @@ Result<Mapping> Mapping::OfFile(int fd, uint64_t offset_bytes, uint64_t length_b
   return Mapping(static_cast<std::byte*>(at), rounded);
 }
 
+Result<Mapping> Mapping::Shared(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
+  void* at = ::mmap(nullptr, length_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd,
+                    static_cast<off_t>(offset_bytes));
+  if (at == MAP_FAILED) return SystemError("mmap shared");
+  return Mapping(static_cast<std::byte*>(at), length_bytes);
+}
+
 }  // namespace farpage

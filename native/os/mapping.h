@@ -30,6 +30,9 @@ class Mapping {
   static Result<Mapping> OfFile(int fd, uint64_t offset_bytes, uint64_t length_bytes,
                                 int protection, int flags);
 
+  // Maps what a descriptor of the kernel's offers at `offset_bytes`, shared and populated.
+  static Result<Mapping> Shared(int fd, uint64_t offset_bytes, uint64_t length_bytes);
+
   [[nodiscard]] std::byte* data() const { return base_; }
   [[nodiscard]] uint64_t size() const { return length_; }
   [[nodiscard]] bool valid() const { return base_ != nullptr; }

@@ -53,8 +53,10 @@ void Pager::RemoveRegion(const std::shared_ptr<Region>& region) {
 }
 
 FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
-                          FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream) {
+                          FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream,
+                          FillQueue* fills) {
   FaultOutcome outcome;
+  auto* ring = static_cast<RingFillQueue*>(fills);
   if (kind == FaultKind::kWrite && !region->writable) {
     outcome.next = FaultOutcome::Next::kFailed;
     outcome.code = Code::kAccess;
@@ -70,7 +72,7 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
     const PageRun rest{page, run.end() - page};
     const bool absent = StateOf(region->table->Load(page)) == PageState::kAbsent;
     const Step step =
-        Resolve(region, rest, kind, page == run.first ? waiter : nullptr, token,
+        Resolve(region, rest, kind, page == run.first ? waiter : nullptr, token, ring,
                 &in_place_left, &outcome.code);
     if (stream != nullptr && absent) Follow(region, rest, step == Step::kPending, stream);
     if (step == Step::kReady) continue;  // look at the word again
@@ -85,8 +87,8 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
 }
 
 Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, FaultKind kind,
-                           FaultWaiter* waiter, uint64_t token, uint64_t* in_place_left,
-                           Code* code) {
+                           FaultWaiter* waiter, uint64_t token, RingFillQueue* fills,
+                           uint64_t* in_place_left, Code* code) {
   const PageIndex page = rest.first;
   PageWord word = region->table->Load(page);
   switch (StateOf(word)) {
@@ -102,10 +104,7 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
       // Registered before the fill can end: a failure is told to who waits, and to nobody else.
       if (done == 0) (void)Await(*region, page, kind, waiter, token);
       const PageRun later{page + done, claimed - done};
-      if (!filler_.Submit(region, later)) {
-        filler_.GiveUp(region, later, Code::kOk);
-        return Step::kAgain;
-      }
+      if (!HandOver(region, later, fills)) return Step::kAgain;
       return done == 0 ? Step::kPending : Step::kReady;
     }
     case PageState::kPresent:
@@ -146,6 +145,20 @@ void Pager::Lose(const std::shared_ptr<Region>& region, PageRun run) {
     if (before != after) Filler::ReturnFrames(*region, budget_, 1);
   }
 }
+
+// Starts the fill of a claimed run; false: not now, the run is absent again.
+bool Pager::HandOver(const std::shared_ptr<Region>& region, PageRun run, RingFillQueue* fills) {
+  if (fills != nullptr && run.count <= kRingRunPagesMax &&
+      Filler::TryTakeFrames(*region, budget_, run.count)) {
+    if (fills->Submit(region, run)) return true;
+    Filler::ReturnFrames(*region, budget_, run.count);
+  }
+  if (filler_.Submit(region, run)) return true;
+  filler_.GiveUp(region, run, Code::kOk);
+  return false;
+}
+
+std::unique_ptr<FillQueue> Pager::OpenFillQueue() { return RingFillQueue::Open(filler_, budget_); }
 
 uint64_t Pager::Claim(Region& region, PageRun run) {
   uint64_t claimed = 0;
