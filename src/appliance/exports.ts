@@ -71,7 +71,7 @@ export class Exports {
 
   #end(entry: Entry): void {
     this.#entries.splice(this.#entries.indexOf(entry), 1);
-    entry.region.deregister(entry.memoryRegion);
+    entry.memoryRegion.deregister();
     entry.domain.close();
   }
 }

@@ -36,7 +36,6 @@ export class Region {
   carver: string | undefined;
   readonly #pager: PagerHandle;
   readonly #claims: FileClaims;
-  readonly #memoryRegions = new Set<MemoryRegion>();
   readonly #running = new Set<Promise<unknown>>();
   #opened: Opened | undefined;
   #failure: FarpageError | undefined;
@@ -81,15 +80,7 @@ export class Region {
       throw new FarpageError('ERR_ACCESS', `${name} is read-only`);
     }
     const { address } = native().regionStats(this.open());
-    const memoryRegion = domain.register({ address, lengthBytes: size, access });
-    this.#memoryRegions.add(memoryRegion);
-    return memoryRegion;
-  }
-
-  /** Takes a registration back. */
-  deregister(memoryRegion: MemoryRegion): void {
-    this.#memoryRegions.delete(memoryRegion);
-    memoryRegion.deregister();
+    return domain.register({ address, lengthBytes: size, access });
   }
 
   /** Its virtual address, opening it if need be. */
@@ -158,9 +149,8 @@ export class Region {
     const opened = this.#opened;
     this.#opened = undefined;
     if (opened !== undefined) native().regionClose(opened.handle);
-    // Only now: a user's operation shall end with the region's code, not with an unknown STag.
-    for (const memoryRegion of this.#memoryRegions) memoryRegion.deregister();
-    this.#memoryRegions.clear();
+    // Its STags stay with the sessions that have them: what they try from now on shall end with
+    // the region's own code, not as an unknown STag.
     opened?.release();
   }
 

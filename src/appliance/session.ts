@@ -117,7 +117,7 @@ export class Session {
     const found = this.#attached.get(stag);
     if (found === undefined) throw new FarpageError('ERR_STAG', String(stag));
     this.#attached.delete(stag);
-    found.region.deregister(found.memoryRegion);
+    found.memoryRegion.deregister();
     const users = [...this.#attached.values()];
     const used = users.some(({ region }) => region === found.region);
     if (!used && found.region.carver === this.id) found.region.carver = undefined;
@@ -137,7 +137,7 @@ export class Session {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#timer);
-    for (const { region, memoryRegion } of this.#attached.values()) region.deregister(memoryRegion);
+    for (const { memoryRegion } of this.#attached.values()) memoryRegion.deregister();
     this.#attached.clear();
     this.#domain.close();
     this.#settle();

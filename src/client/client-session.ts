@@ -14,8 +14,8 @@ export interface Attached {
   lost: FarpageError | undefined;
 }
 
-/** What part of the grace passes before a connection is kept open for the session. */
-const HOLD_AFTER = 1 / 4;
+/** Pause before a lost connection that held the session is opened again. */
+const HOLD_AGAIN_MS = 10;
 const WILDCARDS: readonly string[] = ['0.0.0.0', '::'];
 
 export class ClientSession {
@@ -34,9 +34,11 @@ export class ClientSession {
   /** Opens it; ERR_NO_APPLIANCE, ERR_TOKEN, ERR_QUOTA. */
   async open(limits: Limits): Promise<void> {
     const reply = await this.#control.call('openSession', limits);
+    this.#endHold?.();
     this.#reply = reply;
     this.#fresh = true;
-    this.#holdLater(reply, reply.graceMs * HOLD_AFTER);
+    // At once: who blocks this thread for longer than the grace is alive all the same.
+    this.#hold(reply);
   }
 
   /** Where to connect and with which ticket; opens the session anew when it has ended. */
@@ -138,21 +140,14 @@ export class ClientSession {
     }
   }
 
-  #holdLater(reply: SessionReply, delayMs: number): void {
-    clearTimeout(this.#timer);
-    this.#endHold?.();
-    this.#endHold = undefined;
-    this.#timer = setTimeout(() => this.#hold(reply), delayMs);
-    this.#timer.unref();
-  }
-
   #hold(reply: SessionReply): void {
     if (this.#closed || this.#reply !== reply) return;
     const path = HOLD_PATH.replace(':session', reply.session);
     this.#endHold = this.#control.open(path, (reached) => {
       // Lost after it stood: within the grace it can be taken up again. Never reached: it is gone,
       // and the next call of the session will find that out.
-      if (reached && !this.#closed) this.#holdLater(reply, 0);
+      if (!reached || this.#closed) return;
+      this.#timer = setTimeout(() => this.#hold(reply), HOLD_AGAIN_MS).unref();
     });
   }
 }
