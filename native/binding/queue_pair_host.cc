@@ -163,7 +163,7 @@ void QueuePairHost::OnPoll(uv_poll_t* poll, int status, int events) {
 }
 
 void QueuePairHost::OnEvent() {
-  initiator_->Progress();
+  initiator_->Spin(kEventSpinNs, kGapNs);
   Napi::HandleScope scope(env_);
   const uint32_t completed = TakeCompletions();
   Rewatch();

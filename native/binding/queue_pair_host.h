@@ -32,6 +32,9 @@ class QueuePairHost : public std::enable_shared_from_this<QueuePairHost> {
   static constexpr size_t kStagingBytes = size_t{4} << 20;
   // A batch whose answers have begun to come is not waited for longer than this between two.
   static constexpr uint64_t kGapNs = 3'000;
+  // How long the event loop's callback polls on while bytes keep coming: a large payload comes in
+  // pieces, and each would cost a turn of the loop.
+  static constexpr uint64_t kEventSpinNs = 5'000;
   // How long a synchronous wait polls before it sleeps, while that has paid.
   static constexpr uint64_t kWaitSpinNs = 100'000;
 

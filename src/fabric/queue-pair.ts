@@ -24,8 +24,11 @@ import {
 const DEPTH = 128;
 const CONNECT_TIMEOUT_MS = 10_000;
 const OPERATION_TIMEOUT_MS = 10_000;
-/** How long a batch polls for its answers before the event loop takes over. */
-const SPIN_US = 50;
+/**
+ * How long a batch polls for its answers before the event loop takes over: longer than it takes to
+ * wake a sleeping responder (about 50), or two sleepy ends would never find back to polling.
+ */
+const SPIN_US = 100;
 
 export interface QueuePairOptions {
   /** Exactly one of `path` (a Unix socket) and `host` with `port`. */
@@ -38,7 +41,7 @@ export interface QueuePairOptions {
   readonly crc?: boolean;
   /** READs and atomics outstanding, 1..128. Default: 128. */
   readonly depth?: number;
-  /** Microseconds that a batch polls for its answers while that pays; 0 never. Default: 50. */
+  /** Microseconds that a batch polls for its answers while that pays; 0 never. Default: 100. */
   readonly spinUs?: number;
   /** Bound on connecting. Default: 10,000. */
   readonly connectTimeoutMs?: number;
