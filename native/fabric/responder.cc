@@ -90,6 +90,9 @@ bool Responder::Receive() {
   uint32_t got = 0;
   if (!ReceiveInto(buffer_.get() + received_, room, &got)) return false;
   received_ += got;
+  // What moves no region bytes (Sends, empty messages, all that follows a Terminate) takes its share
+  // of the turn too; else a peer that never stops would keep the loop to itself.
+  turn_bytes_ += got;
   return true;
 }
 
@@ -179,7 +182,7 @@ bool Responder::ParseOne() {
     if (TryDecodeReadRequest(at(), read_msn_, &next.read)) {
       next.msn = read_msn_++;
       next.done_bytes = 0;
-      next.is_atomic = next.faulted = next.waiting = next.prefetched = next.answered = false;
+      next.is_atomic = next.faulted = next.waiting = next.prefetched = false;
       next.failed = Code::kOk;
       count_++;
       parsed_ += kReadRequestFpdu;
