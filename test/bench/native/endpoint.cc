@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 
@@ -38,6 +39,10 @@ SocketAddress Parse(const std::string& address) {
     if (address.size() - 5 >= sizeof un->sun_path) Die("Unix socket path too long");
     std::memcpy(un->sun_path, address.c_str() + 5, address.size() - 4);
     parsed.bytes = sizeof *un;
+    if (un->sun_path[0] == '@') {  // an abstract name: a zero byte, its end told by the length
+      un->sun_path[0] = '\0';
+      parsed.bytes = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + address.size() - 5);
+    }
   } else {
     Die("an address is tcp:PORT or unix:PATH");
   }

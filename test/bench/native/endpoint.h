@@ -1,4 +1,4 @@
-// Stream sockets by address: `tcp:PORT` on the loopback, `unix:PATH`.
+// Stream sockets by address: `tcp:PORT` on the loopback, `unix:PATH`, `unix:@NAME` (abstract).
 #pragma once
 
 #include <string>

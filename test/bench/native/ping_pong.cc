@@ -1,6 +1,6 @@
 // Round trips and streams over a socket: `serve` and `client` for a harness that alternates rounds
 // with another program's, `ping-pong` for both ends at once.
-#include <sys/socket.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -121,12 +121,13 @@ void PingPongCommand(Options& options) {
   const std::vector<Load> loads = LoadsOf(options);
   options.Finish();
   for (const std::string& transport : transports) {
-    const std::string path = "/tmp/raw-bench-" + std::to_string(getpid()) + ".sock";
-    const std::string wanted = transport == "tcp" ? "tcp:0" : "unix:" + path;
+    const std::string wanted =
+        transport == "tcp" ? "tcp:0" : "unix:@raw-bench-" + std::to_string(getpid());
     Fd listener = Listen(wanted);
     const std::string address = AddressOf(listener.get(), wanted);
     const pid_t server = Must(fork(), "fork");
     if (server == 0) {
+      Must(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");  // ends with the client, however that ends
       PinToCore(server_core);
       ServeForEver(listener.get(), waiting);
     }
@@ -136,7 +137,6 @@ void PingPongCommand(Options& options) {
     RunClient(address, waiting, loads);
     kill(server, SIGKILL);
     waitpid(server, nullptr, 0);
-    if (transport == "unix") unlink(path.c_str());
   }
 }
 
