@@ -65,7 +65,7 @@ class Appliance {
     nic->CloseDomain(domain);
     domain->DeregisterAll(nullptr);
     nic->Stop();
-    if (region != nullptr) pager.RemoveRegion(region);
+    RemoveRegion();
     pager.Close();
   }
   Appliance(const Appliance&) = delete;
@@ -94,6 +94,19 @@ class Appliance {
     return Use(options, std::make_unique<FillValueStore>(value), std::move(memory).value());
   }
 
+  // The same of any parts; the region is that of the fixture.
+  uint32_t Use(const Region::Options& options, std::unique_ptr<PageStore> store,
+               std::unique_ptr<RegionMemory> memory) {
+    auto table = PageTable::Create((options.size_bytes + kPageBytes - 1) >> kPageShift);
+    if (!table.ok()) std::abort();
+    region = std::make_shared<Region>(options, std::move(table).value(), std::move(store),
+                                      std::move(memory));
+    pager.AddRegion(region);
+    auto stag = domain->Register(region, 0, options.size_bytes, options.writable);
+    if (!stag.ok()) std::abort();
+    return stag.value();
+  }
+
   std::unique_ptr<Initiator> Connect(bool tcp = false, bool crc = false, uint16_t depth = 64,
                                      uint8_t flags = kFlagAnyOrder | kFlagReason) {
     InitiatorOptions options;
@@ -112,6 +125,15 @@ class Appliance {
     return std::move(connected).value();
   }
 
+  // Ends the region as its owner does: nobody reaches it, then the pager lets go of it.
+  void RemoveRegion() {
+    if (region == nullptr) return;
+    region->removed.store(true);
+    domain->DeregisterAll(region.get());
+    pager.RemoveRegion(region);
+    region.reset();
+  }
+
   Result<WriteBackReceipt> Sync(bool durable = true) {
     return pager.write_back().Run(region, {0, region->table->pages()}, durable);
   }
@@ -125,19 +147,6 @@ class Appliance {
   Ticket ticket{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
   std::string socket_path;
   uint16_t port = 0;
-
- private:
-  uint32_t Use(const Region::Options& options, std::unique_ptr<PageStore> store,
-               std::unique_ptr<RegionMemory> memory) {
-    auto table = PageTable::Create((options.size_bytes + kPageBytes - 1) >> kPageShift);
-    if (!table.ok()) std::abort();
-    region = std::make_shared<Region>(options, std::move(table).value(), std::move(store),
-                                      std::move(memory));
-    pager.AddRegion(region);
-    auto stag = domain->Register(region, 0, options.size_bytes, options.writable);
-    if (!stag.ok()) std::abort();
-    return stag.value();
-  }
 };
 
 // Posts one request and waits for its fate.
