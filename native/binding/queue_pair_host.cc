@@ -93,6 +93,8 @@ void QueuePairHost::Rewatch() {
 Status QueuePairHost::Attach(uint32_t slot, Napi::Uint8Array memory) {
   if (initiator_ == nullptr) return Error{Code::kClosed, 0, "queuePairAttach"};
   if (slot >= kSlots) return Error{Code::kRange, 0, "queuePairAttach"};
+  // What is attached to it may be the target of a READ in flight.
+  if (uses_[slot].busy) return Error{Code::kArgument, 0, "queuePairAttach: slot in use"};
   attached_[slot] = {reinterpret_cast<std::byte*>(memory.Data()), memory.ByteLength()};
   attachments_[slot] = Napi::Persistent(memory);
   return {};

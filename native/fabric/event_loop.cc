@@ -20,7 +20,6 @@ constexpr uint64_t kSweepNs = 500'000'000;
 // epoll data: connections carry their token, the rest these kinds in the upper half.
 constexpr uint64_t kListenerBit = uint64_t{1} << 62;
 constexpr uint64_t kDoorbell = uint64_t{1} << 63;
-constexpr uint64_t kFillsReady = kDoorbell | 1;
 
 uint64_t Token(uint32_t index, uint32_t generation) {
   return (uint64_t{generation} & 0x3fffffff) << 32 | index;
@@ -48,14 +47,6 @@ EventLoop::EventLoop(const Options& options, FaultHandler* pager, Shootdown* sho
   context_.waiter = this;
   context_.lane = options.lane;
   context_.window_bytes = options.window_bytes;
-  fills_ = pager->OpenFillQueue();
-  if (fills_ == nullptr) return;
-  epoll_event ready{};
-  ready.events = EPOLLIN | EPOLLET;
-  ready.data.u64 = kFillsReady;
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fills_->descriptor(), &ready) == 0) {
-    context_.fills = fills_.get();
-  }
 }
 
 Result<std::unique_ptr<EventLoop>> EventLoop::Start(const Options& options, FaultHandler* pager,
@@ -85,7 +76,6 @@ void EventLoop::Stop() {
   if (stopping_.exchange(true)) return;
   Ring();
   thread_.Join();
-  fills_.reset();
   pager_->Forget(this);
   std::vector<std::function<void()>> left;
   {
@@ -267,7 +257,6 @@ void EventLoop::HandleEvents(int timeout_ms) {
       [[maybe_unused]] const ssize_t got = ::read(event_.get(), &rung, sizeof rung);
       continue;
     }
-    if (data == kFillsReady) continue;  // reaped at the start of every round
     if ((data & kListenerBit) != 0) {
       for (const Listener& listener : std::vector<Listener>(listeners_)) {
         if (static_cast<uint32_t>(listener.socket) == static_cast<uint32_t>(data)) {
@@ -281,7 +270,9 @@ void EventLoop::HandleEvents(int timeout_ms) {
         slots_[index].responder->token() != data) {
       continue;
     }
-    if ((events[n].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    if ((events[n].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+      slots_[index].responder->MarkHungUp();
+    } else if ((events[n].events & EPOLLIN) != 0) {
       slots_[index].responder->MarkReadable();
     }
     MakeRunnable(index);
@@ -343,8 +334,7 @@ bool EventLoop::PollHot(uint64_t now) {
     HandleEvents(0);
     return true;
   }
-  // Waiting for pages alone: worth polling only while this thread reads them itself.
-  bool waiting_only = fills_ == nullptr || fills_->outstanding() == 0;
+  bool waiting_only = true;
   for (size_t n = 0; n < hot_.size(); n++) {
     const uint32_t index = hot_[n];
     Responder& responder = *slots_[index].responder;
@@ -361,23 +351,21 @@ void EventLoop::Loop() {
   const bool may_poll = options_.poll_ns != 0 && MayPoll();
   uint32_t rounds = 0;
   while (!stopping_.load(std::memory_order_relaxed)) {
-    if (fills_ != nullptr && fills_->outstanding() != 0) fills_->Reap();
     DrainInbox();
     RunRunnable();
-    if (fills_ != nullptr) fills_->Kick();
     if (AnyRunnable()) {
+      // A connection that never rests must not keep the others from being swept, nor itself.
+      if (last_activity_ns_ >= next_sweep_ns_) Sweep(last_activity_ns_);
       HandleEvents(0);
       continue;
     }
     const uint64_t now = NowNs();
     if (now >= next_sweep_ns_) Sweep(now);
     if (may_poll && !hot_.empty() && PollHot(now)) {
-      if (fills_ != nullptr) fills_->Kick();
       if (++rounds % kRoundsPerEpoll == 0) HandleEvents(0);
       continue;
     }
     if (AnyRunnable()) continue;
-    if (fills_ != nullptr) fills_->Kick();
     sleeping_.store(true, std::memory_order_seq_cst);
     if (!inbox_full_.load(std::memory_order_seq_cst)) {
       HandleEvents(sweep_wanted_ ? static_cast<int>(kSweepNs / 1'000'000) : -1);

@@ -100,8 +100,9 @@ bool Responder::ReceiveInto(std::byte* to, uint32_t bytes, uint32_t* got) {
   const ssize_t count = ::recv(socket_.get(), to, bytes, MSG_DONTWAIT);
   if (count > 0) {
     *got = static_cast<uint32_t>(count);
-    // A short read has emptied the socket; epoll (edge-triggered) tells of more.
-    if (*got < bytes) readable_ = false;
+    // A short read has emptied the socket; epoll (edge-triggered) tells of more. It does not tell
+    // again of an end that it told of together with the last bytes.
+    if (*got < bytes && !hung_up_) readable_ = false;
     return true;
   }
   if (count < 0 && errno == EINTR) return true;

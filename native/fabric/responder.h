@@ -31,7 +31,6 @@ inline constexpr uint32_t kBulkReceiveBytes = 64;
 struct ResponderContext {
   FaultHandler* pager = nullptr;
   FaultWaiter* waiter = nullptr;
-  FillQueue* fills = nullptr;     // the loop's own, if it has one
   uint32_t lane = 0;              // of OperationCounters
   uint64_t window_bytes = 0;      // how far a request faults ahead of what it sends
   uint64_t turn = 0;              // number of the current turn
@@ -87,6 +86,8 @@ class Responder {
   [[nodiscard]] bool waits_for_fill() const { return waits_ != 0 || stalled_; }
   [[nodiscard]] const std::shared_ptr<ProtectionDomain>& domain() const { return domain_; }
   void MarkReadable() { readable_ = true; }
+  // The peer has said all: read up to the end of the stream.
+  void MarkHungUp() { readable_ = hung_up_ = true; }
   // Operations done since the last call; for the loop's statistics.
   uint64_t TakeOperations() { return std::exchange(operations_, 0); }
   uint64_t TakeBytesRead() { return std::exchange(bytes_read_, 0); }
@@ -107,7 +108,6 @@ class Responder {
     bool faulted = false;
     bool waiting = false;
     bool prefetched = false;
-    bool answered = false;
     Code failed = Code::kOk;
     std::shared_ptr<Region> waits_in;  // from the wait until the page has been used
   };
@@ -148,6 +148,7 @@ class Responder {
   Step Execute(const AtomicRequest& request, std::byte* at, uint64_t* old_value);
   Step Await(Pending& pending, const MemoryRegion& target, PageRun run, FaultKind kind,
              uint64_t* ready_pages);
+  void ServeOutOfOrder();
   void Prefetch();
   void FailPending(const Pending& pending, TerminateCode code, Code reason);
   void Release(Pending& pending);
@@ -187,6 +188,7 @@ class Responder {
   uint32_t parsed_ = 0;
   uint32_t skip_ = 0;       // pad and CRC still to come
   bool readable_ = true;
+  bool hung_up_ = false;
   bool end_of_stream_ = false;
   bool bulk_ = false;       // the last WRITE was long: receive little beside the payload
   bool stalled_ = false;    // the WRITE waits for a page

@@ -66,7 +66,7 @@ uint32_t Responder::Writable(const MemoryRegion& target, uint64_t offset, uint32
     // A page that is there only lacks its permission back, which is no fault of initialisation.
     if (StateOf(region.table->Load(page)) != PageState::kPresent) write_.faulted = true;
     const FaultOutcome outcome = context_->pager->Fault(
-        target.region, run, FaultKind::kWrite, context_->waiter, token_, &stream_, context_->fills);
+        target.region, run, FaultKind::kWrite, context_->waiter, token_, &stream_);
     if (outcome.ready_pages != 0) continue;
     if (outcome.next == FaultOutcome::Next::kPending) {
       stalled_ = true;

@@ -41,40 +41,54 @@ void Responder::Serve() {
   while (count_ != 0 && state_ == State::kStreaming) {
     Pending& head = pending(0);
     if (count_ > kWarmAhead) Warm(pending(kWarmAhead));
-    if (!head.answered) {
-      const Step step = ServeOne(head);
-      if (step == Step::kAgain) again_ = true;
-      if (step == Step::kBlocked) blocked_ = true;
-      if (step == Step::kWaiting) {
+    const Step step = ServeOne(head);
+    if (step == Step::kAgain) again_ = true;
+    if (step == Step::kBlocked) blocked_ = true;
+    if (step == Step::kWaiting) {
+      if (any_order_) {
+        ServeOutOfOrder();
+      } else {
         Prefetch();
-        return;
       }
-      if (step != Step::kDone) return;
+      return;
     }
+    if (step != Step::kDone) return;
     head.waits_in.reset();
     first_ = (first_ + 1) % kMpaDepthMax;
     count_--;
   }
 }
 
-// Requests behind a waiting head: their faults overlap, and for an initiator that takes answers
-// in any order the READs that are ready are answered. Atomics are barriers.
-void Responder::Prefetch() {
-  for (uint32_t n = 1; n < count_ && state_ == State::kStreaming; n++) {
+// For an initiator that takes answers in any order: READs behind a waiting head that are ready.
+// They leave their places in the queue, which the initiator fills again. Atomics are barriers.
+void Responder::ServeOutOfOrder() {
+  uint32_t kept = 1;
+  bool stop = false;
+  for (uint32_t n = 1; n < count_; n++) {
     Pending& behind = pending(n);
-    if (behind.is_atomic) {
-      if (any_order_) return;
-      continue;
-    }
-    if (behind.answered || behind.waiting || behind.prefetched) continue;
-    if (any_order_) {
+    stop = stop || behind.is_atomic || state_ != State::kStreaming;
+    if (!stop && !behind.waiting) {
       const Step step = ServeOne(behind);
+      if (step == Step::kDone) {
+        behind.waits_in.reset();
+        continue;
+      }
       if (step == Step::kAgain) again_ = true;
-      if (step == Step::kDone) behind.answered = true;
       if (step == Step::kBlocked) blocked_ = true;
-      if (step == Step::kBlocked || step == Step::kFailed) return;
-      continue;
+      stop = step == Step::kBlocked || step == Step::kFailed;
     }
+    if (kept != n) pending(kept) = std::move(behind);
+    kept++;
+  }
+  count_ = kept;
+}
+
+// For standard peers, whose answers keep their order: the faults of requests behind a waiting
+// head overlap with its own.
+void Responder::Prefetch() {
+  for (uint32_t n = 1; n < count_; n++) {
+    Pending& behind = pending(n);
+    if (behind.is_atomic || behind.prefetched) continue;
     behind.prefetched = true;
     const MemoryRegion* target = domain_->Find(behind.read.source_stag);
     if (target == nullptr || target->region == nullptr ||
@@ -89,7 +103,7 @@ void Responder::Prefetch() {
       if ((target->region->table->Load(page) & kReadable) != 0) continue;
       behind.faulted = true;
       (void)context_->pager->Fault(target->region, {page, run.end() - page}, FaultKind::kRead,
-                                   nullptr, 0, nullptr, context_->fills);
+                                   nullptr, 0, nullptr);
       break;
     }
   }
@@ -164,7 +178,7 @@ Responder::Step Responder::Await(Pending& pending, const MemoryRegion& target, P
                                  FaultKind kind, uint64_t* ready_pages) {
   pending.faulted = true;
   const FaultOutcome outcome = context_->pager->Fault(target.region, run, kind, context_->waiter,
-                                                      token_, &stream_, context_->fills);
+                                                      token_, &stream_);
   *ready_pages = outcome.ready_pages;
   if (outcome.ready_pages != 0) {
     // What is ready is served first; the rest is asked for again, and a waiter that was

@@ -136,7 +136,7 @@ uint32_t Responder::Reach(SendPiece& piece) {
   const PageRun run = PagesOf(offset, piece.length_bytes);
   const FaultOutcome outcome =
       context_->pager->Fault(target->region, run, FaultKind::kRead, context_->waiter, token_,
-                             nullptr, context_->fills);
+                             nullptr);
   piece.address = target->region->memory->address() + offset;
   if (outcome.next == FaultOutcome::Next::kReady) {
     piece.turn = context_->turn;

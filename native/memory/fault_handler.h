@@ -52,39 +52,17 @@ struct FaultOutcome {
   Code code = Code::kOk;
 };
 
-// Cold fills without a hand-over: the thread that met the fault starts the read itself and
-// installs the page when the read is done. One owner thread, which calls everything.
-class FillQueue {
- public:
-  virtual ~FillQueue() = default;
-  // Starts what faults have queued; one system call for all. In a turn or not.
-  virtual void Kick() = 0;
-  // Installs pages whose reads are done and wakes their waiters; returns how many reads that
-  // was. Not in a turn.
-  virtual size_t Reap() = 0;
-  // Reads under way or queued.
-  [[nodiscard]] virtual size_t outstanding() const = 0;
-  // Readable while Reap has something to do.
-  [[nodiscard]] virtual int descriptor() const = 0;
-};
-
 class FaultHandler {
  public:
   virtual ~FaultHandler() = default;
 
-  // A queue for the calling thread's faults, or null where the kernel has no io_uring for us:
-  // cold fills are handed to pager threads then.
-  virtual std::unique_ptr<FillQueue> OpenFillQueue() = 0;
-
   // Makes pages of `run` usable: for kRead readable, for kWrite also writable (not yet dirty).
   // Called inside a turn by the thread that met the fault; does what costs less than a hand-over
   // (fill values, page-cache hits, write permission) in place, at most kInPlacePagesMax pages,
-  // and hands the rest to pager threads. When not even the first page is ready, `waiter` is woken
+  // starts the reads of the rest and hands the waiting for them to pager threads. When not even the first page is ready, `waiter` is woken
   // with `token` as it changes; null only starts the fills. Never blocks, never evicts.
-  // `fills`, if any, is the calling thread's.
   virtual FaultOutcome Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
-                             FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream,
-                             FillQueue* fills = nullptr) = 0;
+                             FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream) = 0;
 
   // The first use of a page marked kAhead: asks for the next window of the stream.
   virtual void Advance(const std::shared_ptr<Region>& region, PageIndex page,

@@ -36,13 +36,14 @@ uint64_t MappedMemory::PopulatesInPlace(PageRun run) const {
          kPageShift;
 }
 
+void MappedMemory::StartRead(PageRun run) {
+  // Exactly these pages, in one request: the mapping itself is advised not to read ahead.
+  ::posix_fadvise(fd_, static_cast<off_t>(offset_bytes_ + run.offset_bytes()),
+                  static_cast<off_t>(run.length_bytes()), POSIX_FADV_WILLNEED);
+}
+
 Status MappedMemory::Populate(PageRun run) {
   std::byte* at = address() + run.offset_bytes();
-  if (run.count > 1) {
-    // One large read instead of one per page: the mapping itself is advised not to read ahead.
-    ::readahead(fd_, static_cast<off64_t>(offset_bytes_ + run.offset_bytes()),
-                run.length_bytes());
-  }
   while (::madvise(at, run.length_bytes(), MADV_POPULATE_READ) != 0) {
     if (errno == EINTR || errno == EAGAIN) continue;
     if (errno == EINVAL) return {};  // before Linux 5.14: the first touch waits for the device

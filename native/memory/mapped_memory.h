@@ -21,7 +21,7 @@ class MappedMemory final : public RegionMemory {
 
   [[nodiscard]] std::byte* address() const override { return mapping_.data(); }
   [[nodiscard]] uint64_t PopulatesInPlace(PageRun run) const override;
-  [[nodiscard]] Backing backing() const override { return {fd_, offset_bytes_}; }
+  void StartRead(PageRun run) override;
   Status Populate(PageRun run) override;
   void Drop(std::span<const PageRun> runs) override;
   void DropPrivateCopies(std::span<const PageRun> runs) override;

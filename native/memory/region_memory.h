@@ -25,13 +25,9 @@ class RegionMemory {
   // Thread: any.
   [[nodiscard]] virtual uint64_t PopulatesInPlace(PageRun run) const = 0;
 
-  // Where the bytes of a run can be read from ahead of Populate, so that it then need not wait:
-  // a file and the offset of the region's first byte in it. fd -1: nowhere.
-  struct Backing {
-    int fd = -1;
-    uint64_t offset_bytes = 0;
-  };
-  [[nodiscard]] virtual Backing backing() const { return {}; }
+  // Starts to bring the bytes of `run` nearer, so that Populate waits less; some microseconds,
+  // never a wait. A hint. Thread: any.
+  virtual void StartRead(PageRun run) = 0;
 
   // Makes the bytes of `run` readable at address() + offset. May block unless
   // PopulatesInPlace said otherwise. Requires: the caller claimed every page of `run`.

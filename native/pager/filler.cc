@@ -10,7 +10,7 @@
 namespace farpage {
 
 Filler::Filler(FrameBudget& budget, Evictor& evictor, WaiterList& waiters, uint32_t threads)
-    : budget_(budget), evictor_(evictor), waiters_(waiters) {
+    : budget_(budget), evictor_(evictor), waiters_(waiters), thread_count_(threads) {
   for (uint32_t n = 0; n < threads; n++) {
     threads_.emplace_back("fill-" + std::to_string(n), [this] { Loop(); });
   }
@@ -41,7 +41,10 @@ bool Filler::Submit(const std::shared_ptr<Region>& region, PageRun run) {
     region->jobs.fetch_add(1, std::memory_order_acq_rel);
     jobs_.push_back({region, run});
     queued_.fetch_add(1, std::memory_order_relaxed);
-    wake = idle_ != 0;
+    // One thread waits for many reads as fast as many threads do, unless the reads before it are
+    // slow: then the queue grows, and another thread joins.
+    const size_t busy = thread_count_ - idle_;
+    wake = idle_ != 0 && jobs_.size() > busy * kJobsPerThread;
   }
   if (wake) wake_.notify_one();
   return true;

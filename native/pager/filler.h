@@ -18,6 +18,8 @@ namespace farpage {
 
 // Fill jobs waiting for a thread, at most; beyond it faults are asked to come again.
 inline constexpr size_t kFillJobsMax = 65'536;
+// Jobs that wait behind each busy thread before another one is woken.
+inline constexpr size_t kJobsPerThread = 4;
 // How long a fill waits for a frame while pages are held or being written back.
 inline constexpr uint64_t kFrameWaitNs = 5'000'000'000;
 // Frames one eviction frees beyond what is needed now, so that not every fill evicts.
@@ -66,6 +68,7 @@ class Filler {
   std::condition_variable wake_;
   std::deque<Job> jobs_;
   uint32_t idle_ = 0;
+  const uint32_t thread_count_;
   bool closing_ = false;
   std::atomic<uint64_t> queued_{0};
   std::vector<Thread> threads_;

@@ -53,10 +53,8 @@ void Pager::RemoveRegion(const std::shared_ptr<Region>& region) {
 }
 
 FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
-                          FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream,
-                          FillQueue* fills) {
+                          FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream) {
   FaultOutcome outcome;
-  auto* ring = static_cast<RingFillQueue*>(fills);
   if (kind == FaultKind::kWrite && !region->writable) {
     outcome.next = FaultOutcome::Next::kFailed;
     outcome.code = Code::kAccess;
@@ -72,7 +70,7 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
     const PageRun rest{page, run.end() - page};
     const bool absent = StateOf(region->table->Load(page)) == PageState::kAbsent;
     const Step step =
-        Resolve(region, rest, kind, page == run.first ? waiter : nullptr, token, ring,
+        Resolve(region, rest, kind, page == run.first ? waiter : nullptr, token,
                 &in_place_left, &outcome.code);
     if (stream != nullptr && absent) Follow(region, rest, step == Step::kPending, stream);
     if (step == Step::kReady) continue;  // look at the word again
@@ -87,8 +85,8 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
 }
 
 Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, FaultKind kind,
-                           FaultWaiter* waiter, uint64_t token, RingFillQueue* fills,
-                           uint64_t* in_place_left, Code* code) {
+                           FaultWaiter* waiter, uint64_t token, uint64_t* in_place_left,
+                           Code* code) {
   const PageIndex page = rest.first;
   PageWord word = region->table->Load(page);
   switch (StateOf(word)) {
@@ -104,7 +102,7 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
       // Registered before the fill can end: a failure is told to who waits, and to nobody else.
       if (done == 0) (void)Await(*region, page, kind, waiter, token);
       const PageRun later{page + done, claimed - done};
-      if (!HandOver(region, later, fills)) return Step::kAgain;
+      if (!HandOver(region, later)) return Step::kAgain;
       return done == 0 ? Step::kPending : Step::kReady;
     }
     case PageState::kPresent:
@@ -147,18 +145,14 @@ void Pager::Lose(const std::shared_ptr<Region>& region, PageRun run) {
 }
 
 // Starts the fill of a claimed run; false: not now, the run is absent again.
-bool Pager::HandOver(const std::shared_ptr<Region>& region, PageRun run, RingFillQueue* fills) {
-  if (fills != nullptr && run.count <= kRingRunPagesMax &&
-      Filler::TryTakeFrames(*region, budget_, run.count)) {
-    if (fills->Submit(region, run)) return true;
-    Filler::ReturnFrames(*region, budget_, run.count);
-  }
+bool Pager::HandOver(const std::shared_ptr<Region>& region, PageRun run) {
+  // The device begins here and now, before any thread has been woken: one or two threads that
+  // then wait for the reads in order do as much as sixteen that each start their own.
+  region->memory->StartRead(run);
   if (filler_.Submit(region, run)) return true;
   filler_.GiveUp(region, run, Code::kOk);
   return false;
 }
-
-std::unique_ptr<FillQueue> Pager::OpenFillQueue() { return RingFillQueue::Open(filler_, budget_); }
 
 uint64_t Pager::Claim(Region& region, PageRun run) {
   uint64_t claimed = 0;
@@ -239,10 +233,7 @@ void Pager::Advance(const std::shared_ptr<Region>& region, PageIndex page,
     ChangePage(*region->table, marker, [](PageWord word) {
       return StateOf(word) == PageState::kFilling ? word | kAhead : word;
     });
-    if (!filler_.Submit(region, run)) {
-      filler_.GiveUp(region, run, Code::kOk);
-      break;
-    }
+    if (!HandOver(region, run)) break;
     at += claimed;
   }
   stream->filled_to = end;

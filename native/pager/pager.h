@@ -9,7 +9,6 @@
 #include "memory/region.h"
 #include "memory/shootdown.h"
 #include "pager/evictor.h"
-#include "pager/fill_queue.h"
 #include "pager/filler.h"
 #include "pager/write_back.h"
 
@@ -38,10 +37,8 @@ class Pager final : public FaultHandler {
   explicit Pager(const Options& options);
   ~Pager() override;
 
-  std::unique_ptr<FillQueue> OpenFillQueue() override;
   FaultOutcome Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
-                     FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream,
-                     FillQueue* fills) override;
+                     FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream) override;
   void Advance(const std::shared_ptr<Region>& region, PageIndex page,
                ReadAheadStream* stream) override;
   void Lose(const std::shared_ptr<Region>& region, PageRun run) override;
@@ -70,9 +67,8 @@ class Pager final : public FaultHandler {
  private:
   enum class Step : uint8_t { kReady, kAgain, kPending, kFailed };
   Step Resolve(const std::shared_ptr<Region>& region, PageRun rest, FaultKind kind,
-               FaultWaiter* waiter, uint64_t token, RingFillQueue* fills,
-               uint64_t* in_place_left, Code* code);
-  bool HandOver(const std::shared_ptr<Region>& region, PageRun run, RingFillQueue* fills);
+               FaultWaiter* waiter, uint64_t token, uint64_t* in_place_left, Code* code);
+  bool HandOver(const std::shared_ptr<Region>& region, PageRun run);
   uint64_t Claim(Region& region, PageRun run);
   uint64_t FillInPlace(const std::shared_ptr<Region>& region, PageRun claimed,
                        uint64_t* in_place_left);

@@ -239,4 +239,48 @@ FARPAGE_TEST(appliance_truncated_file_fails_one_operation) {
   CHECK_EQ(status.st_size, 300'000);
 }
 
+// Answers that overtake a waiting READ make room for new requests: more pass it than the granted
+// depth, and none of them is refused.
+FARPAGE_TEST(appliance_answers_out_of_order_without_end) {
+  Appliance appliance;
+  const std::string path = appliance.folder.File("data");
+  const size_t size = 64 << 20;
+  const auto model = MakeFile(path, size);
+  const Fd file(::open(path.c_str(), O_RDONLY));
+  CHECK(::fsync(file.get()) == 0);
+  ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
+  const uint32_t stag = appliance.OpenFile(path, false);
+  auto initiator = appliance.Connect(false, false, 4);
+  std::vector<char> hot(64);
+  CHECK_EQ(int(Read(*initiator, stag, 0, hot.data(), 64).code), int(Code::kOk));
+  std::vector<std::vector<char>> got(4, std::vector<char>(4096));
+  std::vector<uint64_t> offsets(4);
+  uint64_t next = 1;
+  size_t done = 0;
+  const auto post = [&](uint64_t slot) {
+    // Every fourth READ meets an absent page.
+    offsets[slot] = next % 4 == 0 ? (next * 4096 * 3) % (size - 4096) & ~uint64_t{4095} : 0;
+    next++;
+    WorkRequest request{slot, Opcode::kRead, stag, offsets[slot], 4096,
+                        reinterpret_cast<std::byte*>(got[slot].data()), 0, 0};
+    CHECK_EQ(initiator->Post({&request, 1}), 1u);
+  };
+  for (uint64_t slot = 0; slot < 4; slot++) post(slot);
+  const uint64_t deadline = NowNs() + 20'000'000'000;
+  while (done < 20'000) {
+    initiator->Flush();
+    Completion completion;
+    if (initiator->Poll({&completion, 1}) == 0) {
+      CHECK(initiator->Wait(20'000, deadline).ok());
+      continue;
+    }
+    CHECK_EQ(int(completion.code), int(Code::kOk));
+    if (completion.code != Code::kOk) return;
+    const uint64_t slot = completion.id;
+    CHECK(std::memcmp(got[slot].data(), model.data() + offsets[slot], 4096) == 0);
+    done++;
+    post(slot);
+  }
+}
+
 }  // namespace farpage::test

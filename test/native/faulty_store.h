@@ -138,6 +138,7 @@ class FaultyMemory final : public RegionMemory {
   [[nodiscard]] uint64_t PopulatesInPlace(PageRun run) const override {
     return in_place ? run.count : 0;
   }
+  void StartRead(PageRun) override {}
   Status Populate(PageRun run) override { return store_->Read(run, At(run)); }
   void Drop(std::span<const PageRun> runs) override {
     for (const PageRun& run : runs) {
