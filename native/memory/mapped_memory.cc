@@ -4,6 +4,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <vector>
+
+#include "os/drop_pages.h"
 #include "os/page_cache.h"
 
 namespace farpage {
@@ -60,9 +63,12 @@ Status MappedMemory::Populate(PageRun run) {
 }
 
 void MappedMemory::DropRanges(std::span<const PageRun> runs) {
+  std::vector<iovec> ranges;
+  ranges.reserve(runs.size());
   for (const PageRun& run : runs) {
-    ::madvise(address() + run.offset_bytes(), run.length_bytes(), MADV_DONTNEED);
+    ranges.push_back({address() + run.offset_bytes(), run.length_bytes()});
   }
+  DropPages(ranges);
 }
 
 void MappedMemory::Drop(std::span<const PageRun> runs) { DropRanges(runs); }
