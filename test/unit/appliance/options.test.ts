@@ -1,0 +1,76 @@
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import {
+  type ApplianceOptions,
+  defaultMemoryBytes,
+  resolveOptions,
+} from '../../../src/appliance/options.js';
+import { keepToken, readToken } from '../../../src/appliance/token.js';
+import { codeOf } from '../../helpers/codes.js';
+import { scratch } from '../../helpers/scratch.js';
+
+const resolve = (options: ApplianceOptions) =>
+  resolveOptions({ stateDirectory: scratch(), socket: '/run/s', ...options });
+
+describe('options of an appliance', () => {
+  it('have defaults that stay within the machine', () => {
+    const { pager, nic, fabric, token, sessionGraceMs } = resolve({});
+    expect(pager.memoryBytes).toBeGreaterThan(2 ** 20);
+    expect(pager.memoryBytes % 4096).toBe(0);
+    expect(defaultMemoryBytes()).toBeLessThanOrEqual(process.availableMemory());
+    expect([nic.threads, fabric, token, sessionGraceMs]).toEqual([1, undefined, undefined, 10_000]);
+  });
+
+  it('open the fabric beside the control plane on TCP', () => {
+    const listen = { host: '127.0.0.1', port: 7433 };
+    expect(resolve({ listen }).fabric).toEqual({ host: '127.0.0.1', port: 0 });
+    const fabric = { host: '10.0.0.1', port: 5 };
+    expect(resolve({ listen, fabric }).fabric).toEqual(fabric);
+  });
+
+  it.each([
+    [{ memory: '1kB' }, 'ERR_SIZE'],
+    [{ memory: 100 }, 'ERR_ARGUMENT'],
+    [{ nicThreads: 0 }, 'ERR_ARGUMENT'],
+    [{ fillThreads: 65 }, 'ERR_ARGUMENT'],
+    [{ pollUs: -1 }, 'ERR_ARGUMENT'],
+    [{ sessionGraceMs: 0.5 }, 'ERR_ARGUMENT'],
+    [{ readAhead: '1GiB' }, 'ERR_ARGUMENT'],
+    [{ root: '/nowhere/at/all' }, 'ERR_FILE_NOT_FOUND'],
+    [{ tokenFile: '/nowhere/at/all' }, 'ERR_TOKEN'],
+    [{ stateDirectory: '/dev/null/x' }, 'ERR_IO'],
+  ])('refuse %j with %s', async (options, code) => {
+    expect(await codeOf(() => resolve(options))).toBe(code);
+  });
+
+  it('want a token only where others can reach the door, and keep the one they made', () => {
+    const stateDirectory = scratch();
+    const open = { listen: { host: '::', port: 0 }, stateDirectory };
+    expect(resolve({ listen: { host: '::1', port: 0 }, stateDirectory }).token).toBeUndefined();
+    expect(existsSync(join(stateDirectory, 'token'))).toBe(false);
+    const first = resolve(open);
+    expect(first.token).toMatch(/^[\w-]{43}$/);
+    expect(statSync(first.tokenPath ?? '').mode & 0o777).toBe(0o600);
+    expect(resolve(open).token).toBe(first.token);
+  });
+});
+
+describe('tokens', () => {
+  it('are read without the white space around them', () => {
+    const path = join(scratch(), 'token');
+    const token = keepToken(path);
+    writeFileSync(path, ` ${token}\n\n`);
+    expect(readToken(path)).toBe(token);
+    expect(readFileSync(path, 'utf8')).toContain(token);
+  });
+
+  it.each(['', 'short', 'with space in between it', 'ümläute-are-not-in-headers'])(
+    'may not be "%s"',
+    async (text) => {
+      const path = join(scratch(), 'token');
+      writeFileSync(path, text);
+      expect(await codeOf(() => readToken(path))).toBe('ERR_TOKEN');
+    },
+  );
+});
