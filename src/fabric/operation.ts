@@ -55,6 +55,11 @@ export class Operation {
     return fence;
   }
 
+  /** False when the caller's memory was detached (or shrunk) since the call. */
+  hasMemory(): boolean {
+    return this.memory === undefined || this.memory.byteLength === this.length;
+  }
+
   /** Ends it well. Only the first end counts. */
   succeed(value: Value): void {
     if (this.settled) return;

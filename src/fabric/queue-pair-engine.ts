@@ -121,6 +121,10 @@ export class QueuePairEngine {
       // The first fenced WRITE of a batch takes a slot for its fence, too.
       if (this.#slots.free <= (operation.fenced && this.#fence === undefined ? 1 : 0)) return;
       this.#waiting.shift();
+      if (!operation.hasMemory()) {
+        operation.fail(detached());
+        continue;
+      }
       this.#post(operation);
       if (this.#scheduled) continue;
       this.#scheduled = true;
@@ -184,10 +188,11 @@ export class QueuePairEngine {
       this.#endFence(operation, error);
       return;
     }
-    const value = error === undefined ? this.#valueOf(operation, index) : undefined;
+    const failure = error ?? (operation.hasMemory() ? undefined : detached());
+    const value = failure === undefined ? this.#valueOf(operation, index) : undefined;
     this.#slots.release(operation);
-    if (error === undefined) operation.succeed(value);
-    else operation.fail(error);
+    if (failure === undefined) operation.succeed(value);
+    else operation.fail(failure);
   }
 
   #endFence(fence: Operation, error: FarpageError | undefined): void {
@@ -212,6 +217,10 @@ export class QueuePairEngine {
     if (operation.kind === OPCODE.write || operation.settled) return undefined;
     return this.#slots.collect(operation);
   }
+}
+
+function detached(): FarpageError {
+  return new FarpageError('ERR_ARGUMENT', 'the memory was detached meanwhile');
 }
 
 function outcomeUnknown(cause: Error): FarpageError {

@@ -5,7 +5,7 @@ const POOL_BYTES = 64 * 1024;
 /** A result over this gets an ArrayBuffer of its own. */
 const POOLED_BYTES_MAX = 4096;
 
-let pool = new ArrayBuffer(0);
+let pool: ArrayBufferLike = new ArrayBuffer(0);
 let used = 0;
 
 /**
@@ -18,7 +18,7 @@ export function allocateResult(length: number): Uint8Array {
     return new Uint8Array(own.buffer, own.byteOffset, length);
   }
   if (used + length > pool.byteLength) {
-    pool = new ArrayBuffer(POOL_BYTES);
+    pool = Buffer.allocUnsafeSlow(POOL_BYTES).buffer; // not zeroed: it is overwritten
     markAsUntransferable(pool);
     used = 0;
   }

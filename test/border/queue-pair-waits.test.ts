@@ -148,6 +148,39 @@ describe('queue pair waits', () => {
   });
 });
 
+describe('memory that its owner takes away', () => {
+  it('fails alone what was detached before it was posted, or before it was answered', async () => {
+    await using fabric = new FabricFixture({ lengthBytes: 1 << 20 });
+    const queuePair = await fabric.connect();
+    const { stag } = fabric;
+    const reads = Array.from({ length: 1024 }, () =>
+      queuePair.read({ stag, offset: 0, length: 8 }),
+    );
+    const waiting = new Uint8Array(100_000);
+    const written = queuePair.write({ stag, offset: 0, bytes: waiting });
+    structuredClone(waiting, { transfer: [waiting.buffer] });
+    expect(waiting.byteLength).toBe(0);
+    await expect(written).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
+    await Promise.all(reads);
+    const small = new Uint8Array(64);
+    const read = queuePair.readInto({ stag, offset: 0, memory: small });
+    structuredClone(small, { transfer: [small.buffer] });
+    await expect(read).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
+    expect((await queuePair.read({ stag, offset: 0, length: 8 })).length).toBe(8);
+  });
+
+  it('reads into shared memory', async () => {
+    await using fabric = new FabricFixture({ lengthBytes: 1 << 20 });
+    const queuePair = await fabric.connect();
+    const { stag } = fabric;
+    const bytes = new Uint8Array(100_000).fill(7);
+    await queuePair.write({ stag, offset: 0, bytes });
+    const memory = new Uint8Array(new SharedArrayBuffer(100_000));
+    await queuePair.readInto({ stag, offset: 0, memory });
+    expect(Buffer.compare(memory, bytes)).toBe(0);
+  });
+});
+
 describe('connecting', () => {
   it('refuses addresses where nobody is', async () => {
     const cases = [
