@@ -92,8 +92,8 @@ Measured RawClient::Run(const Load& load) {
   uint64_t now = begin;
   const uint64_t counted_from = begin + load.warm_up_ns;
   bool counting = false;
-  const uint64_t end = counted_from + load.duration_ns;
-  while (now < end) {
+  // However long the scheduler kept us away, at least one operation is counted.
+  while (!counting || now - begin < load.duration_ns) {
     for (; posted - done < load.depth; posted++) {
       Post(load, posted);
       posted_ns_[posted % kDepthMax] = now;
