@@ -199,6 +199,8 @@ void EventLoop::Release(uint32_t index) {
     stats_.terminated.fetch_add(1, std::memory_order_relaxed);
   }
   slot.responder.reset();
+  if (slot.waits) waiting_--;
+  slot.waits = false;
   slot.runnable = false;
   std::erase(runnable_, index);
   std::erase(hot_, index);
@@ -247,7 +249,7 @@ void EventLoop::AcceptAll(const Listener& listener) {
   }
 }
 
-void EventLoop::HandleEvents(int timeout_ms) {
+int EventLoop::HandleEvents(int timeout_ms) {
   epoll_event events[kEventsMax];
   const int count = ::epoll_wait(epoll_.get(), events, kEventsMax, timeout_ms);
   for (int n = 0; n < count; n++) {
@@ -277,6 +279,7 @@ void EventLoop::HandleEvents(int timeout_ms) {
     }
     MakeRunnable(index);
   }
+  return count;
 }
 
 // One turn of one connection; true when it did something and goes on.
@@ -305,6 +308,10 @@ bool EventLoop::RunOne(uint32_t index) {
     slot.since_ns = last_activity_ns_;
   }
   if (slot.since_ns != 0) sweep_wanted_ = true;
+  if (slot.waits != responder.waits_for_fill()) {
+    slot.waits = !slot.waits;
+    waiting_ += slot.waits ? 1 : -1;
+  }
   if (outcome == Responder::Outcome::kAgain) MakeRunnable(index);
   return (read | written | operations) != 0;
 }
@@ -368,7 +375,10 @@ void EventLoop::Loop() {
     if (AnyRunnable()) continue;
     sleeping_.store(true, std::memory_order_seq_cst);
     if (!inbox_full_.load(std::memory_order_seq_cst)) {
-      HandleEvents(sweep_wanted_ ? static_cast<int>(kSweepNs / 1'000'000) : -1);
+      const uint64_t nap_ns = waiting_ != 0 ? kNudgeNs : kSweepNs;
+      const bool timed = waiting_ != 0 || sweep_wanted_;
+      const int found = HandleEvents(timed ? static_cast<int>(nap_ns / 1'000'000) : -1);
+      if (found == 0 && waiting_ != 0) pager_->Nudge();
     }
     sleeping_.store(false, std::memory_order_relaxed);
   }

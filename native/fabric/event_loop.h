@@ -84,13 +84,14 @@ class EventLoop final : public FaultWaiter {
     std::unique_ptr<Responder> responder;
     uint32_t generation = 0;
     bool runnable = false;
+    bool waits = false;     // for a fill
     uint64_t since_ns = 0;  // when it became unsettled; 0: it is not
   };
   EventLoop(const Options& options, FaultHandler* pager, Shootdown* shootdown, Fd epoll,
             Fd event, TurnCounter* counter);
   void Loop();
   void DrainInbox();
-  void HandleEvents(int timeout_ms);
+  int HandleEvents(int timeout_ms);
   void AcceptAll(const Listener& listener);
   bool RunOne(uint32_t index);
   void RunRunnable();
@@ -119,6 +120,7 @@ class EventLoop final : public FaultWaiter {
   std::vector<Listener> listeners_;
   uint64_t last_activity_ns_ = 0;
   uint64_t next_sweep_ns_ = 0;
+  int waiting_ = 0;            // connections that wait for fills
   bool sweep_wanted_ = false;  // some peer is half-way through something
   uint32_t open_ = 0;
 

@@ -21,8 +21,10 @@ Responder::Responder(Fd socket, uint64_t token, Admission* admission,
       pending_(new Pending[kMpaDepthMax]) {}
 
 Responder::~Responder() {
-  for (uint32_t n = 0; n < count_; n++) Release(pending(n));
-  if (stalled_in_ != nullptr) stalled_in_->table->ClearFlags(stalled_page_, kHeld);
+  // Pages that were, or will be, filled for this connection are nobody's now.
+  for (uint32_t n = 0; n < count_; n++) Release(pending(n).waits_in, pending(n).waits_for);
+  Release(stalled_in_, stalled_page_);
+  Release(reached_in_, reached_page_);
   if (domain_ != nullptr) domain_->Leave();
 }
 

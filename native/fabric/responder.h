@@ -83,7 +83,9 @@ class Responder {
            !send_.empty();
   }
   // Waits for pages and for nothing else.
-  [[nodiscard]] bool waits_for_fill() const { return waits_ != 0 || stalled_; }
+  [[nodiscard]] bool waits_for_fill() const {
+    return waits_ != 0 || stalled_ || reached_in_ != nullptr;
+  }
   [[nodiscard]] const std::shared_ptr<ProtectionDomain>& domain() const { return domain_; }
   void MarkReadable() { readable_ = true; }
   // The peer has said all: read up to the end of the stream.
@@ -151,7 +153,8 @@ class Responder {
   void ServeOutOfOrder();
   void Prefetch();
   void FailPending(const Pending& pending, TerminateCode code, Code reason);
-  void Release(Pending& pending);
+  static void Release(std::shared_ptr<Region>& region, PageIndex page);
+  static void Yield(Pending& pending);
   void CountOperation(Region& region, bool faulted);
 
   // responder_place.cc: WRITE
@@ -208,6 +211,9 @@ class Responder {
   uint32_t count_ = 0;
   uint32_t waits_ = 0;
   SendQueue send_;
+  // The page that an unsent piece waited for, until it has been sent.
+  std::shared_ptr<Region> reached_in_;
+  PageIndex reached_page_ = 0;
   bool again_ = false;
   bool blocked_ = false;    // an answer found no room in the send queue
   uint64_t turn_bytes_ = 0;

@@ -208,6 +208,7 @@ void Responder::OnWake(const FaultWake& wake) {
     item.waiting = false;
     item.failed = wake.code;
     waits_--;
+    if (!send_.empty()) Yield(item);
   }
   if (stalled_ && stalled_in_ == wake.region && stalled_page_ == wake.page) {
     stalled_ = false;
@@ -215,11 +216,16 @@ void Responder::OnWake(const FaultWake& wake) {
   }
 }
 
-// A waiter that goes away lets go of the page that was, or will be, filled for it.
-void Responder::Release(Pending& item) {
-  if (item.waits_in == nullptr) return;
-  item.waits_in->table->ClearFlags(item.waits_for, kHeld);
-  item.waits_in.reset();
+// Lets go of a page that was filled for a wait that is over; the wait is forgotten.
+void Responder::Release(std::shared_ptr<Region>& region, PageIndex page) {
+  if (region == nullptr) return;
+  region->table->ClearFlags(page, kHeld);
+  region.reset();
+}
+
+// Lets go of the page that a request was woken for and cannot use yet.
+void Responder::Yield(Pending& item) {
+  if (!item.waiting && item.waits_in != nullptr) Release(item.waits_in, item.waits_for);
 }
 
 Responder::Step Responder::EmitSegment(Pending& pending, const MemoryRegion& target,

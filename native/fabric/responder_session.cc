@@ -138,6 +138,15 @@ uint32_t Responder::Reach(SendPiece& piece) {
       context_->pager->Fault(target->region, run, FaultKind::kRead, context_->waiter, token_,
                              nullptr);
   piece.address = target->region->memory->address() + offset;
+  if (outcome.ready_pages == 0) {
+    reached_in_ = target->region;
+    reached_page_ = run.first;
+    // What was filled for requests behind cannot be used before this has gone: nobody holds it,
+    // or two connections with a page each would wait for each other's frame.
+    for (uint32_t n = 0; n < count_; n++) Yield(pending(n));
+  } else {
+    Release(reached_in_, reached_page_);
+  }
   if (outcome.next == FaultOutcome::Next::kReady) {
     piece.turn = context_->turn;
     return piece.length_bytes;

@@ -11,6 +11,10 @@ namespace farpage {
 
 class Region;
 
+// How long a door waits for a fill before it asks for another thread; longer than a device that
+// is well takes.
+inline constexpr uint64_t kNudgeNs = 2'000'000;
+
 enum class FaultKind : uint8_t { kRead, kWrite };
 
 // What a waiter is told: the pages whose state has changed, and kOk or why they did not come.
@@ -71,6 +75,10 @@ class FaultHandler {
   // The door met bytes of `run` that cannot be read (a file truncated underneath, an I/O error):
   // pages that really cannot are LOST from now on. In a turn.
   virtual void Lose(const std::shared_ptr<Region>& region, PageRun run) = 0;
+
+  // Called by a door that has waited kNudgeNs for a fill: whoever reads for somebody else may be
+  // slow, so another thread joins.
+  virtual void Nudge() = 0;
 
   // Forgets a waiter that goes away; no Wake comes after this returns.
   virtual void Forget(FaultWaiter* waiter) = 0;

@@ -50,6 +50,15 @@ bool Filler::Submit(const std::shared_ptr<Region>& region, PageRun run) {
   return true;
 }
 
+void Filler::Nudge() {
+  bool wake = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    wake = idle_ != 0 && !jobs_.empty();
+  }
+  if (wake) wake_.notify_one();
+}
+
 void Filler::Loop() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
@@ -94,6 +103,7 @@ Code Filler::WaitForFrames(Region& region, uint64_t frames) {
     if (result.evicted_pages != 0) continue;
     if (result.transient_pages == 0) return Code::kMemoryFull;
     if (NowNs() > deadline) return Code::kMemoryFull;
+    Nudge();
     const timespec nap{0, 200'000};
     ::nanosleep(&nap, nullptr);
   }

@@ -46,6 +46,9 @@ class Filler {
   static bool TryTakeFrames(Region& region, FrameBudget& budget, uint64_t frames);
   static void ReturnFrames(Region& region, FrameBudget& budget, uint64_t frames);
 
+  // Wakes another thread if fills are queued: who waits says that the busy ones are slow.
+  void Nudge();
+
   // Ends the threads; queued fills end with kClosed. Idempotent.
   void Close();
 

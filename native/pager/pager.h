@@ -42,6 +42,7 @@ class Pager final : public FaultHandler {
   void Advance(const std::shared_ptr<Region>& region, PageIndex page,
                ReadAheadStream* stream) override;
   void Lose(const std::shared_ptr<Region>& region, PageRun run) override;
+  void Nudge() override { filler_.Nudge(); }
   void Forget(FaultWaiter* waiter) override { waiters_.Forget(waiter); }
 
   void AddRegion(std::shared_ptr<Region> region) { evictor_.Add(std::move(region)); }
