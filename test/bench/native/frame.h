@@ -28,6 +28,10 @@ constexpr size_t TailBytes(uint64_t payload_bytes) {
   return static_cast<size_t>((0u - payload_bytes) & 3u) + 4;
 }
 inline constexpr size_t kTailBytesMax = 7;
+// Up to here a copy costs less than a piece more in a gather or scatter list: 303 against 430 ns at
+// 1 KiB over TCP, 562 against 608 at 2 KiB.
+inline constexpr uint64_t kCopiedBytesMax = 1024;
+
 // The bytes of a response (20 + n + padding) or of a WRITE.
 constexpr size_t FrameBytes(uint64_t payload_bytes) {
   return sizeof(FrameHead) + static_cast<size_t>(payload_bytes) + TailBytes(payload_bytes);

@@ -46,7 +46,7 @@ void RawClient::Post(const Load& load, uint64_t number) {
     const std::span<std::byte> payload = SlotOf(number, load.size_bytes);
     const size_t tail = TailBytes(load.size_bytes);
     std::memcpy(stream_.Append(sizeof write), &write, sizeof write);
-    if (payload.size() <= 512)
+    if (payload.size() <= kCopiedBytesMax)
       std::memcpy(stream_.Append(payload.size()), payload.data(), payload.size());
     else
       stream_.AppendBorrowed(payload);
@@ -68,7 +68,7 @@ void RawClient::Finish(const Load& load, uint64_t number) {
   const std::span<std::byte> slot = SlotOf(number, bytes);
   // Short answers come many at a time through the buffer, long ones straight into their slot.
   const bool arrived =
-      (bytes > 1024 || stream_.Need(FrameBytes(bytes))) &&
+      (bytes > kCopiedBytesMax || stream_.Need(FrameBytes(bytes))) &&
       stream_.TakeFrame({reinterpret_cast<std::byte*>(&head), sizeof head}, slot,
                         {tail, TailBytes(bytes)});
   errno = 0;

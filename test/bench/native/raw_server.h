@@ -29,6 +29,4 @@ class Area {
 // one send; payloads of up to kCopiedBytesMax are copied, longer ones are sent from where they lie.
 void ServeConnection(int socket, Waiting waiting, Area& area);
 
-inline constexpr uint64_t kCopiedBytesMax = 512;
-
 }  // namespace farpage::raw
