@@ -3,13 +3,16 @@
 namespace farpage::binding {
 
 void Environment::Install(Napi::Env env) {
-  auto* environment = new Environment();
-  env.SetInstanceData<Environment>(environment);
-  // Runs before the instance data is deleted: cleanup hooks run last-in, first-out.
+  auto environment = std::make_shared<Environment>();
+  // Handles share it: their finalisers may run after the instance data has gone.
+  env.SetInstanceData<std::shared_ptr<Environment>>(
+      new std::shared_ptr<Environment>(environment));
   env.AddCleanupHook([environment] { environment->CloseAll(); });
 }
 
-Environment& Environment::Of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
+std::shared_ptr<Environment> Environment::Of(Napi::Env env) {
+  return *env.GetInstanceData<std::shared_ptr<Environment>>();
+}
 
 void Environment::CloseAll() {
   while (!closers_.empty()) {

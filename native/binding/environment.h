@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 
 namespace farpage::binding {
 
@@ -16,7 +17,7 @@ class Environment {
  public:
   // Made once per environment when the addon is loaded; frees itself with the environment.
   static void Install(Napi::Env env);
-  static Environment& Of(Napi::Env env);
+  static std::shared_ptr<Environment> Of(Napi::Env env);
 
   // Remembers how to close something; returns a key for Forget.
   uint64_t Add(std::function<void()> close) {

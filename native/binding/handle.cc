@@ -9,7 +9,7 @@ namespace {
 
 struct Holder {
   std::shared_ptr<Closable> object;
-  Environment* environment;
+  std::shared_ptr<Environment> environment;
   uint64_t key;
 };
 
@@ -28,12 +28,13 @@ napi_type_tag TagOf(HandleKind kind) {
 
 Napi::Value MakeHandle(Napi::Env env, HandleKind kind, std::shared_ptr<Closable> object) {
   Napi::Object handle = Napi::Object::New(env);
-  Environment& environment = Environment::Of(env);
-  auto* holder = new Holder{object, &environment, 0};
-  holder->key = environment.Add([object] { object->Close(); });
+  auto environment = Environment::Of(env);
+  const uint64_t key = environment->Add([object] { object->Close(); });
+  auto* holder = new Holder{object, std::move(environment), key};
   const auto finalize = [](napi_env, void* data, void*) {
     auto* collected = static_cast<Holder*>(data);
-    collected->object->Close();
+    collected->environment->Forget(collected->key);
+    collected->object->Abandon();
     delete collected;
   };
   if (napi_wrap(env, handle, holder, finalize, nullptr, nullptr) != napi_ok) {

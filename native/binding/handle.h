@@ -20,9 +20,12 @@ class Closable {
  public:
   virtual ~Closable() = default;
   virtual void Close() = 0;
+  // The handle was collected: nobody can close it any more, so it closes itself, unless it
+  // belongs to something that will.
+  virtual void Abandon() { Close(); }
 };
 
-// Wraps `object`; it is closed when the environment ends or, as a backstop, when the handle is
+// Wraps `object`; it is closed when the environment ends, and abandoned when the handle is
 // collected.
 Napi::Value MakeHandle(Napi::Env env, HandleKind kind, std::shared_ptr<Closable> object);
 

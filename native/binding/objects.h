@@ -78,6 +78,8 @@ class MemoryRegionObject final : public Closable {
     if (!closed) domain->Deregister(stag, false);
     closed = true;
   }
+  // It belongs to its domain: clients go on using what JavaScript has let go of.
+  void Abandon() override {}
 
   std::shared_ptr<ProtectionDomain> domain;
   uint32_t stag;
