@@ -49,8 +49,9 @@ class QueuePairHost : public std::enable_shared_from_this<QueuePairHost> {
   QueuePairHost& operator=(const QueuePairHost&) = delete;
 
   // The calls of binding.ts by their names there. They fail with kClosed after Close. `Attach`
-  // also fails with kRange for a slot out of range and with kArgument for one in use, `Submit` with kArgument for a record that is
-  // unlawful or whose slot is in use: nothing has been posted then.
+  // also fails with kRange for a slot out of range and with kArgument for one in use, `Submit`
+  // with kArgument for a record that is unlawful or whose slot is in use: nothing has been posted
+  // then.
   Status Attach(uint32_t slot, Napi::Uint8Array memory);
   Result<uint32_t> Submit(uint32_t count, uint64_t spin_ns);
   Result<uint32_t> Wait(uint64_t timeout_ns);

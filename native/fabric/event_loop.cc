@@ -15,16 +15,6 @@
 namespace farpage {
 namespace {
 
-constexpr int kEventsMax = 64;
-constexpr uint64_t kSweepNs = 500'000'000;
-// epoll data: connections carry their token, the rest these kinds in the upper half.
-constexpr uint64_t kListenerBit = uint64_t{1} << 62;
-constexpr uint64_t kDoorbell = uint64_t{1} << 63;
-
-uint64_t Token(uint32_t index, uint32_t generation) {
-  return (uint64_t{generation} & 0x3fffffff) << 32 | index;
-}
-
 // Polling pays only while somebody else can run meanwhile.
 bool MayPoll() {
   cpu_set_t cores;
@@ -159,96 +149,6 @@ void EventLoop::MakeRunnable(uint32_t index) {
   runnable_.push_back(index);
 }
 
-void EventLoop::Adopt(Fd socket, Admission* admission,
-                      std::shared_ptr<const ExportPort> export_port) {
-  if (open_ >= kLoopConnectionsMax) {
-    stats_.refused.fetch_add(1, std::memory_order_relaxed);
-    return;
-  }
-  if (free_.empty()) {
-    free_.push_back(static_cast<uint32_t>(slots_.size()));
-    slots_.emplace_back();
-  }
-  const uint32_t index = free_.back();
-  free_.pop_back();
-  Slot& slot = slots_[index];
-  slot.generation++;
-  const uint64_t token = Token(index, slot.generation);
-  epoll_event interest{};
-  interest.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-  interest.data.u64 = token;
-  const int number = socket.get();
-  slot.responder = std::make_unique<Responder>(std::move(socket), token, admission,
-                                               std::move(export_port), &context_);
-  slot.since_ns = NowNs();
-  sweep_wanted_ = true;
-  open_++;
-  stats_.connections.fetch_add(1, std::memory_order_relaxed);
-  stats_.accepted.fetch_add(1, std::memory_order_relaxed);
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, number, &interest) != 0) {
-    Release(index);
-    return;
-  }
-  MakeRunnable(index);
-}
-
-void EventLoop::Release(uint32_t index) {
-  Slot& slot = slots_[index];
-  if (slot.responder == nullptr) return;
-  if (slot.responder->terminated()) {
-    stats_.terminated.fetch_add(1, std::memory_order_relaxed);
-  }
-  slot.responder.reset();
-  if (slot.waits) waiting_--;
-  slot.waits = false;
-  slot.runnable = false;
-  std::erase(runnable_, index);
-  std::erase(hot_, index);
-  free_.push_back(index);
-  open_--;
-  stats_.connections.fetch_sub(1, std::memory_order_relaxed);
-}
-
-void EventLoop::EndConnections(const ProtectionDomain* domain) {
-  for (uint32_t index = 0; index < slots_.size(); index++) {
-    Responder* responder = slots_[index].responder.get();
-    if (responder == nullptr) continue;
-    if (domain == nullptr || responder->domain().get() == domain) Release(index);
-  }
-}
-
-void EventLoop::Listen(int listener, Accepted accepted) {
-  epoll_event interest{};
-  interest.events = EPOLLIN;
-  interest.data.u64 = kListenerBit | static_cast<uint32_t>(listener);
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener, &interest) == 0) {
-    listeners_.push_back({listener, std::move(accepted)});
-  }
-}
-
-void EventLoop::StopListening(int listener) {
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener, nullptr);
-  std::erase_if(listeners_, [&](const Listener& item) { return item.socket == listener; });
-}
-
-void EventLoop::AcceptAll(const Listener& listener) {
-  for (int n = 0; n < kEventsMax; n++) {
-    Fd socket(::accept4(listener.socket, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!socket.valid() && (errno == EMFILE || errno == ENFILE)) {
-      // Out of descriptors: the spare one takes the connection in to turn it away; left in the
-      // backlog it would wake this loop again at once.
-      spare_.Reset();
-      Fd refused(::accept4(listener.socket, nullptr, nullptr, SOCK_CLOEXEC));
-      refused.Reset();
-      spare_ = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-      stats_.refused.fetch_add(1, std::memory_order_relaxed);
-      return;
-    }
-    if (!socket.valid()) return;
-    listener.accepted(std::move(socket));
-  }
-}
-
 int EventLoop::HandleEvents(int timeout_ms) {
   epoll_event events[kEventsMax];
   const int count = ::epoll_wait(epoll_.get(), events, kEventsMax, timeout_ms);
@@ -381,24 +281,6 @@ void EventLoop::Loop() {
       if (found == 0 && waiting_ != 0) pager_->Nudge();
     }
     sleeping_.store(false, std::memory_order_relaxed);
-  }
-}
-
-// Ends connections whose peer has stopped in the middle of something.
-void EventLoop::Sweep(uint64_t now) {
-  next_sweep_ns_ = now + kSweepNs;
-  sweep_wanted_ = false;
-  for (uint32_t index = 0; index < slots_.size(); index++) {
-    Slot& slot = slots_[index];
-    if (slot.responder == nullptr || slot.since_ns == 0) continue;
-    sweep_wanted_ = true;
-    if (slot.since_ns > now) continue;
-    const uint64_t limit = slot.responder->in_handshake() ? kHandshakeNs
-                           : slot.responder->streaming()  ? kUnsettledNs
-                                                          : kDrainNs;
-    // Waiting for a page is our business, not the peer's; fills have deadlines of their own.
-    if (slot.responder->waits_for_fill()) continue;
-    if (now - slot.since_ns > limit) Release(index);
   }
 }
 

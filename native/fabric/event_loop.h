@@ -87,6 +87,12 @@ class EventLoop final : public FaultWaiter {
     bool waits = false;     // for a fill
     uint64_t since_ns = 0;  // when it became unsettled; 0: it is not
   };
+  // What epoll's data says: connections carry their token, the rest these kinds.
+  static constexpr uint64_t kListenerBit = uint64_t{1} << 62;
+  static constexpr uint64_t kDoorbell = uint64_t{1} << 63;
+  static constexpr uint64_t kSweepNs = 500'000'000;
+  static constexpr int kEventsMax = 64;  // of one look, and connections of one accept round
+
   EventLoop(const Options& options, FaultHandler* pager, Shootdown* shootdown, Fd epoll,
             Fd event, TurnCounter* counter);
   void Loop();

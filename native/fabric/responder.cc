@@ -92,8 +92,8 @@ bool Responder::Receive() {
   uint32_t got = 0;
   if (!ReceiveInto(buffer_.get() + received_, room, &got)) return false;
   received_ += got;
-  // What moves no region bytes (Sends, empty messages, all that follows a Terminate) takes its share
-  // of the turn too; else a peer that never stops would keep the loop to itself.
+  // What moves no region bytes (Sends, empty messages, all that follows a Terminate) takes its
+  // share of the turn too; else a peer that never stops would keep the loop to itself.
   turn_bytes_ += got;
   return true;
 }

@@ -63,8 +63,9 @@ class FaultHandler {
   // Makes pages of `run` usable: for kRead readable, for kWrite also writable (not yet dirty).
   // Called inside a turn by the thread that met the fault; does what costs less than a hand-over
   // (fill values, page-cache hits, write permission) in place, at most kInPlacePagesMax pages,
-  // starts the reads of the rest and hands the waiting for them to pager threads. When not even the first page is ready, `waiter` is woken
-  // with `token` as it changes; null only starts the fills. Never blocks, never evicts.
+  // starts the reads of the rest and hands the waiting for them to pager threads. When not even
+  // the first page is ready, `waiter` is woken with `token` as it changes; null only starts the
+  // fills. Never blocks, never evicts.
   virtual FaultOutcome Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
                              FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream) = 0;
 
