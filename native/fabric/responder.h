@@ -80,7 +80,7 @@ class Responder {
   // Half-way through something that depends on the peer: handshake, draining, half an FPDU.
   [[nodiscard]] bool unsettled() const {
     return state_ != State::kStreaming || received_ != parsed_ || write_.left != 0 ||
-           !send_.empty();
+           skip_ != 0 || !send_.empty();
   }
   // Waits for pages and for nothing else.
   [[nodiscard]] bool waits_for_fill() const {
