@@ -34,7 +34,7 @@ export class MappedInput implements AsyncDisposable {
   readonly size: number;
   readonly #file: FileHandle;
   readonly #path: string;
-  readonly #mmapIo: MmapIo | undefined;
+  #mmapIo: MmapIo | undefined;
   #window: { readonly index: number; readonly bytes: Buffer } | undefined;
 
   private constructor(options: {
@@ -107,15 +107,15 @@ export class MappedInput implements AsyncDisposable {
     if (mmapIo === undefined || !inOne || end > MAPPED_END) return undefined;
     if (this.#window?.index !== index) {
       const { PROT_READ, MAP_SHARED, MADV_SEQUENTIAL } = mmapIo;
-      const bytes = mmapIo.map(
-        end - begin,
-        PROT_READ,
-        MAP_SHARED,
-        this.#file.fd,
-        begin,
-        MADV_SEQUENTIAL,
-      );
-      this.#window = { index, bytes };
+      const { fd } = this.#file;
+      try {
+        const bytes = mmapIo.map(end - begin, PROT_READ, MAP_SHARED, fd, begin, MADV_SEQUENTIAL);
+        this.#window = { index, bytes };
+      } catch {
+        // A file system that cannot map, or no address space left: reading by position still works.
+        this.#mmapIo = undefined;
+        return undefined;
+      }
     }
     return this.#window.bytes;
   }

@@ -18,6 +18,8 @@ export interface Run {
 export interface RunOptions {
   readonly input?: Uint8Array | string;
   readonly env?: NodeJS.ProcessEnv;
+  /** Whom to run it as. */
+  readonly uid?: number;
 }
 
 function environment(env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
@@ -29,6 +31,7 @@ function environment(env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
 export async function farpage(words: readonly string[], options: RunOptions = {}): Promise<Run> {
   const child = spawn(process.execPath, [MAIN, ...words], {
     env: environment(options.env),
+    ...(options.uid !== undefined && { uid: options.uid, gid: options.uid }),
     timeout: RUN_MS_MAX,
     killSignal: 'SIGKILL',
   });

@@ -1,0 +1,68 @@
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, it } from 'vitest';
+import { connect } from '../../src/client/client.js';
+import { ServeProcess } from '../helpers/cli.js';
+import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
+
+const PAGES = 64;
+const ROUNDS = 6;
+
+/** One page's content: its version in every 8-byte word, so that a torn page shows. */
+function pageOf(version: number): Buffer {
+  const page = Buffer.alloc(4096);
+  for (let at = 0; at < 4096; at += 8) page.writeDoubleLE(version, at);
+  return page;
+}
+
+/** The version of a page, or undefined for one that is none of ours or torn. */
+function versionOf(page: Buffer): number | undefined {
+  const version = page.readDoubleLE(0);
+  return Buffer.compare(page, pageOf(version)) === 0 ? version : undefined;
+}
+
+it('keeps what had been synced when it is killed at any moment', async () => {
+  const folder = scratch();
+  const file = patternFile(folder, { length: PAGES * 4096 });
+  // What is intended for each page, and what a finished sync has promised of it.
+  const intended = new Array<number>(PAGES).fill(0);
+  const promised = new Array<number>(PAGES).fill(0);
+  let version = 0;
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const serve = await ServeProcess.start(folder, [`r=${file}`]);
+    const client = await connect(serve.ready.control);
+    const region = await client.attach('r');
+    let alive = true;
+    const work = (async () => {
+      while (alive) {
+        for (let at = 0; at < 8; at += 1) {
+          version += 1;
+          const page = (version * 7) % PAGES;
+          intended[page] = version;
+          await region.write(page * 4096, pageOf(version), { timeoutMs: 2000 });
+        }
+        const before = [...intended];
+        await region.sync({ timeoutMs: 2000 });
+        for (const [page, seen] of before.entries()) promised[page] = seen;
+      }
+    })().catch(() => {});
+    await sleep(60 + round * 37);
+    await serve.end('SIGKILL');
+    alive = false;
+    await work;
+    await client.close();
+    const bytes = readFileSync(file);
+    for (let page = 0; page < PAGES; page += 1) {
+      const found = bytes.subarray(page * 4096, (page + 1) * 4096);
+      const original = patternOf(PAGES * 4096).subarray(page * 4096, (page + 1) * 4096);
+      const seen = Buffer.compare(found, original) === 0 ? 0 : versionOf(found);
+      expect(seen, `page ${page} is torn`).toBeDefined();
+      expect(seen).toBeGreaterThanOrEqual(promised[page] ?? 0);
+      expect(seen).toBeLessThanOrEqual(intended[page] ?? 0);
+      // The next round begins with what the file has now.
+      promised[page] = seen ?? 0;
+      intended[page] = seen ?? 0;
+    }
+  }
+  expect(Math.max(...promised)).toBeGreaterThan(0);
+});

@@ -1,0 +1,142 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { Exported, RegionStat } from '../../src/control/schema.js';
+import { QueuePair } from '../../src/fabric/queue-pair.js';
+import { farpage, ServeProcess } from '../helpers/cli.js';
+import { codeOf } from '../helpers/codes.js';
+import { patternFile, scratch } from '../helpers/scratch.js';
+
+describe('regions on the command line', () => {
+  it('are created, listed, read as they were filled, and removed', async () => {
+    const folder = scratch();
+    const serve = await ServeProcess.start(folder);
+    await serve.json(['create', 'ones', '--size', '1TiB', '--fill', 'one']);
+    const made = join(folder, 'made');
+    await serve.json(['create', 'made', '--file', made, '--size', '64K', '--make']);
+    expect(statSync(made).size).toBe(65_536);
+    const listed = await serve.run(['regions', '--json']);
+    const regions = listed.stdout
+      .toString()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(regions.map(({ name }: RegionStat) => name)).toEqual(['made', 'ones']);
+    const table = (await serve.run(['regions'])).stdout.toString();
+    expect(table).toMatch(/^region\s+kind\s+access\s+size/);
+    expect(table).toMatch(/\nones\s+anonymous\s+read-write\s+1 TiB/);
+    const read = await serve.run(['read', 'ones', '--offset', '512G', '--length', '3']);
+    expect([...read.stdout]).toEqual([255, 255, 255]);
+    const both = await serve.run(['sync', 'made', 'ones', '--json']);
+    expect(both.stdout.toString().trim().split('\n')).toHaveLength(2);
+    expect(await serve.json(['rm', 'ones'])).toEqual({ region: 'ones', removed: true });
+    await serve.run(['write', 'made'], { input: 'x' });
+    const refused = await serve.run(['rm', 'made']);
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('REGION_DIRTY')]);
+    expect((await serve.run(['rm', 'made', '--discard'])).code).toBe(0);
+    expect(existsSync(made)).toBe(true);
+    expect((await serve.run(['regions'])).stdout.toString()).toBe('');
+  });
+
+  it('come back after kill -9, on the same socket', async () => {
+    const folder = scratch();
+    const first = await ServeProcess.start(folder);
+    await first.json(['create', 'kept', '--size', '8K']);
+    await first.end('SIGKILL');
+    expect(statSync(join(folder, 's')).isSocket()).toBe(true);
+    const second = await ServeProcess.start(folder);
+    expect(second.ready.regions).toEqual(['kept']);
+    const third = await farpage(['serve', '--socket', join(folder, 's'), '--state', `${folder}/t`]);
+    expect([third.code, third.stderr]).toEqual([1, expect.stringContaining('APPLIANCE_RUNNING')]);
+    expect((await second.run(['stat', 'kept'])).code).toBe(0);
+  });
+
+  it('are exported to a port of their own, and no longer', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 8192 });
+    const serve = await ServeProcess.start(folder, [`r=${file}`]);
+    const words = ['export', 'r', '--access', 'read-only'];
+    const { port, host, access } = await serve.json<Exported>(words);
+    expect([host, access]).toEqual(['127.0.0.1', 'read-only']);
+    const pair = await QueuePair.connect({ host, port });
+    pair.close();
+    await serve.json(['export', 'r', '--stop', '--port', String(port)]);
+    expect(await codeOf(() => QueuePair.connect({ host, port }))).toBe('ERR_CONNECTION');
+    const again = await serve.run(['export', 'r', '--stop', '--port', String(port)]);
+    expect(again.code).toBe(2);
+  });
+
+  it('can be named with their appliance in one URL, over TCP with a token', async () => {
+    const folder = scratch();
+    const token = join(folder, 'token');
+    writeFileSync(token, 'long-enough-to-be-a-token\n');
+    const file = patternFile(folder, { length: 8192 });
+    const doors = ['--listen', '127.0.0.1:0', '--token-file', token];
+    const serve = await ServeProcess.start(folder, [`r=${file}`, ...doors]);
+    const url = `${serve.ready.tcp}/r`;
+    const refused = await farpage(['stat', url]);
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('[ERR_TOKEN]')]);
+    const read = ['read', url, '--length', '10'];
+    expect((await farpage([...read, '--token-file', token])).stdout).toHaveLength(10);
+    const env = { FARPAGE_TOKEN: 'long-enough-to-be-a-token' };
+    expect((await farpage(read, { env })).stdout).toHaveLength(10);
+    expect((await farpage(['stat', serve.ready.tcp ?? '', '--json'], { env })).code).toBe(2);
+  });
+});
+
+describe('stat', () => {
+  it('prints a table and a picture of the pages', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 40 * 4096 });
+    const serve = await ServeProcess.start(folder, [`r=${file}`, '--read-ahead', '0']);
+    await serve.run(['read', 'r', '--offset', '4K', '--length', '1']);
+    await serve.run(['write', 'r', '--offset', '12K'], { input: 'x' });
+    const text = (await serve.run(['stat', 'r'])).stdout.toString();
+    expect(text).toMatch(/^region\s+r\n/);
+    expect(text).toMatch(/present\s+2, 1 dirty, 1 ever written\n/);
+    expect(text).toContain(`[.R.W${'.'.repeat(36)}]`);
+    expect(text).toContain('W written  R read  . never touched');
+  });
+});
+
+describe('doctor', () => {
+  it('tells what there is and what each lack costs', async () => {
+    const { code, stdout } = await farpage(['doctor', '--json']);
+    expect(code).toBe(0);
+    const findings = stdout
+      .toString()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const names = findings.map(({ what }: { what: string }) => what);
+    for (const name of ['kernel', 'native addon', 'userfaultfd', 'locked memory', '/dev/shm']) {
+      expect(names).toContain(name);
+    }
+    for (const { verdict, costs } of findings) {
+      expect(['good', 'lacking']).toContain(verdict);
+      if (verdict === 'lacking') expect(costs).not.toBe('');
+    }
+    expect((await farpage(['doctor'])).stdout.toString()).toMatch(/ok\s+kernel\s+Linux/);
+  });
+});
+
+describe('demo', () => {
+  it('does the main job on a real file and compares it', async () => {
+    const { code, stdout, stderr } = await farpage(['demo', '--json']);
+    expect([code, stderr]).toEqual([0, '']);
+    const figures = JSON.parse(stdout.toString());
+    expect(figures.fileBytes).toBe(statSync(process.execPath).size);
+    expect(figures.initialisedBytes).toBeGreaterThanOrEqual(figures.readBytes);
+    expect(figures.initialisedBytes).toBeLessThan(figures.fileBytes / 10);
+    expect(figures.flushedBytes).toBe(figures.flushedPages * 4096);
+    expect(figures.map).toMatch(/^[.rRWs]{76}$/);
+    for (const letter of '.rsW') expect(figures.map).toContain(letter);
+  });
+
+  it('leaves nothing behind', async () => {
+    const folder = scratch();
+    expect((await farpage(['demo'], { env: { TMPDIR: folder } })).code).toBe(0);
+    expect(spawnSync('ls', ['-A', folder]).stdout.toString()).toBe('');
+  });
+});
