@@ -1,0 +1,95 @@
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { connectClient, serveAppliance } from '../helpers/appliance.js';
+import { farpage } from '../helpers/cli.js';
+import { codeOf } from '../helpers/codes.js';
+import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
+
+/** A small ext4 file system of the test's own; undefined where none can be mounted. */
+function smallDisk(): string | undefined {
+  const folder = scratch();
+  const image = join(folder, 'image');
+  const mounted = join(folder, 'disk');
+  writeFileSync(image, '');
+  truncateSync(image, 8 * 2 ** 20);
+  mkdirSync(mounted);
+  const run = (...words: [string, ...string[]]) => spawnSync(words[0], words.slice(1)).status === 0;
+  if (!run('mkfs.ext4', '-q', image) || !run('mount', '-o', 'loop', image, mounted))
+    return undefined;
+  onTestFinished(() => {
+    run('umount', mounted);
+  });
+  return mounted;
+}
+
+describe('a full disk', () => {
+  it('fails the sync with a code, keeps the pages dirty, and loses nothing', async (context) => {
+    const disk = smallDisk();
+    if (disk === undefined) return context.skip('no right to mount a file system');
+    const sparse = join(disk, 'sparse');
+    writeFileSync(sparse, '');
+    truncateSync(sparse, 4 * 2 ** 20);
+    const filler = join(disk, 'filler');
+    // Up to the last block: what is written next needs blocks that are not there.
+    spawnSync('dd', ['if=/dev/zero', `of=${filler}`, 'bs=4096']);
+    spawnSync('sync', ['-f', disk]);
+    const served = await serveAppliance({ regions: [{ name: 'r', file: sparse }] });
+    const region = await (await connectClient(served.url)).attach('r');
+    const bytes = patternOf(2 ** 20);
+    await region.write(4096, bytes);
+    expect(await codeOf(() => region.sync())).toBe('ERR_NO_SPACE');
+    const { pages } = await region.stat();
+    expect(pages).toMatchObject({ dirty: 256, lost: 0 });
+    expect(Buffer.compare(await region.read(4096, 2 ** 20), bytes)).toBe(0);
+    rmSync(filler);
+    spawnSync('sync', ['-f', disk]);
+    expect(await region.sync()).toMatchObject({ pagesWritten: 256, durable: true });
+    expect(Buffer.compare(readFileSync(sparse).subarray(4096, 4096 + 2 ** 20), bytes)).toBe(0);
+    await served.appliance.close();
+  });
+});
+
+describe('a file cut underneath', () => {
+  it('fails the one operation that met it; the appliance and other pages go on', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 64 * 4096 });
+    const { url } = await serveAppliance({ regions: [{ name: 'r', file }], readAhead: 0 });
+    const region = await (await connectClient(url)).attach('r');
+    await region.write(60 * 4096, Buffer.from('beyond'));
+    await region.write(4096, Buffer.from('within'));
+    truncateSync(file, 8 * 4096);
+    const codes = await Promise.all([
+      codeOf(() => region.read(2 * 4096, 100)),
+      codeOf(() => region.read(40 * 4096, 100)),
+      codeOf(() => region.read(3 * 4096, 100)),
+    ]);
+    expect(codes[0]).toBe('nothing');
+    expect(['ERR_FILE_CHANGED', 'ERR_PAGE_LOST']).toContain(codes[1]);
+    expect(codes[2]).toBe('nothing');
+    expect(await codeOf(() => region.sync())).toBe('ERR_FILE_CHANGED');
+    expect((await region.sync({ length: 8 * 4096 })).pagesWritten).toBeLessThanOrEqual(1);
+    expect(readFileSync(file).toString('latin1', 4096, 4102)).toBe('within');
+    expect((await region.stat()).pages.dirty).toBe(1);
+    expect(await codeOf(() => region.sync())).toBe('ERR_FILE_CHANGED');
+    expect((await region.stat()).pages.dirty).toBe(1);
+  });
+});
+
+describe('a file without the right to it', () => {
+  it.runIf(process.getuid?.() === 0)('is refused, or read-only by default', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 4096 });
+    chmodSync(folder, 0o777);
+    const nobody = 65_534;
+    const words = ['--socket', join(folder, 's'), '--state', join(folder, 'state')];
+    chmodSync(file, 0o000);
+    const refused = await farpage(['serve', file, ...words], { uid: nobody });
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('ERR_FILE_ACCESS')]);
+    chmodSync(file, 0o444);
+    const wanted = ['serve', file, ...words, '--access', 'read-write'];
+    const denied = await farpage(wanted, { uid: nobody });
+    expect([denied.code, denied.stderr]).toEqual([1, expect.stringContaining('ERR_FILE_ACCESS')]);
+  });
+});
