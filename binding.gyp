@@ -1,11 +1,10 @@
-# Targets: `core` (no Node in it), `addon` (the Node-API border) and, for developers only (dev=1), the
-# native test program and the raw benchmarks. src/native/build.mjs is the way to call this; it keeps a
+# Targets: `core` (no Node in it), `farpage` (the Node-API border), `farpage_bench` (what `farpage bench`
+# runs) and, for developers only (dev=1), the native test program. src/native/build.mjs is the way to call this; it keeps a
 # tree of its own for every sanitizer.
 {
   'variables': {
-    'dev%': 0,          # 1: -Werror, native_test, raw_bench
+    'dev%': 0,          # 1: -Werror, native_test
     'sanitize%': '',    # address | undefined | thread
-    'raw_bench_sources': '<!(node src/native/sources.mjs test/bench/native)',
   },
   'target_defaults': {
     'cflags!': ['-fno-omit-frame-pointer', '-O3'],
@@ -44,6 +43,15 @@
       'defines': ['NAPI_VERSION=9', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED'],
       'sources': ['<!@(node src/native/sources.mjs native/binding)'],
     },
+    {
+      # The smallest programs that move the same bytes, and the initiator in the same loop.
+      'target_name': 'farpage_bench',
+      'type': 'executable',
+      'dependencies': ['core'],
+      'cflags_cc!': ['-Wno-unused-parameter'],
+      'cflags_cc': ['-Wshadow', '-Wconversion'],
+      'sources': ['<!@(node src/native/sources.mjs native/bench)'],
+    },
   ],
   'conditions': [
     ['dev==1', {
@@ -55,18 +63,6 @@
           'include_dirs': ['test/native'],
           'cflags_cc': ['-Wshadow', '-Wconversion'],
           'sources': ['<!@(node src/native/sources.mjs test/native)'],
-        },
-      ],
-    }],
-    ['dev==1 and raw_bench_sources!=""', {
-      'targets': [
-        {
-          # The smallest programs that move the same bytes: what `npm run bench` compares with.
-          'target_name': 'raw_bench',
-          'type': 'executable',
-          'dependencies': ['core'],
-          'cflags_cc': ['-Wshadow', '-Wconversion'],
-          'sources': ['<!@(node src/native/sources.mjs test/bench/native)'],
         },
       ],
     }],

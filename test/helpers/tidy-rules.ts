@@ -20,6 +20,7 @@ const NATIVE_ROOMS: Readonly<Record<string, readonly string[]>> = {
   stores: ['memory', 'os', 'base'],
   pager: ['stores', 'memory', 'os', 'base'],
   fabric: ['memory', 'os', 'base'],
+  bench: ['fabric', 'os', 'base'],
   binding: ['fabric', 'pager', 'stores', 'memory', 'os', 'base'],
 };
 

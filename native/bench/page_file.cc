@@ -1,4 +1,4 @@
-#include "page_file.h"
+#include "bench/page_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -10,9 +10,9 @@
 #include <random>
 #include <vector>
 
-#include "die.h"
+#include "bench/die.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 namespace {
 
 constexpr size_t kStepBytes = size_t{2} << 20;
@@ -84,4 +84,4 @@ std::optional<uint64_t> PageFile::DeviceBytes() const {
   return field[6] * 512;  // sectors are 512 bytes here, whatever the device's are
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -8,10 +8,11 @@
 #include <memory>
 #include <span>
 
-namespace farpage::raw {
+namespace farpage::bench {
 
-// How an end waits for bytes or for room: by asking again and again, or asleep in the kernel.
-enum class Waiting { kPolling, kSleeping };
+// How an end waits for bytes or for room: by asking again and again, asleep in the kernel, or (an
+// initiator only) by asking for a while before it sleeps.
+enum class Waiting { kPolling, kSleeping, kAdaptive };
 
 // Reads as much as there is per system call and sends as much as was queued per system call.
 // Thread: one owner. An error of the socket ends the process; the end of the stream does not.
@@ -61,4 +62,4 @@ class Stream {
   size_t pieces_ = 0;
 };
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -1,4 +1,4 @@
-// The command line of raw_bench: `--name value` pairs and `--name` flags.
+// The command line of farpage_bench: `--name value` pairs and `--name` flags.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace farpage::raw {
+namespace farpage::bench {
 
 // Reads options by name; what nobody asked for by the time of Finish() is an error. Every wrong
 // value ends the process with a line that names the option.
@@ -40,4 +40,4 @@ class Options {
   std::vector<Option> options_;
 };
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <memory>
 
-namespace farpage::raw {
+namespace farpage::bench {
 
 // Nanoseconds in buckets no wider than 1/128 of their value (exact below 256), so a ratio of two
 // percentiles is right to a percent. Thread: one owner.
@@ -50,4 +50,4 @@ class LatencyHistogram {
   uint64_t total_ = 0;
 };
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -5,7 +5,7 @@
 #include <random>
 #include <vector>
 
-namespace farpage::raw {
+namespace farpage::bench {
 
 // `count` different numbers below `limit` in random order; the same for the same seed.
 // Requires count <= limit.
@@ -19,4 +19,4 @@ inline std::vector<uint64_t> RandomPages(uint64_t count, uint64_t limit, uint64_
   return pages;
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <memory>
 
-#include "frame.h"
-#include "stream.h"
+#include "bench/frame.h"
+#include "bench/stream.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 
 // kAreaBytes of memory, all of it present, that READs come from and WRITEs go to.
 class Area {
@@ -29,4 +29,4 @@ class Area {
 // one send; payloads of up to kCopiedBytesMax are copied, longer ones are sent from where they lie.
 void ServeConnection(int socket, Waiting waiting, Area& area);
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -5,9 +5,9 @@
 
 #include <cstdint>
 
-#include "die.h"
+#include "bench/die.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 
 // The value of an option that names no core: leave it to the scheduler.
 inline constexpr uint64_t kAnyCore = 1023;
@@ -21,4 +21,4 @@ inline void PinToCore(uint64_t core) {
   Must(sched_setaffinity(0, sizeof cores, &cores), "sched_setaffinity");
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -6,12 +6,12 @@
 #include <cstdlib>
 #include <cstring>
 
-namespace farpage::raw {
+namespace farpage::bench {
 
 // Prints `what` with the text of errno (if it is set) and ends the process.
 [[noreturn]] inline void Die(const char* what) {
   const int number = errno;
-  std::fprintf(stderr, "raw_bench: %s%s%s\n", what, number == 0 ? "" : ": ",
+  std::fprintf(stderr, "farpage_bench: %s%s%s\n", what, number == 0 ? "" : ": ",
                number == 0 ? "" : std::strerror(number));
   std::exit(1);
 }
@@ -23,4 +23,4 @@ T Must(T value, const char* what) {
   return value;
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

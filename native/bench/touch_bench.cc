@@ -4,16 +4,16 @@
 #include <cstring>
 
 #include "base/clock.h"
-#include "commands.h"
-#include "core_pin.h"
-#include "die.h"
-#include "json_object.h"
-#include "latency_histogram.h"
-#include "page_file.h"
-#include "page_mapping.h"
-#include "random_pages.h"
+#include "bench/commands.h"
+#include "bench/core_pin.h"
+#include "bench/die.h"
+#include "bench/json_object.h"
+#include "bench/latency_histogram.h"
+#include "bench/page_file.h"
+#include "bench/page_mapping.h"
+#include "bench/random_pages.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 namespace {
 
 constexpr uint64_t kRoundsMax = 100;
@@ -95,4 +95,4 @@ void TouchCommand(Options& options) {
   }
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -1,11 +1,11 @@
-#include "raw_server.h"
+#include "bench/raw_server.h"
 
 #include <cerrno>
 #include <cstring>
 
-#include "die.h"
+#include "bench/die.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 
 Area::Area() : bytes_(std::make_unique_for_overwrite<std::byte[]>(kAreaBytes)) { Restore(); }
 
@@ -88,4 +88,4 @@ void ServeConnection(int socket, Waiting waiting, Area& area) {
   }
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace farpage::raw {
+namespace farpage::bench {
 
 enum class FrameKind : uint32_t { kRead = 1, kWrite = 2, kResponse = 3 };
 
@@ -42,4 +42,4 @@ constexpr uint64_t AreaWord(uint64_t offset_bytes) {
   return (offset_bytes + 1) * 0x9E3779B97F4A7C15u;
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -1,4 +1,4 @@
-#include "uring.h"
+#include "bench/uring.h"
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <atomic>
 
-#include "die.h"
+#include "bench/die.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 namespace {
 
 // A counter or array that the kernel sees too, `offset` bytes into the shared rings.
@@ -78,4 +78,4 @@ uint32_t Uring::Wait(uint32_t bytes) {
   return end - begin;
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -7,7 +7,7 @@
 
 #include "os/fd.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 
 // The unit of every file measurement, fixed so that figures of different machines compare.
 inline constexpr uint64_t kFilePageBytes = 4096;
@@ -46,4 +46,4 @@ class PageFile {
   Fd direct_fd_;
 };
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

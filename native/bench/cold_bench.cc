@@ -9,16 +9,16 @@
 #include <thread>
 
 #include "base/clock.h"
-#include "commands.h"
-#include "core_pin.h"
-#include "die.h"
-#include "json_object.h"
-#include "latency_histogram.h"
-#include "page_file.h"
-#include "page_mapping.h"
-#include "random_pages.h"
+#include "bench/commands.h"
+#include "bench/core_pin.h"
+#include "bench/die.h"
+#include "bench/json_object.h"
+#include "bench/latency_histogram.h"
+#include "bench/page_file.h"
+#include "bench/page_mapping.h"
+#include "bench/random_pages.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 namespace {
 
 constexpr uint64_t kThreadsMax = 64;
@@ -111,4 +111,4 @@ void ColdCommand(Options& options) {
   }
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

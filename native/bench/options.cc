@@ -1,12 +1,12 @@
-#include "options.h"
+#include "bench/options.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 
-#include "die.h"
+#include "bench/die.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 namespace {
 
 constexpr size_t kListItemsMax = 64;
@@ -108,4 +108,4 @@ void Options::Finish() const {
   }
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

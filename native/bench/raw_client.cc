@@ -1,14 +1,12 @@
-#include "raw_client.h"
+#include "bench/raw_client.h"
 
-#include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <cstring>
 
 #include "base/clock.h"
-#include "die.h"
+#include "bench/die.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 namespace {
 
 // The bytes between two operations' buffers: whole cache lines.
@@ -23,14 +21,6 @@ uint64_t AnswerBytes(const Load& load) {
 
 RawClient::RawClient(int socket, Waiting waiting) : stream_(socket, waiting) {}
 
-uint64_t RawClient::NextOffset(const Load& load) {
-  random_ ^= random_ << 13;
-  random_ ^= random_ >> 7;
-  random_ ^= random_ << 17;
-  const uint64_t step = std::max<uint64_t>(64, std::bit_ceil(load.size_bytes));
-  return random_ % std::max<uint64_t>(1, load.span_bytes / step) * step;
-}
-
 std::span<std::byte> RawClient::SlotOf(uint64_t number, uint64_t size_bytes) {
   return {payload_.get() + number % slots_ * SlotBytes(size_bytes),
           static_cast<size_t>(size_bytes)};
@@ -38,7 +28,7 @@ std::span<std::byte> RawClient::SlotOf(uint64_t number, uint64_t size_bytes) {
 
 void RawClient::Post(const Load& load, uint64_t number) {
   FrameHead head{FrameKind::kRead, static_cast<uint32_t>(AnswerBytes(load)),
-                 NextOffset(load)};
+                 places_.Next(load)};
   offset_[number % kDepthMax] = head.offset_bytes;
   if (load.operation == Operation::kWrite) {
     const FrameHead write{FrameKind::kWrite, static_cast<uint32_t>(load.size_bytes),
@@ -116,4 +106,4 @@ Measured RawClient::Run(const Load& load) {
   return measured;
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

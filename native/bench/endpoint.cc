@@ -1,4 +1,4 @@
-#include "endpoint.h"
+#include "bench/endpoint.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -9,9 +9,9 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "die.h"
+#include "bench/die.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 namespace {
 
 // A socket address of either family with its length.
@@ -87,4 +87,4 @@ Fd Dial(const std::string& address) {
   return connection;
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

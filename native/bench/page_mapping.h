@@ -5,10 +5,10 @@
 
 #include <cstddef>
 
-#include "die.h"
-#include "page_file.h"
+#include "bench/die.h"
+#include "bench/page_file.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 
 // All of a file under MADV_RANDOM (a fault reads one page from the device), unmapped with the
 // object.
@@ -35,4 +35,4 @@ class PageMapping {
   std::byte* start_ = nullptr;
 };
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

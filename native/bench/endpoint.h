@@ -5,7 +5,7 @@
 
 #include "os/fd.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 
 // A listening socket; `tcp:0` takes a free port. A Unix path must not exist yet.
 Fd Listen(const std::string& address);
@@ -16,4 +16,4 @@ Fd Accept(int listener);
 // A connection to `address`, with TCP_NODELAY where it is TCP.
 Fd Dial(const std::string& address);
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <type_traits>
 
-namespace farpage::raw {
+namespace farpage::bench {
 
 // Collects members in order. Names and texts are our own words and are not escaped: they must hold
 // neither quotes nor backslashes nor control characters.
@@ -69,4 +69,4 @@ class JsonArray {
   std::string items_;
 };
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -7,7 +7,7 @@
 
 #include "os/fd.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 
 // Writes queued by Write() go to the kernel with the next Wait(). Thread: one owner. An error of
 // the kernel or of a write ends the process. Rests on io_uring_setup(2), Linux 5.6.
@@ -34,4 +34,4 @@ class Uring {
   uint32_t queued_ = 0;
 };
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

@@ -1,4 +1,4 @@
-#include "stream.h"
+#include "bench/stream.h"
 
 #include <sys/socket.h>
 
@@ -6,9 +6,9 @@
 #include <cstring>
 
 #include "base/clock.h"
-#include "die.h"
+#include "bench/die.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 namespace {
 
 bool Later() { return errno == EAGAIN || errno == EINTR; }
@@ -135,4 +135,4 @@ void Stream::Flush() {
   used_ = 0;
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench

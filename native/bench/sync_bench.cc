@@ -7,16 +7,16 @@
 #include <optional>
 
 #include "base/clock.h"
-#include "commands.h"
-#include "core_pin.h"
-#include "die.h"
-#include "json_object.h"
-#include "page_file.h"
-#include "page_mapping.h"
-#include "random_pages.h"
-#include "uring.h"
+#include "bench/commands.h"
+#include "bench/core_pin.h"
+#include "bench/die.h"
+#include "bench/json_object.h"
+#include "bench/page_file.h"
+#include "bench/page_mapping.h"
+#include "bench/random_pages.h"
+#include "bench/uring.h"
 
-namespace farpage::raw {
+namespace farpage::bench {
 namespace {
 
 constexpr uint64_t kRoundsMax = 100;
@@ -121,4 +121,4 @@ void SyncCommand(Options& options) {
   std::free(memory);
 }
 
-}  // namespace farpage::raw
+}  // namespace farpage::bench
