@@ -17,8 +17,8 @@ export type BlockingLimits = Pick<Limits, 'timeoutMs'>;
  * A range of external memory. Offsets and lengths are in bytes from its beginning; 64-bit words are
  * in the appliance's byte order. Every call ends: within 10 s, or as `timeoutMs` and `signal` say.
  * Errors: ERR_RANGE beyond the end, ERR_ACCESS, ERR_PAGE_LOST, ERR_MEMORY_FULL, ERR_REGION_REMOVED,
- * ERR_TIMEOUT, ERR_ABORTED, ERR_CONNECTION, and for writes and atomics whose connection broke before
- * the answer ERR_OUTCOME_UNKNOWN (RFC 5040 section 7).
+ * ERR_TIMEOUT, ERR_ABORTED, ERR_CONNECTION, and ERR_OUTCOME_UNKNOWN for writes and atomics whose
+ * connection broke before the answer (RFC 5040 section 7).
  */
 export class ExternalMemory {
   /** Bytes of the range. */
@@ -61,7 +61,7 @@ export class ExternalMemory {
     return memory;
   }
 
-  /** Writes `bytes`; resolves once all of them have been placed. They must not change until then. */
+  /** Writes `bytes`, which must not change meanwhile; resolves once all have been placed. */
   write(offset: number, bytes: Uint8Array, limits: Limits = NO_LIMITS): Promise<void> {
     const { byteLength } = bytes;
     if (byteLength > PIECE_BYTES) return this.#writeLong(offset, bytes, limits);

@@ -24,8 +24,8 @@ function hasCode(error: unknown, ...codes: readonly string[]): error is FarpageE
 
 /**
  * Runs operations on a queue pair. When the connection breaks, what ends with ERR_CONNECTION (READs
- * without an answer and what was never sent) is repeated on a new one within its own deadline; other
- * operations end as the queue pair says.
+ * without an answer and what was never sent) is repeated on a new one within its own deadline;
+ * other operations end as the queue pair says.
  */
 export class FabricLink {
   readonly #open: () => Promise<QueuePair>;

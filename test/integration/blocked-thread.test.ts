@@ -13,7 +13,7 @@ const ROUNDS = 1500;
 /** Odd, so that no page comes twice, and far, so that read-ahead does not get there first. */
 const STEP = 7919;
 
-it("serves present and absent pages while the appliance's JavaScript thread is blocked", async () => {
+it('serves present and absent pages while its JavaScript thread is blocked', async () => {
   const folder = scratch();
   const file = patternFile(folder, { length: LENGTH });
   const expected = patternOf(LENGTH);

@@ -64,7 +64,7 @@ describe('a connection that is lost', () => {
 });
 
 describe('an appliance that is killed', () => {
-  it('leaves its clients an error within their deadline, and serves them when it is back', async () => {
+  it('leaves its clients an error in time, and serves them when it is back', async () => {
     const folder = scratch();
     const file = patternFile(folder, { length: 2 ** 20 });
     const serve = await ServeProcess.start(folder, [`r=${file}`]);

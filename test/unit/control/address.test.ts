@@ -33,7 +33,7 @@ describe('parseUrl', () => {
     expect(await codeOf(() => parseUrl(text))).toBe('ERR_ARGUMENT');
   });
 
-  it('refuses a socket path that the kernel has no room for, and takes the longest one', async () => {
+  it('refuses a socket path that is too long for the kernel, not the longest one', async () => {
     const path = `/${'a'.repeat(106)}`;
     expect(parseUrl(`farpage+unix:${path}`).address).toEqual({ path });
     expect(await codeOf(() => parseUrl(`farpage+unix:${path}b`))).toBe('ERR_SOCKET_PATH');
