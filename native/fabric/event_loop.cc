@@ -37,6 +37,7 @@ EventLoop::EventLoop(const Options& options, FaultHandler* pager, Shootdown* sho
   context_.waiter = this;
   context_.lane = options.lane;
   context_.window_bytes = options.window_bytes;
+  fills_ = pager->OpenFillQueue();
 }
 
 Result<std::unique_ptr<EventLoop>> EventLoop::Start(const Options& options, FaultHandler* pager,
@@ -66,6 +67,7 @@ void EventLoop::Stop() {
   if (stopping_.exchange(true)) return;
   Ring();
   thread_.Join();
+  fills_->HandOverAll();
   pager_->Forget(this);
   std::vector<std::function<void()>> left;
   {
@@ -241,7 +243,7 @@ bool EventLoop::PollHot(uint64_t now) {
     HandleEvents(0);
     return true;
   }
-  bool waiting_only = true;
+  bool waiting_only = fills_->outstanding() == 0;
   for (size_t n = 0; n < hot_.size(); n++) {
     const uint32_t index = hot_[n];
     Responder& responder = *slots_[index].responder;
@@ -256,6 +258,7 @@ bool EventLoop::PollHot(uint64_t now) {
 
 void EventLoop::Loop() {
   const bool may_poll = options_.poll_ns != 0 && MayPoll();
+  if (may_poll) context_.fills = fills_.get();
   uint32_t rounds = 0;
   while (!stopping_.load(std::memory_order_relaxed)) {
     DrainInbox();
@@ -268,8 +271,14 @@ void EventLoop::Loop() {
     }
     const uint64_t now = NowNs();
     if (now >= next_sweep_ns_) Sweep(now);
-    if (may_poll && !hot_.empty() && PollHot(now)) {
-      if (++rounds % kRoundsPerEpoll == 0) HandleEvents(0);
+    if (fills_->outstanding() != 0) {
+      // Its own reads: worth polling for, because each ends soon or goes to a pager thread.
+      fills_->Look(now);
+      last_activity_ns_ = now;
+    }
+    const bool reading = fills_->outstanding() != 0;
+    if (may_poll && (reading || !hot_.empty()) && PollHot(now)) {
+      if (reading || ++rounds % kRoundsPerEpoll == 0) HandleEvents(0);
       continue;
     }
     if (AnyRunnable()) continue;

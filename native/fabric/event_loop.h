@@ -115,6 +115,7 @@ class EventLoop final : public FaultWaiter {
   Fd event_;
   Fd spare_;  // given up for a moment when descriptors run out
   TurnCounter* counter_;
+  std::unique_ptr<FillQueue> fills_;
   ResponderContext context_;
   LoopStats stats_;
 

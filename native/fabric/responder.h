@@ -31,6 +31,7 @@ inline constexpr uint32_t kBulkReceiveBytes = 64;
 struct ResponderContext {
   FaultHandler* pager = nullptr;
   FaultWaiter* waiter = nullptr;
+  FillQueue* fills = nullptr;     // the loop's own while it may poll
   uint32_t lane = 0;              // of OperationCounters
   uint64_t window_bytes = 0;      // how far a request faults ahead of what it sends
   uint64_t turn = 0;              // number of the current turn

@@ -66,7 +66,7 @@ uint32_t Responder::Writable(const MemoryRegion& target, uint64_t offset, uint32
     // A page that is there only lacks its permission back, which is no fault of initialisation.
     if (StateOf(region.table->Load(page)) != PageState::kPresent) write_.faulted = true;
     const FaultOutcome outcome = context_->pager->Fault(
-        target.region, run, FaultKind::kWrite, context_->waiter, token_, &stream_);
+        target.region, run, FaultKind::kWrite, context_->waiter, token_, &stream_, context_->fills);
     if (outcome.ready_pages != 0) continue;
     if (outcome.next == FaultOutcome::Next::kPending) {
       stalled_ = true;
@@ -158,7 +158,7 @@ void Responder::LookAhead() {
         offset <= target->length_bytes && bytes <= target->length_bytes - offset) {
       (void)context_->pager->Fault(target->region,
                                    PagesOf(target->region_offset + offset, bytes), kind, nullptr,
-                                   0, nullptr);
+                                   0, nullptr, context_->fills);
     }
     position += header.fpdu_bytes();
   }

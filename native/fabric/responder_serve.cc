@@ -103,7 +103,7 @@ void Responder::Prefetch() {
       if ((target->region->table->Load(page) & kReadable) != 0) continue;
       behind.faulted = true;
       (void)context_->pager->Fault(target->region, {page, run.end() - page}, FaultKind::kRead,
-                                   nullptr, 0, nullptr);
+                                   nullptr, 0, nullptr, context_->fills);
       break;
     }
   }
@@ -178,7 +178,7 @@ Responder::Step Responder::Await(Pending& pending, const MemoryRegion& target, P
                                  FaultKind kind, uint64_t* ready_pages) {
   pending.faulted = true;
   const FaultOutcome outcome = context_->pager->Fault(target.region, run, kind, context_->waiter,
-                                                      token_, &stream_);
+                                                      token_, &stream_, context_->fills);
   *ready_pages = outcome.ready_pages;
   if (outcome.ready_pages != 0) {
     // What is ready is served first; the rest is asked for again, and a waiter that was

@@ -136,7 +136,7 @@ uint32_t Responder::Reach(SendPiece& piece) {
   const PageRun run = PagesOf(offset, piece.length_bytes);
   const FaultOutcome outcome =
       context_->pager->Fault(target->region, run, FaultKind::kRead, context_->waiter, token_,
-                             nullptr);
+                             nullptr, context_->fills);
   piece.address = target->region->memory->address() + offset;
   if (outcome.ready_pages == 0) {
     reached_in_ = target->region;

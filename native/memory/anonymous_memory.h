@@ -19,6 +19,7 @@ class AnonymousMemory final : public RegionMemory {
   [[nodiscard]] std::byte* address() const override { return mapping_.data(); }
   [[nodiscard]] uint64_t PopulatesInPlace(PageRun run) const override { return run.count; }
   void StartRead(PageRun) override {}
+  [[nodiscard]] bool IsRead(PageRun) const override { return true; }
   Status Populate(PageRun run) override;
   void Drop(std::span<const PageRun> runs) override;
   void DropPrivateCopies(std::span<const PageRun>) override {}

@@ -56,18 +56,34 @@ struct FaultOutcome {
   Code code = Code::kOk;
 };
 
+// Reads that a polling door waits for itself. One owner thread, which calls everything.
+class FillQueue {
+ public:
+  virtual ~FillQueue() = default;
+  // Installs pages whose reads are done and wakes their waiters; gives slow reads to pager
+  // threads. Not in a turn.
+  virtual void Look(uint64_t now_ns) = 0;
+  // Gives all of them to pager threads: the door goes to sleep, or away.
+  virtual void HandOverAll() = 0;
+  [[nodiscard]] virtual size_t outstanding() const = 0;
+};
+
 class FaultHandler {
  public:
   virtual ~FaultHandler() = default;
+
+  // For a door that polls; doors that sleep do without, and pager threads wait for their reads.
+  virtual std::unique_ptr<FillQueue> OpenFillQueue() = 0;
 
   // Makes pages of `run` usable: for kRead readable, for kWrite also writable (not yet dirty).
   // Called inside a turn by the thread that met the fault; does what costs less than a hand-over
   // (fill values, page-cache hits, write permission) in place, at most kInPlacePagesMax pages,
   // starts the reads of the rest and hands the waiting for them to pager threads. When not even
   // the first page is ready, `waiter` is woken with `token` as it changes; null only starts the
-  // fills. Never blocks, never evicts.
+  // fills. `fills`, if any, is the calling thread's. Never blocks, never evicts.
   virtual FaultOutcome Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
-                             FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream) = 0;
+                             FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream,
+                             FillQueue* fills = nullptr) = 0;
 
   // The first use of a page marked kAhead: asks for the next window of the stream.
   virtual void Advance(const std::shared_ptr<Region>& region, PageIndex page,

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include <vector>
 
@@ -43,6 +44,15 @@ void MappedMemory::StartRead(PageRun run) {
   // Exactly these pages, in one request: the mapping itself is advised not to read ahead.
   ::posix_fadvise(fd_, static_cast<off_t>(offset_bytes_ + run.offset_bytes()),
                   static_cast<off_t>(run.length_bytes()), POSIX_FADV_WILLNEED);
+}
+
+bool MappedMemory::IsRead(PageRun run) const {
+  // The last page of a request arrives with the others or behind them. RWF_NOWAIT: EAGAIN while
+  // the page is locked for its read; anything else is for Populate to find out.
+  std::byte byte;
+  iovec into{&byte, 1};
+  const uint64_t last = offset_bytes_ + ((run.end() - 1) << kPageShift);
+  return ::preadv2(fd_, &into, 1, static_cast<off_t>(last), RWF_NOWAIT) >= 0 || errno != EAGAIN;
 }
 
 Status MappedMemory::Populate(PageRun run) {

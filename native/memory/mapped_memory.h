@@ -22,6 +22,7 @@ class MappedMemory final : public RegionMemory {
   [[nodiscard]] std::byte* address() const override { return mapping_.data(); }
   [[nodiscard]] uint64_t PopulatesInPlace(PageRun run) const override;
   void StartRead(PageRun run) override;
+  [[nodiscard]] bool IsRead(PageRun run) const override;
   Status Populate(PageRun run) override;
   void Drop(std::span<const PageRun> runs) override;
   void DropPrivateCopies(std::span<const PageRun> runs) override;

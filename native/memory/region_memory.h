@@ -29,6 +29,10 @@ class RegionMemory {
   // never a wait. A hint. Thread: any.
   virtual void StartRead(PageRun run) = 0;
 
+  // True: what StartRead began is done, Populate would not wait for a device. About 1 us; a wrong
+  // answer costs time only. Thread: any.
+  [[nodiscard]] virtual bool IsRead(PageRun run) const = 0;
+
   // Makes the bytes of `run` readable at address() + offset. May block unless
   // PopulatesInPlace said otherwise. Requires: the caller claimed every page of `run`.
   // Fails: kIo, kFileChanged (the file ends before the run), kMemoryFull.

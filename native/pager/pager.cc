@@ -53,8 +53,10 @@ void Pager::RemoveRegion(const std::shared_ptr<Region>& region) {
 }
 
 FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
-                          FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream) {
+                          FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream,
+                          FillQueue* fills) {
   FaultOutcome outcome;
+  auto* polled = static_cast<PolledFills*>(fills);
   if (kind == FaultKind::kWrite && !region->writable) {
     outcome.next = FaultOutcome::Next::kFailed;
     outcome.code = Code::kAccess;
@@ -70,7 +72,7 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
     const PageRun rest{page, run.end() - page};
     const bool absent = StateOf(region->table->Load(page)) == PageState::kAbsent;
     const Step step =
-        Resolve(region, rest, kind, page == run.first ? waiter : nullptr, token,
+        Resolve(region, rest, kind, page == run.first ? waiter : nullptr, token, polled,
                 &in_place_left, &outcome.code);
     if (stream != nullptr && absent) Follow(region, rest, step == Step::kPending, stream);
     if (step == Step::kReady) continue;  // look at the word again
@@ -85,8 +87,8 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
 }
 
 Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, FaultKind kind,
-                           FaultWaiter* waiter, uint64_t token, uint64_t* in_place_left,
-                           Code* code) {
+                           FaultWaiter* waiter, uint64_t token, PolledFills* fills,
+                           uint64_t* in_place_left, Code* code) {
   const PageIndex page = rest.first;
   PageWord word = region->table->Load(page);
   switch (StateOf(word)) {
@@ -102,7 +104,7 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
       // Registered before the fill can end: a failure is told to who waits, and to nobody else.
       if (done == 0) (void)Await(*region, page, kind, waiter, token);
       const PageRun later{page + done, claimed - done};
-      if (!HandOver(region, later)) return Step::kAgain;
+      if (!HandOver(region, later, fills)) return Step::kAgain;
       return done == 0 ? Step::kPending : Step::kReady;
     }
     case PageState::kPresent:
@@ -145,10 +147,14 @@ void Pager::Lose(const std::shared_ptr<Region>& region, PageRun run) {
 }
 
 // Starts the fill of a claimed run; false: not now, the run is absent again.
-bool Pager::HandOver(const std::shared_ptr<Region>& region, PageRun run) {
+bool Pager::HandOver(const std::shared_ptr<Region>& region, PageRun run, PolledFills* fills) {
   // The device begins here and now, before any thread has been woken: one or two threads that
   // then wait for the reads in order do as much as sixteen that each start their own.
   region->memory->StartRead(run);
+  if (fills != nullptr && Filler::TryTakeFrames(*region, budget_, run.count)) {
+    if (fills->Add(region, run)) return true;
+    Filler::ReturnFrames(*region, budget_, run.count);
+  }
   if (filler_.Submit(region, run)) return true;
   filler_.GiveUp(region, run, Code::kOk);
   return false;
@@ -233,7 +239,7 @@ void Pager::Advance(const std::shared_ptr<Region>& region, PageIndex page,
     ChangePage(*region->table, marker, [](PageWord word) {
       return StateOf(word) == PageState::kFilling ? word | kAhead : word;
     });
-    if (!HandOver(region, run)) break;
+    if (!HandOver(region, run, nullptr)) break;
     at += claimed;
   }
   stream->filled_to = end;

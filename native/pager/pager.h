@@ -10,6 +10,7 @@
 #include "memory/shootdown.h"
 #include "pager/evictor.h"
 #include "pager/filler.h"
+#include "pager/polled_fills.h"
 #include "pager/write_back.h"
 
 namespace farpage {
@@ -37,8 +38,12 @@ class Pager final : public FaultHandler {
   explicit Pager(const Options& options);
   ~Pager() override;
 
+  std::unique_ptr<FillQueue> OpenFillQueue() override {
+    return std::make_unique<PolledFills>(filler_, budget_);
+  }
   FaultOutcome Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
-                     FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream) override;
+                     FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream,
+                     FillQueue* fills) override;
   void Advance(const std::shared_ptr<Region>& region, PageIndex page,
                ReadAheadStream* stream) override;
   void Lose(const std::shared_ptr<Region>& region, PageRun run) override;
@@ -68,8 +73,9 @@ class Pager final : public FaultHandler {
  private:
   enum class Step : uint8_t { kReady, kAgain, kPending, kFailed };
   Step Resolve(const std::shared_ptr<Region>& region, PageRun rest, FaultKind kind,
-               FaultWaiter* waiter, uint64_t token, uint64_t* in_place_left, Code* code);
-  bool HandOver(const std::shared_ptr<Region>& region, PageRun run);
+               FaultWaiter* waiter, uint64_t token, PolledFills* fills,
+               uint64_t* in_place_left, Code* code);
+  bool HandOver(const std::shared_ptr<Region>& region, PageRun run, PolledFills* fills);
   uint64_t Claim(Region& region, PageRun run);
   uint64_t FillInPlace(const std::shared_ptr<Region>& region, PageRun claimed,
                        uint64_t* in_place_left);

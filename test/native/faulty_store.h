@@ -139,6 +139,7 @@ class FaultyMemory final : public RegionMemory {
     return in_place ? run.count : 0;
   }
   void StartRead(PageRun) override {}
+  [[nodiscard]] bool IsRead(PageRun) const override { return true; }
   Status Populate(PageRun run) override { return store_->Read(run, At(run)); }
   void Drop(std::span<const PageRun> runs) override {
     for (const PageRun& run : runs) {
