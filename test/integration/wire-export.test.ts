@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { QueuePair } from '../../src/fabric/queue-pair.js';
 import { native } from '../../src/native/load.js';
 import { frame, OP, type Read, readRequest, tagged } from '../helpers/wire/fpdu.js';
 import { ticketRequest, WireHost } from '../helpers/wire/host.js';
@@ -72,6 +73,27 @@ describe('the description in the reply', () => {
     const { rkey, usage } = parseRpma(reply.privateData);
     expect(usage).toBe(READ_USAGES);
     expect(await rpma.read({ stag: rkey, to: 4, size: 9 })).toEqual(model.subarray(4, 13));
+  });
+});
+
+describe('our own initiator', () => {
+  it('uses an export without a ticket, as any other program does', async () => {
+    const { port, stag } = host.exported(host.file(path));
+    const address = { host: '127.0.0.1', port };
+    await using queuePair = await QueuePair.connect({ ...address, depth: 16 });
+    expect(queuePair.depth).toBe(16);
+    const read = await queuePair.read({ stag, offset: 777, length: 100_000 });
+    expect(Buffer.from(read).equals(model.subarray(777, 100_777))).toBe(true);
+    await queuePair.write({ stag, offset: 5, bytes: Buffer.from('export') });
+    expect(await queuePair.fetchAdd({ stag, offset: 4096, addend: 1n })).toBe(
+      model.readBigUInt64LE(4096),
+    );
+    // No reason of ours comes before the Terminate here; the RFC's code must do.
+    const refused = queuePair.read({ stag, offset: model.length, length: 1 });
+    await expect(refused).rejects.toMatchObject({
+      code: 'ERR_BOUNDS',
+      rdmap: { layer: 0, type: 1, code: 1 },
+    });
   });
 });
 
