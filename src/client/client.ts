@@ -19,6 +19,9 @@ export interface ConnectOptions extends Limits {
 
 type Sized = 'size' | 'resident' | 'offset' | 'length';
 
+/** The session would end by its grace anyway: nobody waits longer than this to say goodbye. */
+const CLOSE_MS = 1000;
+
 /** What a region shall be made of: a file, or `size` bytes of `fill`. Sizes may be like `4GiB`. */
 export type RegionOptions = Omit<RegionBody, Sized> & {
   readonly [K in Sized]?: number | string | undefined;
@@ -97,7 +100,7 @@ export class Client implements AsyncDisposable {
   }
 
   /** Ends the session and what was unnamed in it; operations in flight end. Idempotent. */
-  async close(limits: Limits = NO_LIMITS): Promise<void> {
+  async close(limits: Limits = { timeoutMs: CLOSE_MS }): Promise<void> {
     this.#link.close();
     await this.#session.close(limits);
     this.#control.close();

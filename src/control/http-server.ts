@@ -19,8 +19,13 @@ const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 15_000;
 const KEEP_ALIVE_MS = 60_000;
 const HEADER_BYTES_MAX = 8192;
-/** A byte on every held connection, so that a vanished peer is noticed. */
+/** A byte on every held connection, so that nothing between here and the peer forgets it. */
 const HEARTBEAT_MS = 10_000;
+/**
+ * After so long a held TCP connection must be opened anew: a peer that vanished without a word
+ * would otherwise be noticed only when the kernel gives up sending, a quarter of an hour later.
+ */
+const HOLD_TCP_MS = 60_000;
 
 type Target = RouteName | 'hold' | 'metrics' | 'openapi';
 
@@ -120,7 +125,8 @@ export class ControlServer implements AsyncDisposable {
     if (found?.data !== 'health') authorize(request, { door, token: this.#token });
     if (found === undefined) return this.#unknown(response, `${method} ${url.pathname}`);
     const params = this.#params(found.params ?? {});
-    if (found.data === 'hold') return this.#hold(response, String(params.session));
+    if (found.data === 'hold')
+      return this.#hold(response, { session: String(params.session), door });
     if (found.data === 'metrics') {
       const { contentType, text } = await this.#service.metrics();
       response.writeHead(200, { 'content-type': contentType }).end(text);
@@ -162,15 +168,18 @@ export class ControlServer implements AsyncDisposable {
     return validate(schema, text === '' ? {} : parseJson(text, 'ERR_ARGUMENT'), 'ERR_ARGUMENT');
   }
 
-  #hold(response: ServerResponse, session: string): void {
-    const hold = this.#service.hold(session);
+  #hold(response: ServerResponse, options: { session: string; door: Door }): void {
+    const hold = this.#service.hold(options.session);
     response.writeHead(200, { 'content-type': 'text/plain', 'cache-control': 'no-store' });
     response.write('\n');
     const heartbeat = setInterval(() => response.write('\n'), HEARTBEAT_MS);
+    const end = () => response.end();
+    const limit = options.door === 'tcp' ? setTimeout(end, HOLD_TCP_MS) : undefined;
     response.once('close', () => {
       clearInterval(heartbeat);
+      clearTimeout(limit);
       hold.release();
     });
-    void hold.ended.then(() => response.end());
+    void hold.ended.then(end);
   }
 }

@@ -1,10 +1,12 @@
 /** The software RNIC: event loops that serve regions to connections, and the doors they come by. */
+import { FarpageError } from '../errors.js';
 import type { NicHandle, NicOptions, NicStats, PagerHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { ProtectionDomain } from './protection-domain.js';
 
 export class Nic implements Disposable {
   readonly #handle: NicHandle;
+  #closed = false;
 
   private constructor(handle: NicHandle) {
     this.#handle = handle;
@@ -17,17 +19,17 @@ export class Nic implements Disposable {
 
   /** Accepts connections with tickets; returns the port that was bound. ERR_ADDRESS_IN_USE. */
   listenTcp(options: { host: string; port: number }): number {
-    return native().nicListenTcp(this.#handle, options);
+    return native().nicListenTcp(this.#open, options);
   }
 
   /** Accepts connections with tickets on a Unix socket; ERR_SOCKET_PATH, ERR_ADDRESS_IN_USE. */
   listenUnix(path: string): void {
-    native().nicListenUnix(this.#handle, path);
+    native().nicListenUnix(this.#open, path);
   }
 
   /** Opens a protection domain on this NIC. */
   protectionDomain(options: { connectionsMax: number }): ProtectionDomain {
-    return ProtectionDomain.open(this.#handle, options);
+    return ProtectionDomain.open(this.#open, options);
   }
 
   /** Counters since it was opened. */
@@ -37,7 +39,14 @@ export class Nic implements Disposable {
 
   /** Stops accepting, ends every connection, joins the event loops. Idempotent. */
   close(): void {
+    this.#closed = true;
     native().nicClose(this.#handle);
+  }
+
+  /** The handle, for what a closed NIC cannot do any more; ERR_CLOSED. */
+  get #open(): NicHandle {
+    if (this.#closed) throw new FarpageError('ERR_CLOSED', 'NIC');
+    return this.#handle;
   }
 
   [Symbol.dispose](): void {
