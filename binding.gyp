@@ -40,7 +40,9 @@
       'target_name': 'farpage',
       'dependencies': ['core'],
       'include_dirs': ['<!@(node -p "require(\'node-addon-api\').include_dir")'],
-      'defines': ['NAPI_VERSION=9', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED'],
+      'defines': ['NAPI_VERSION=9', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED',
+                  # A worker that is terminated can take no exception any more: drop it, do not abort.
+                  'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS'],
       'sources': ['<!@(node src/native/sources.mjs native/binding)'],
     },
     {
