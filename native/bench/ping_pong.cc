@@ -42,7 +42,9 @@ void ServeCommand(Options& options) {
   const std::string address = options.Text("listen", "tcp:0");
   const Waiting waiting = WaitingOf(options, "polling,sleeping");
   const uint64_t core = options.Number("core", kAnyCore, 0, kAnyCore);
+  const bool with_parent = options.Number("end-with-parent", 0, 0, 1) == 1;
   options.Finish();
+  if (with_parent) Must(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");
   const Fd listener = Listen(address);
   PinToCore(core);
   JsonObject().Add("listening", AddressOf(listener.get(), address)).Print();

@@ -62,7 +62,8 @@ class EventLoop final : public FaultWaiter {
 
   void Wake(const FaultWake& wake) override;
 
-  // On the loop's thread: takes a connection over; watches a listening socket.
+  // On the loop's thread: takes a connection over, which the sender has counted into
+  // stats().connections; watches a listening socket.
   void Adopt(Fd socket, Admission* admission, std::shared_ptr<const ExportPort> export_port);
   void Listen(int listener, Accepted accepted);
   void StopListening(int listener);

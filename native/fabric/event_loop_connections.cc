@@ -20,6 +20,7 @@ uint64_t Token(uint32_t index, uint32_t generation) {
 void EventLoop::Adopt(Fd socket, Admission* admission,
                       std::shared_ptr<const ExportPort> export_port) {
   if (open_ >= kLoopConnectionsMax) {
+    stats_.connections.fetch_sub(1, std::memory_order_relaxed);
     stats_.refused.fetch_add(1, std::memory_order_relaxed);
     return;
   }
@@ -41,7 +42,6 @@ void EventLoop::Adopt(Fd socket, Admission* admission,
   slot.since_ns = NowNs();
   sweep_wanted_ = true;
   open_++;
-  stats_.connections.fetch_add(1, std::memory_order_relaxed);
   stats_.accepted.fetch_add(1, std::memory_order_relaxed);
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, number, &interest) != 0) {
     Release(index);

@@ -111,6 +111,9 @@ void Nic::Distribute(Fd socket, const std::shared_ptr<const ExportPort>& export_
   const int on = 1;
   ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // no effect on AF_UNIX
   EventLoop* loop = loops_[next_loop_.fetch_add(1) % loops_.size()].get();
+  // Counted here, by the thread that accepts, and not when the other loop gets to it: the bound
+  // must hold in a burst.
+  loop->stats().connections.fetch_add(1, std::memory_order_relaxed);
   if (loop == loops_[0].get()) {
     loop->Adopt(std::move(socket), this, export_port);
     return;

@@ -30,12 +30,26 @@ struct RaceExempt {
     AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
     AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
   }
+  // ThreadSanitizer forgets what a thread ignores when a signal handler is left by a jump.
+  static void AfterJump() {
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+  }
 #else
   RaceExempt() {}
+  static void AfterJump() {}
 #endif
   RaceExempt(const RaceExempt&) = delete;
   RaceExempt& operator=(const RaceExempt&) = delete;
 };
+
+// SA_NODEFER leaves nothing blocked, so the jump need not restore a mask; ThreadSanitizer's own
+// handler blocks everything all the same.
+#if defined(__SANITIZE_THREAD__)
+constexpr int kSavesMask = 1;
+#else
+constexpr int kSavesMask = 0;
+#endif
 
 thread_local sigjmp_buf bus_return;
 thread_local volatile sig_atomic_t bus_guarded = 0;
@@ -59,8 +73,9 @@ void OnBusError(int number, siginfo_t* info, void* context) {
 // the access itself, so jumping out of the handler is defined; SA_NODEFER spares the mask.
 template <typename Body>
 __attribute__((noinline)) bool Guarded(Body body) {
-  if (sigsetjmp(bus_return, 0) != 0) {
+  if (sigsetjmp(bus_return, kSavesMask) != 0) {
     bus_guarded = 0;
+    RaceExempt::AfterJump();
     return false;
   }
   bus_guarded = 1;

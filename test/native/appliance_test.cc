@@ -79,20 +79,27 @@ FARPAGE_TEST(appliance_reads_writes_syncs_tcp) { ReadWriteSync(true, false, 3); 
 FARPAGE_TEST(appliance_reads_writes_syncs_crc) { ReadWriteSync(true, true, 3); }
 FARPAGE_TEST(appliance_reads_writes_syncs_standard_peer) { ReadWriteSync(true, false, 0); }
 
+// ThreadSanitizer leaves a program about a terabyte of address space in all.
+#if defined(__SANITIZE_THREAD__)
+constexpr uint64_t kSparseBytes = uint64_t{1} << 36;
+#else
+constexpr uint64_t kSparseBytes = uint64_t{1} << 40;
+#endif
+
 FARPAGE_TEST(appliance_initialises_only_what_is_touched) {
   Appliance appliance;
   const std::string path = appliance.folder.File("sparse");
   const Fd file(::open(path.c_str(), O_RDWR | O_CREAT, 0600));
-  CHECK(::ftruncate(file.get(), off_t{1} << 40) == 0);
+  CHECK(::ftruncate(file.get(), static_cast<off_t>(kSparseBytes)) == 0);
   const uint32_t stag = appliance.OpenFile(path, true);
   CHECK_EQ(appliance.region->table->present(), 0u);
   auto initiator = appliance.Connect();
   char byte = 'x';
-  CHECK_EQ(int(Read(*initiator, stag, uint64_t{1} << 39, &byte, 1).code), int(Code::kOk));
+  CHECK_EQ(int(Read(*initiator, stag, kSparseBytes / 2, &byte, 1).code), int(Code::kOk));
   CHECK_EQ(int(byte), 0);
   CHECK_EQ(appliance.region->table->present(), 1u);
   CHECK_EQ(appliance.region->operations[0].faulted.load(), 1u);
-  CHECK_EQ(int(Read(*initiator, stag, uint64_t{1} << 39, &byte, 1).code), int(Code::kOk));
+  CHECK_EQ(int(Read(*initiator, stag, kSparseBytes / 2, &byte, 1).code), int(Code::kOk));
   CHECK_EQ(appliance.region->operations[0].bypassed.load(), 1u);
 }
 
