@@ -70,11 +70,15 @@ void EventLoop::Stop() {
   fills_->HandOverAll();
   pager_->Forget(this);
   std::vector<std::function<void()>> left;
+  std::vector<FaultWake> unheard;
   {
     std::lock_guard<std::mutex> lock(inbox_mutex_);
     stopped_ = true;
     left.swap(tasks_);
+    unheard.swap(wakes_);
   }
+  // Nobody will use these pages, so nobody holds them.
+  for (const FaultWake& wake : unheard) wake.region->table->ClearFlags(wake.page, kHeld);
   // Who waits for a task must not wait for ever; the loop is gone, so this thread may run them.
   for (auto& task : left) task();
   for (uint32_t index = 0; index < slots_.size(); index++) Release(index);

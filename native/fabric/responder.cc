@@ -64,7 +64,12 @@ Responder::Outcome Responder::Run() {
 // needed again, and a small budget must not give their frames to the requests behind.
 void Responder::ServeAndFlush() {
   if (state_ != State::kClosed && !Flush()) Break();
-  if (state_ != State::kStreaming || count_ == 0 || !send_.empty()) return;
+  if (!send_.empty()) {
+    // A peer that does not take its answers keeps no pages from others.
+    for (uint32_t n = 0; n < count_; n++) Yield(pending(n));
+    return;
+  }
+  if (state_ != State::kStreaming || count_ == 0) return;
   Serve();
   if (!Flush()) Break();
   // What found no room goes on at once when all was sent, else when the socket takes more.

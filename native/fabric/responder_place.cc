@@ -54,6 +54,7 @@ uint32_t Responder::Writable(const MemoryRegion& target, uint64_t offset, uint32
   PageIndex page = run.first;
   while (page < run.end()) {
     if (region.table->MarkDirty(page)) {
+      write_failed_ = Code::kOk;  // somebody else's fill has succeeded meanwhile
       if ((region.table->Load(page) & kHeld) != 0) region.table->ClearFlags(page, kHeld);
       page++;
       continue;
