@@ -1,6 +1,7 @@
 #include "pager/evictor.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "pager/page_change.h"
 
@@ -38,27 +39,36 @@ void Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, bool f
                       Victims* victims, EvictionResult* result) {
   for (PageIndex page = within.first; page < within.end() && victims->pages < pages_max; page++) {
     bool transient = false;
+    bool filling = false;
+    bool unsynced = false;
     PageWord after = 0;
     const PageWord before = ChangePage(
         *region.table, page,
         [&](PageWord word) {
-          transient = false;
+          filling = StateOf(word) == PageState::kFilling;
+          transient = unsynced = false;
           if (StateOf(word) != PageState::kPresent) {
             // Its frame comes back, or turns into a page that can go.
-            transient = HoldsFrame(word);
+            transient = HoldsFrame(word) && !filling;
             return word;
           }
-          if ((word & (kHeld | kWriteback | kUnsynced)) != 0) {
+          if ((word & (kHeld | kWriteback)) != 0) {
             transient = true;
             return word;
           }
           if ((word & kDirty) != 0) return word;
+          if ((word & kUnsynced) != 0) {
+            unsynced = true;
+            return word;
+          }
           if ((word & kAccessed) != 0 && !force) return word & ~kAccessed;
           return WithState(word & ~(kReadable | kWritable | kAccessed | kAhead),
                            PageState::kEvicting);
         },
         &after);
     if (transient) result->transient_pages++;
+    if (filling) result->filling_pages++;
+    if (unsynced) result->unsynced_pages++;
     if (StateOf(after) == PageState::kEvicting && StateOf(before) == PageState::kPresent) {
       Append(victims->runs, page);
       victims->pages++;
@@ -121,6 +131,7 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
   if (only != nullptr) std::erase_if(regions, [&](const auto& r) { return r.get() != only; });
   EvictionResult result;
   if (regions.empty()) return result;
+  std::vector<uint64_t> filling(regions.size());  // of the last time round
   std::vector<Victims> batch;
   uint64_t claimed = 0;
   if (hand_region_ >= regions.size()) hand_region_ = 0;
@@ -132,6 +143,7 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
     Region& region = *regions[index];
     Summary& summary = region.table->present_summary();
     Victims victims{regions[index], {}, 0};
+    result.filling_pages = 0;
     uint64_t chunk = summary.Next(step == 0 ? start_chunk : 0);
     while (chunk < summary.chunks() && claimed + victims.pages < pages) {
       const PageIndex first = chunk * kSummaryPages;
@@ -139,6 +151,7 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
       Collect(region, {first, count}, pages - claimed, false, &victims, &result);
       if (claimed + victims.pages < pages) chunk = summary.Next(chunk + 1);
     }
+    filling[index] = result.filling_pages;
     hand_region_ = only != nullptr ? hand_region_ : index;
     hand_chunk_ = chunk;
     claimed += victims.pages;
@@ -147,6 +160,7 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
   if (claimed != 0) shootdown_.WaitGracePeriod();
   for (Victims& victims : batch) Drop(victims);
   result.evicted_pages = claimed;
+  result.filling_pages = std::accumulate(filling.begin(), filling.end(), uint64_t{0});
   return result;
 }
 

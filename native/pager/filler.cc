@@ -9,8 +9,13 @@
 
 namespace farpage {
 
-Filler::Filler(FrameBudget& budget, Evictor& evictor, WaiterList& waiters, uint32_t threads)
-    : budget_(budget), evictor_(evictor), waiters_(waiters), thread_count_(threads) {
+Filler::Filler(FrameBudget& budget, Evictor& evictor, WaiterList& waiters,
+               std::function<void()> press, uint32_t threads)
+    : budget_(budget),
+      evictor_(evictor),
+      waiters_(waiters),
+      press_(std::move(press)),
+      thread_count_(threads) {
   for (uint32_t n = 0; n < threads; n++) {
     threads_.emplace_back("fill-" + std::to_string(n), [this] { Loop(); });
   }
@@ -28,6 +33,7 @@ void Filler::Close() {
   wake_.notify_all();
   for (Thread& thread : threads_) thread.Join();
   for (Job& job : left) {
+    Unframe(*job.region, job.run.count);
     GiveUp(job.region, job.run, Code::kClosed);
     job.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
   }
@@ -39,6 +45,8 @@ bool Filler::Submit(const std::shared_ptr<Region>& region, PageRun run) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (closing_ || jobs_.size() >= kFillJobsMax) return false;
     region->jobs.fetch_add(1, std::memory_order_acq_rel);
+    region->unframed_pages.fetch_add(run.count, std::memory_order_acq_rel);
+    unframed_.fetch_add(run.count, std::memory_order_acq_rel);
     jobs_.push_back({region, run});
     queued_.fetch_add(1, std::memory_order_relaxed);
     // One thread waits for many reads as fast as many threads do, unless the reads before it are
@@ -91,18 +99,44 @@ void Filler::ReturnFrames(Region& region, FrameBudget& budget, uint64_t frames) 
   budget.Return(frames);
 }
 
-Code Filler::WaitForFrames(Region& region, uint64_t frames) {
+bool Filler::EvictForFrames(Region& region, uint64_t frames, EvictionResult* result) {
+  const bool own_bound = region.frames.used() + frames > region.frames.max();
+  const uint64_t bound = own_bound ? region.frames.max() : budget_.max();
+  if (frames > bound) return false;
+  const uint64_t extra = std::min(kEvictionBatchPages, bound / 16);
+  // Looked up before the sweep, which then finds at least these among the pages being filled.
+  const uint64_t unframed =
+      (own_bound ? region.unframed_pages : unframed_).load(std::memory_order_acquire);
+  *result = evictor_.Evict(frames + extra, own_bound ? &region : nullptr);
+  result->transient_pages += result->filling_pages - std::min(result->filling_pages, unframed);
+  if (result->evicted_pages == 0 && result->transient_pages == 0) {
+    // Only dirty pages are left. Those that only lack fdatasync, or are of regions that may be
+    // written behind, become clean.
+    const auto regions = evictor_.Regions();
+    const bool cleans = std::any_of(regions.begin(), regions.end(), [&](const auto& item) {
+      return item->write_behind && item->table->dirty() != 0 &&
+             (!own_bound || item.get() == &region);
+    });
+    if (cleans || result->unsynced_pages != 0) {
+      result->transient_pages = 1;
+      press_();
+    }
+  }
+  return true;
+}
+
+// A frame for one page. Waits only while there is something to wait for.
+Code Filler::WaitForFrame(Region& region) {
   const uint64_t deadline = NowNs() + kFrameWaitNs;
-  while (!TryTakeFrames(region, budget_, frames)) {
+  for (int hopeless = 0; !TryTakeFrames(region, budget_, 1);) {
     if (region.removed.load(std::memory_order_acquire)) return Code::kRegionRemoved;
-    const bool own_bound = region.frames.used() + frames > region.frames.max();
-    const uint64_t bound = own_bound ? region.frames.max() : budget_.max();
-    if (frames > bound) return Code::kMemoryFull;
-    const uint64_t extra = std::min(kEvictionBatchPages, bound / 16);
-    const EvictionResult result = evictor_.Evict(frames + extra, own_bound ? &region : nullptr);
+    if (closing_.load(std::memory_order_relaxed)) return Code::kClosed;
+    EvictionResult result;
+    if (!EvictForFrames(region, 1, &result)) return Code::kMemoryFull;
     if (result.evicted_pages != 0) continue;
-    if (result.transient_pages == 0) return Code::kMemoryFull;
-    if (NowNs() > deadline) return Code::kMemoryFull;
+    // Others take and return frames while the sweep looks: one look proves nothing.
+    hopeless = result.transient_pages == 0 ? hopeless + 1 : 0;
+    if (hopeless == kHopelessLooks || NowNs() > deadline) return Code::kMemoryFull;
     Nudge();
     const timespec nap{0, 200'000};
     ::nanosleep(&nap, nullptr);
@@ -110,23 +144,31 @@ Code Filler::WaitForFrames(Region& region, uint64_t frames) {
   return Code::kOk;
 }
 
+void Filler::Unframe(Region& region, uint64_t pages) {
+  region.unframed_pages.fetch_sub(pages, std::memory_order_acq_rel);
+  unframed_.fetch_sub(pages, std::memory_order_acq_rel);
+}
+
 void Filler::Fill(const Job& job) {
-  // Page by page when the whole run finds no room: a budget of a few pages still makes progress.
-  const Code room = WaitForFrames(*job.region, job.run.count);
-  if (room == Code::kOk) {
-    if (FillNow(job.region, job.run).ok()) return;
-    if (job.run.count == 1) return;
-  } else if (job.run.count == 1 || room != Code::kMemoryFull) {
-    GiveUp(job.region, job.run, room);
+  Region& region = *job.region;
+  const PageRun run = job.run;
+  EvictionResult result;
+  if (run.count > 1 && (TryTakeFrames(region, budget_, run.count) ||
+                        (EvictForFrames(region, run.count, &result) &&
+                         TryTakeFrames(region, budget_, run.count)))) {
+    Unframe(region, run.count);
+    (void)FillNow(job.region, run);
     return;
   }
-  if (room == Code::kOk) return;
-  for (PageIndex page = job.run.first; page < job.run.end(); page++) {
-    const Code one = WaitForFrames(*job.region, 1);
-    if (one != Code::kOk) {
-      GiveUp(job.region, {page, job.run.end() - page}, one);
+  // Page by page when the whole run finds no room: a budget of a few pages still makes progress.
+  for (PageIndex page = run.first; page < run.end(); page++) {
+    const Code room = WaitForFrame(region);
+    if (room != Code::kOk) {
+      Unframe(region, run.end() - page);
+      GiveUp(job.region, {page, run.end() - page}, room);
       return;
     }
+    Unframe(region, 1);
     (void)FillNow(job.region, {page, 1});
   }
 }
@@ -156,7 +198,8 @@ void Filler::Install(const std::shared_ptr<Region>& region, PageRun run) {
       const PageWord held = (word & kWaiters) != 0 ? kHeld : 0;
       return (word & (kWritten | kAhead | kEpoch)) | region->PresentFlags() | held;
     });
-    if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, Code::kOk);
+    if ((before & kWaiters) == 0 || waiters_.WakeAll(region, page, Code::kOk) != 0) continue;
+    region->table->ClearFlags(page, kHeld);  // all of them have gone
   }
 }
 

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -22,6 +23,8 @@ inline constexpr size_t kFillJobsMax = 65'536;
 inline constexpr size_t kJobsPerThread = 4;
 // How long a fill waits for a frame while pages are held or being written back.
 inline constexpr uint64_t kFrameWaitNs = 5'000'000'000;
+// Looks that find nothing to evict and nothing to wait for, before memory counts as full.
+inline constexpr int kHopelessLooks = 3;
 // Frames one eviction frees beyond what is needed now, so that not every fill evicts.
 inline constexpr uint64_t kEvictionBatchPages = 512;
 
@@ -29,7 +32,9 @@ inline constexpr uint64_t kEvictionBatchPages = 512;
 // whole is tried again page by page, so that one bad page does not fail its neighbours.
 class Filler {
  public:
-  Filler(FrameBudget& budget, Evictor& evictor, WaiterList& waiters, uint32_t threads);
+  // `press` asks for dirty pages that may be written behind to be written now; it must not block.
+  Filler(FrameBudget& budget, Evictor& evictor, WaiterList& waiters, std::function<void()> press,
+         uint32_t threads);
   ~Filler();
 
   // Queues the fill of a claimed run (every page FILLING by this claim). False: the queue is
@@ -61,18 +66,22 @@ class Filler {
   };
   void Loop();
   void Fill(const Job& job);
-  Code WaitForFrames(Region& region, uint64_t frames);
+  bool EvictForFrames(Region& region, uint64_t frames, EvictionResult* result);
+  Code WaitForFrame(Region& region);
+  void Unframe(Region& region, uint64_t pages);
   void Install(const std::shared_ptr<Region>& region, PageRun run);
 
   FrameBudget& budget_;
   Evictor& evictor_;
   WaiterList& waiters_;
+  const std::function<void()> press_;
   std::mutex mutex_;  // guards jobs_, idle_ and closing_: the cold path, a few instructions
   std::condition_variable wake_;
   std::deque<Job> jobs_;
   uint32_t idle_ = 0;
   const uint32_t thread_count_;
-  bool closing_ = false;
+  std::atomic<bool> closing_{false};
+  std::atomic<uint64_t> unframed_{0};  // Region::unframed_pages over all regions
   std::atomic<uint64_t> queued_{0};
   std::vector<Thread> threads_;
 };

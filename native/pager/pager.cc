@@ -25,7 +25,7 @@ Pager::Pager(const Options& options)
       read_ahead_pages_max_(options.read_ahead_pages_max),
       evictor_(shootdown_, budget_, waiters_),
       write_back_(shootdown_, waiters_),
-      filler_(budget_, evictor_, waiters_, options.fill_threads),
+      filler_(budget_, evictor_, waiters_, [this] { Press(); }, options.fill_threads),
       reclaim_("reclaim", [this] { ReclaimLoop(); }) {}
 
 Pager::~Pager() { Close(); }
@@ -42,9 +42,9 @@ void Pager::Close() {
 }
 
 void Pager::RemoveRegion(const std::shared_ptr<Region>& region) {
-  region->removed.store(true, std::memory_order_release);
+  region->removed.store(true, std::memory_order_seq_cst);
   evictor_.Remove(region.get());
-  while (region->jobs.load(std::memory_order_acquire) != 0) {
+  while (region->jobs.load(std::memory_order_seq_cst) != 0) {
     const timespec nap{0, 100'000};
     ::nanosleep(&nap, nullptr);
   }
@@ -254,6 +254,14 @@ void Pager::WakeReclaim() {
   reclaim_wake_.notify_one();
 }
 
+// Called by fills that find nothing but dirty pages, again and again until one of them is clean.
+void Pager::Press() {
+  pressed_.store(true, std::memory_order_release);
+  reclaim_asked_.store(true, std::memory_order_release);
+  { std::lock_guard<std::mutex> lock(reclaim_mutex_); }
+  reclaim_wake_.notify_one();
+}
+
 void Pager::ReclaimLoop() {
   const uint64_t low = budget_.max() - budget_.max() / kLowMarkPart;
   std::unique_lock<std::mutex> lock(reclaim_mutex_);
@@ -263,6 +271,7 @@ void Pager::ReclaimLoop() {
     });
     if (closing_) return;
     lock.unlock();
+    if (pressed_.exchange(false, std::memory_order_acq_rel)) WriteBehind();
     bool freed = true;
     while (freed && budget_.used() > low) {
       const uint64_t want = std::min(budget_.used() - low, kEvictionBatchPages * 8);
@@ -270,16 +279,30 @@ void Pager::ReclaimLoop() {
       if (!freed) WriteBehind();
     }
     lock.lock();
-    if (!freed) reclaim_wake_.wait_for(lock, kReclaimRest, [this] { return closing_; });
-    reclaim_asked_.store(false, std::memory_order_release);
+    const auto wanted = [this] {
+      return closing_ || pressed_.load(std::memory_order_acquire);
+    };
+    if (!freed) reclaim_wake_.wait_for(lock, kReclaimRest, wanted);
+    reclaim_asked_.store(pressed_.load(std::memory_order_acquire), std::memory_order_release);
   }
 }
 
 void Pager::WriteBehind() {
   for (const auto& region : evictor_.Regions()) {
-    if (!region->write_behind || region->table->dirty() == 0) continue;
-    // A failure leaves the pages dirty and shows at the next sync, which reports it.
-    (void)write_back_.Run(region, {0, region->table->pages()}, true);
+    if (region->table->dirty() == 0) continue;
+    // Counted in first, and only then asked: RemoveRegion says and then looks. Either it waits for
+    // this job or the job sees that the region is going.
+    region->jobs.fetch_add(1, std::memory_order_seq_cst);
+    if (!region->removed.load(std::memory_order_seq_cst)) {
+      // A failure leaves the pages dirty and shows at the next sync, which reports it.
+      if (region->write_behind) {
+        (void)write_back_.Run(region, {0, region->table->pages()}, true);
+      } else {
+        // Its file is not written under pressure, but what a sync has written may become durable.
+        (void)write_back_.Harden(region);
+      }
+    }
+    region->jobs.fetch_sub(1, std::memory_order_acq_rel);
   }
 }
 

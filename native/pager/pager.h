@@ -84,6 +84,7 @@ class Pager final : public FaultHandler {
   void Follow(const std::shared_ptr<Region>& region, PageRun run, bool cold,
               ReadAheadStream* stream);
   void WakeReclaim();
+  void Press();
   void ReclaimLoop();
   void WriteBehind();
 
@@ -98,6 +99,7 @@ class Pager final : public FaultHandler {
   std::condition_variable reclaim_wake_;
   bool closing_ = false;
   std::atomic<bool> reclaim_asked_{false};
+  std::atomic<bool> pressed_{false};  // fills wait for dirty pages to become clean
   Thread reclaim_;
 };
 

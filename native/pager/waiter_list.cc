@@ -2,15 +2,17 @@
 
 namespace farpage {
 
-void WaiterList::WakeAll(const std::shared_ptr<Region>& region, PageIndex page, Code code) {
+size_t WaiterList::WakeAll(const std::shared_ptr<Region>& region, PageIndex page, Code code) {
   Shard& shard = ShardOf(region.get(), page);
   std::lock_guard<std::mutex> lock(shard.mutex);
   const auto [begin, end] = shard.waiters.equal_range(Key{region.get(), page});
   // Under the lock, so that Forget() really is the last word; Wake() does not block.
-  for (auto it = begin; it != end; ++it) {
+  size_t woken = 0;
+  for (auto it = begin; it != end; ++it, ++woken) {
     it->second.waiter->Wake(FaultWake{it->second.token, region, page, code});
   }
   shard.waiters.erase(begin, end);
+  return woken;
 }
 
 void WaiterList::Forget(FaultWaiter* waiter) {

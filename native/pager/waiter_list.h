@@ -30,8 +30,8 @@ class WaiterList {
     return true;
   }
 
-  // Removes and wakes all who wait for the page.
-  void WakeAll(const std::shared_ptr<Region>& region, PageIndex page, Code code);
+  // Removes and wakes all who wait for the page; returns how many.
+  size_t WakeAll(const std::shared_ptr<Region>& region, PageIndex page, Code code);
 
   // Removes everything of one waiter.
   void Forget(FaultWaiter* waiter);

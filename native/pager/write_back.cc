@@ -133,25 +133,50 @@ Result<WriteBackReceipt> WriteBack::Run(const std::shared_ptr<Region>& region, P
     batches.push_back(std::move(batch));
   }
   if (durable && !batches.empty()) {
-    Status synced = region->store->MakeDurable();
-    if (synced.ok()) {
-      for (const Batch& batch : batches) Settle(*region, batch);
-    } else {
-      Redirty(*region);
-    }
+    Status synced = Finish(region, batches);
     if (!synced.ok() && failure.ok()) failure = synced;
-    // Only when the pages are safe: until then the private copy is the one to write again.
-    if (synced.ok() && region->memory->has_private_copies()) {
-      for (const Batch& batch : batches) {
-        DropPrivateCopies(region, batch.written);
-        DropPrivateCopies(region, batch.unsynced);
-      }
-    }
   }
   if (!batches.empty()) TidySummary(*region->table, run.first, end);
   receipt.elapsed_ns = NowNs() - started;
   if (!failure.ok()) return failure.error();
   return receipt;
+}
+
+// fdatasync, and what follows from its outcome.
+Status WriteBack::Finish(const std::shared_ptr<Region>& region,
+                         const std::vector<Batch>& batches) {
+  Status synced = region->store->MakeDurable();
+  if (!synced.ok()) {
+    Redirty(*region);
+    return synced;
+  }
+  for (const Batch& batch : batches) Settle(*region, batch);
+  // Only when the pages are safe: until then the private copy is the one to write again.
+  if (!region->memory->has_private_copies()) return synced;
+  for (const Batch& batch : batches) {
+    DropPrivateCopies(region, batch.written);
+    DropPrivateCopies(region, batch.unsynced);
+  }
+  return synced;
+}
+
+Status WriteBack::Harden(const std::shared_ptr<Region>& region) {
+  std::lock_guard<std::mutex> one_at_a_time(run_mutex_);
+  if (!region->store->has_sink()) return {};
+  PageTable& table = *region->table;
+  Summary& summary = table.dirty_summary();
+  std::vector<Batch> batches(1);
+  for (uint64_t chunk = summary.Next(0); chunk < summary.chunks();
+       chunk = summary.Next(chunk + 1)) {
+    const PageIndex last = std::min((chunk + 1) * kSummaryPages, table.pages());
+    for (PageIndex page = chunk * kSummaryPages; page < last; page++) {
+      if ((table.Load(page) & kUnsynced) != 0) Append(batches[0].unsynced, page);
+    }
+  }
+  if (batches[0].unsynced.empty()) return {};
+  Status synced = Finish(region, batches);
+  TidySummary(table, 0, table.pages());
+  return synced;
 }
 
 WriteBack::Batch WriteBack::Collect(Region& region, PageIndex from, PageIndex end, bool durable) {

@@ -44,6 +44,9 @@ class WriteBack {
   // The same on the calling thread; for the pager's own threads.
   Result<WriteBackReceipt> Run(const std::shared_ptr<Region>& region, PageRun run, bool durable);
 
+  // Makes durable what was written before, and writes nothing. On the calling thread.
+  Status Harden(const std::shared_ptr<Region>& region);
+
   // Ends after the jobs that were submitted; idempotent.
   void Close();
 
@@ -63,6 +66,7 @@ class WriteBack {
   };
   void Loop();
   Batch Collect(Region& region, PageIndex from, PageIndex end, bool durable);
+  Status Finish(const std::shared_ptr<Region>& region, const std::vector<Batch>& batches);
   Status WriteBatch(Region& region, Batch& batch, WriteBackReceipt* receipt);
   static void WriteSingly(Region& region, std::vector<PageImage>& images);
   static void Settle(Region& region, const Batch& batch);

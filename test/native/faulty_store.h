@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "memory/page_store.h"
@@ -139,8 +140,13 @@ class FaultyMemory final : public RegionMemory {
     return in_place ? run.count : 0;
   }
   void StartRead(PageRun) override {}
-  [[nodiscard]] bool IsRead(PageRun) const override { return true; }
-  Status Populate(PageRun run) override { return store_->Read(run, At(run)); }
+  [[nodiscard]] bool IsRead(PageRun) const override { return !hold_fills.load(); }
+  Status Populate(PageRun run) override {
+    waiting_fills++;
+    while (hold_fills.load()) std::this_thread::sleep_for(std::chrono::microseconds(200));
+    waiting_fills--;
+    return store_->Read(run, At(run));
+  }
   void Drop(std::span<const PageRun> runs) override {
     for (const PageRun& run : runs) {
       dropped_pages += run.count;
@@ -156,6 +162,9 @@ class FaultyMemory final : public RegionMemory {
   void DropWindow(PageRun) override { dropped_windows++; }
   [[nodiscard]] bool has_private_copies() const override { return private_copies; }
 
+  // While set, fills wait for it to be cleared, as for a device that does not answer.
+  std::atomic<bool> hold_fills{false};
+  std::atomic<uint32_t> waiting_fills{0};
   bool in_place = false;
   bool private_copies = false;
   std::atomic<uint64_t> dropped_pages{0};

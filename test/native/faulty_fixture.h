@@ -1,0 +1,55 @@
+// An appliance over a faulty store.
+#pragma once
+
+#include "appliance_fixture.h"
+#include "faulty_store.h"
+#include "quiet.h"
+
+namespace farpage::test {
+
+struct FaultyAppliance {
+  struct Options {
+    uint64_t pages = 64;
+    uint64_t frames = 1024;
+    bool write_behind = false;
+    uint32_t fill_threads = 4;
+  };
+  explicit FaultyAppliance(const Options& options) : appliance(Settings(options)) {
+    InstallBusErrorGuard();
+    Region::Options region;
+    region.size_bytes = options.pages << kPageShift;
+    region.writable = true;
+    region.write_behind = options.write_behind;
+    auto made_store = std::make_unique<FaultyStore>(region.size_bytes, &plan);
+    auto made_memory = std::make_unique<FaultyMemory>(region.size_bytes, made_store.get());
+    store = made_store.get();
+    memory = made_memory.get();
+    stag = appliance.Use(region, std::move(made_store), std::move(made_memory));
+  }
+
+  static ApplianceOptions Settings(const Options& options) {
+    ApplianceOptions settings;
+    settings.frames_max = options.frames;
+    settings.read_ahead_pages = 0;
+    settings.window_bytes = kPageBytes;
+    settings.fill_threads = options.fill_threads;
+    return settings;
+  }
+
+  // Waits until as many fills are held by the memory.
+  void AwaitFills(uint32_t count) {
+    const uint64_t deadline = NowNs() + 5'000'000'000;
+    while (memory->waiting_fills.load() < count && NowNs() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    CHECK(memory->waiting_fills.load() >= count);
+  }
+
+  FaultPlan plan;
+  Appliance appliance;
+  FaultyStore* store = nullptr;
+  FaultyMemory* memory = nullptr;
+  uint32_t stag = 0;
+};
+
+}  // namespace farpage::test
