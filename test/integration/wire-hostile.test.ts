@@ -15,7 +15,7 @@ let host: WireHost;
 let region: WireRegion;
 
 beforeEach(() => {
-  host = new WireHost({ connectionsMax: 1500 });
+  host = new WireHost({ connectionsMax: 1500, threads: 2 });
   region = host.anonymous(SIZE);
 });
 afterEach(() => host[Symbol.dispose]());

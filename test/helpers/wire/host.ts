@@ -27,7 +27,7 @@ export class WireHost implements Disposable {
   constructor(options: { memoryBytes?: number; threads?: number; connectionsMax?: number } = {}) {
     const { memoryBytes = 64 * 2 ** 20, threads = 1, connectionsMax = 1024 } = options;
     this.#pager = native().pagerOpen({ memoryBytes, fillThreads: 4, readAheadBytes: 0 });
-    this.nic = Nic.open(this.#pager, { threads, pollUs: 0, connectionsMax });
+    this.nic = Nic.open(this.#pager, { threads, pollUs: 50, connectionsMax });
     this.port = this.nic.listenTcp({ host: '127.0.0.1', port: 0 });
   }
 
