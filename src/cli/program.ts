@@ -49,6 +49,11 @@ function usageError(error: CommanderError): FarpageError {
   return new FarpageError('ERR_ARGUMENT', text);
 }
 
+/** Whether a stream or timer ended because the user interrupted. */
+function isInterrupt(error: unknown, { signal }: Shell): boolean {
+  return signal.aborted && error instanceof Error && error.name === 'AbortError';
+}
+
 /** Runs one command line (without node and script) and returns the exit code. */
 export async function run(argv: readonly string[], shell: Shell): Promise<number> {
   const { out } = shell;
@@ -72,8 +77,8 @@ export async function run(argv: readonly string[], shell: Shell): Promise<number
       out.failure(usageError(error));
       return EXIT.usage;
     }
-    if (shell.signal.aborted && !(error instanceof FarpageError)) return EXIT.interrupted;
-    out.failure(error);
-    return exitCodeOf(error);
+    const failure = isInterrupt(error, shell) ? new FarpageError('ERR_ABORTED') : error;
+    out.failure(failure);
+    return exitCodeOf(failure);
   }
 }

@@ -1,5 +1,6 @@
 /** `farpage write`: bytes of stdin or a file into a region. */
 import { fstatSync, readFileSync } from 'node:fs';
+import { addAbortSignal } from 'node:stream';
 import { Command } from 'commander';
 import { FarpageError } from '../../errors.js';
 import { MappedInput } from '../mapped-input.js';
@@ -36,9 +37,9 @@ function stdinSize(): number | undefined {
   return Math.max(found.size - Number(position ?? 0), 0);
 }
 
-async function openSource(path: string | undefined): Promise<Source> {
+async function openSource(path: string | undefined, signal: AbortSignal): Promise<Source> {
   if (path === undefined || path === '-') {
-    const pieces: AsyncIterable<Uint8Array> = process.stdin;
+    const pieces: AsyncIterable<Uint8Array> = addAbortSignal(signal, process.stdin);
     return { size: stdinSize(), pieces, [Symbol.asyncDispose]: async () => {} };
   }
   const input = await MappedInput.open(path);
@@ -49,7 +50,7 @@ async function openSource(path: string | undefined): Promise<Source> {
 async function write(name: string, options: Options, shell: Shell): Promise<void> {
   const target = regionTarget(name, options, shell);
   const limits = limitsOf(target);
-  await using source = await openSource(options.input);
+  await using source = await openSource(options.input, shell.signal);
   await using client = await openClient(target);
   const region = await client.attach(target.region, { access: 'read-write', ...limits });
   const { offset } = options;

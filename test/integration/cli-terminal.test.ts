@@ -1,0 +1,70 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { ServeProcess } from '../helpers/cli.js';
+import { patternFile, scratch } from '../helpers/scratch.js';
+
+const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const hasScript = spawnSync('script', ['--version']).status === 0;
+
+/** Runs a command line whose stdout and stderr are a terminal (script(1)); what it showed. */
+async function onTerminal(words: string, env: NodeJS.ProcessEnv) {
+  const command = `${process.execPath} ${MAIN} ${words}`;
+  const child = spawn('script', ['-qec', command, '/dev/null'], {
+    env: { ...process.env, ...env },
+  });
+  let text = '';
+  child.stdout.on('data', (bytes: Buffer) => {
+    text += bytes.toString('latin1');
+  });
+  const [code] = (await once(child, 'close')) as [number];
+  return { code, text };
+}
+
+describe('on a terminal', () => {
+  it('bytes are shown only when their number was given', async (context) => {
+    if (!hasScript) return context.skip('there is no script(1)');
+    const folder = scratch();
+    const serve = await ServeProcess.start(folder, [`m=${patternFile(folder, { length: 8192 })}`]);
+    const env = { FARPAGE_URL: serve.ready.control };
+    await serve.run(['write', 'm'], { input: 'shown' });
+    const refused = await onTerminal('read m', env);
+    expect([refused.code, refused.text]).toEqual([2, expect.stringContaining('[ERR_ARGUMENT]')]);
+    expect(await onTerminal('read m --length 5', env)).toEqual({ code: 0, text: 'shown' });
+  });
+
+  it('what takes long shows a bar, and nothing of it elsewhere', async (context) => {
+    if (!hasScript) return context.skip('there is no script(1)');
+    const folder = scratch();
+    const file = patternFile(folder, { length: 64 * 2 ** 20 });
+    const serve = await ServeProcess.start(folder, [`m=${file}`]);
+    const env = { FARPAGE_URL: serve.ready.control };
+    const words = ['read', 'm', '--output', '/dev/null'];
+    const shown = await onTerminal(words.join(' '), env);
+    expect(shown.text).toMatch(/\[[#.]+\] \d+% of 64 MiB/);
+    const plain = await serve.run(words);
+    expect([plain.code, plain.stdout.toString(), plain.stderr]).toEqual([0, '', '']);
+  });
+});
+
+describe('an interrupt', () => {
+  it('ends a command with 130 and one line', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 4096 });
+    const serve = await ServeProcess.start(folder, [`m=${file}`]);
+    const env = { ...process.env, FARPAGE_URL: serve.ready.control };
+    // Nothing comes from this stdin, so that it waits until it is told to end.
+    const child = spawn(process.execPath, [MAIN, 'write', 'm'], { env });
+    let stderr = '';
+    child.stderr.on('data', (bytes: Buffer) => {
+      stderr += bytes.toString();
+    });
+    await sleep(800);
+    child.kill('SIGINT');
+    const [code] = (await once(child, 'close')) as [number];
+    expect([code, stderr]).toEqual([130, expect.stringContaining('[ERR_ABORTED]')]);
+    expect(stderr.trim().split('\n')).toHaveLength(1);
+  });
+});
