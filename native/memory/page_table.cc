@@ -57,7 +57,12 @@ bool PageTable::MarkDirty(PageIndex page) {
   for (;;) {
     if ((word & kWritable) == 0) return false;
     const PageWord want = word | kDirty | kWritten | kAccessed;
-    if (word == want) return true;
+    if (word == want) {
+      // Who made it dirty may not have come to the summary yet; a sync that this writer asks for
+      // next must find the page all the same.
+      dirty_summary_.Set(page);
+      return true;
+    }
     if (words_[page].compare_exchange_weak(word, want, std::memory_order_seq_cst,
                                            std::memory_order_acquire)) {
       Count(word, want);
