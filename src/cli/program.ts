@@ -19,6 +19,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   sync: async () => (await import('./commands/sync.js')).syncCommand,
   rm: async () => (await import('./commands/rm.js')).rmCommand,
   doctor: async () => (await import('./commands/doctor.js')).doctorCommand,
+  bench: async () => (await import('./commands/bench.js')).benchCommand,
   demo: async () => (await import('./commands/demo.js')).demoCommand,
 };
 

@@ -1,4 +1,4 @@
-/** An appliance in a process of its own, for the demo: `farpage serve --json`, until disposed. */
+/** An appliance in a process of its own, for demo and bench: `farpage serve --json`, until disposed. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -8,13 +8,25 @@ import { FarpageError } from '../errors.js';
 const READY_MS_MAX = 10_000;
 const END_MS_MAX = 30_000;
 
+/** What `serve --json` says of itself. */
+interface Ready {
+  readonly pid: number;
+  readonly control: string;
+  readonly tcp?: string;
+}
+
 export class Serving implements AsyncDisposable {
   /** URL of its control door. */
   readonly url: string;
+  /** The same of its TCP door, if it was given one. */
+  readonly tcpUrl: string | undefined;
+  readonly pid: number;
   readonly #child: ChildProcess;
 
-  private constructor(url: string, child: ChildProcess) {
-    this.url = url;
+  private constructor(ready: Ready, child: ChildProcess) {
+    this.url = ready.control;
+    this.tcpUrl = ready.tcp;
+    this.pid = ready.pid;
     this.#child = child;
   }
 
@@ -27,12 +39,12 @@ export class Serving implements AsyncDisposable {
     const late = setTimeout(() => child.kill('SIGKILL'), READY_MS_MAX);
     try {
       for await (const line of createInterface({ input: child.stdout })) {
-        return new Serving((JSON.parse(line) as { control: string }).control, child);
+        return new Serving(JSON.parse(line) as Ready, child);
       }
     } finally {
       clearTimeout(late);
     }
-    throw new FarpageError('ERR_NO_APPLIANCE', 'the appliance of the demo did not start');
+    throw new FarpageError('ERR_NO_APPLIANCE', 'the appliance did not start');
   }
 
   /** Tells it to end, and waits until everything is synced; its exit code. */

@@ -1,0 +1,91 @@
+/** READs of pages that are not present: from the device, and from the page cache. */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeFile } from './files.js';
+import { makeRow, type Row } from './row.js';
+import type { Stage } from './stage.js';
+import { figure, type Line } from './tool.js';
+import { rounds, type Work } from './work.js';
+
+const COLD_PAGES = 20_000;
+const COLD_THREADS = 16;
+const WINDOW_BYTES = 2 * 1024 * 1024;
+const TOUCHES = 512;
+const PAGE = 4096;
+const PLACEMENT = 'two cores, not pinned';
+
+/** Visits different pages of a file, each once, in a region that has none of them yet. */
+async function visit(
+  stage: Stage,
+  options: { file: string; state: 'cold' | 'hot'; words: Record<string, string | number> },
+): Promise<Line | undefined> {
+  const { file, state, words } = options;
+  await stage.run('cache', { file, state });
+  const client = await stage.client('unix');
+  const { name, size } = await client.create({ name: 'visited', file, access: 'read-only' });
+  try {
+    const reach = await stage.reach('tcp', name);
+    const common = { mode: 'adaptive', 'region-size': size, sizes: PAGE };
+    return (await stage.run('initiator', { ...common, ...words, ...reach }))[0];
+  } finally {
+    await stage.remove(name);
+  }
+}
+
+async function withFile(
+  stage: Stage,
+  body: (file: string, size: number) => Promise<Row[]>,
+): Promise<Row[]> {
+  const file = join(stage.folder, 'data');
+  const { fileBytes, signal } = stage.options;
+  try {
+    await makeFile(file, fileBytes, signal);
+    return await body(file, fileBytes);
+  } finally {
+    rmSync(file, { force: true });
+  }
+}
+
+async function cold(stage: Stage): Promise<Row[]> {
+  return await withFile(stage, async (file, size) => {
+    const told = await rounds(stage, async (seed) => {
+      const pages = Math.min(COLD_PAGES, size / PAGE / 4);
+      const raw = { file, size, pages, threads: COLD_THREADS, ways: 'pread', rounds: 1, seed };
+      const [line] = await stage.run('cold', raw);
+      const words = { visit: pages, depths: COLD_THREADS, seed: seed + 1000 };
+      const own = await visit(stage, { file, state: 'cold', words });
+      return { raw: figure(line, 'pagesPerSecond'), farpage: figure(own, 'opsPerSecond') };
+    });
+    const work = 'cold READs 4KiB of a file, tcp, depth 16, beside pread by 16 threads';
+    const target = { of: 'ratio', least: 0.9 } as const;
+    return [makeRow({ name: 'cold', work, placement: PLACEMENT, unit: '/s', target }, told)];
+  });
+}
+
+async function hot(stage: Stage): Promise<Row[]> {
+  return await withFile(stage, async (file, size) => {
+    const connect = await stage.rawServer('tcp');
+    const told = await rounds(stage, async (seed) => {
+      const window = Math.min(WINDOW_BYTES, size / 16);
+      const pages = Math.min(TOUCHES, size / window);
+      const touch = { file, size, pages, window, rounds: 1, seed };
+      const [fault] = await stage.run('touch', touch);
+      const trip = { connect, mode: 'polling', sizes: PAGE, 'duration-ms': 100 };
+      const [line] = await stage.run('client', trip);
+      const words = { visit: pages, depths: 1, window, seed: seed + 1000 };
+      const own = await visit(stage, { file, state: 'hot', words });
+      return {
+        raw: figure(fault, 'p50Us') + figure(line, 'p50Us'),
+        farpage: figure(own, 'p50Us'),
+      };
+    });
+    const work = 'first touch of pages in the page cache, tcp, p50, beside mmap fault + round trip';
+    const target = { of: 'ratio', most: 1.5 } as const;
+    return [makeRow({ name: 'hot', work, placement: PLACEMENT, unit: 'us', target }, told)];
+  });
+}
+
+export const FILE_WORKS: readonly Work[] = [
+  { name: 'cold', quick: false, files: 1, run: cold },
+  { name: 'hot', quick: false, files: 1, run: hot },
+];

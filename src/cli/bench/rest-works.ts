@@ -1,0 +1,81 @@
+/** What an appliance costs that has nothing to do. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
+import { makeRow, type Row } from './row.js';
+import type { Stage } from './stage.js';
+import { rounds, type Work } from './work.js';
+
+const TIB = 1024 ** 4;
+const IDLE_MS = 1000;
+const REGIONS = 8;
+const PLACEMENT = 'two cores, not pinned';
+
+/** CPU time of all threads of a process so far, in nanoseconds (/proc/PID/task/TID/schedstat). */
+function cpuNs(pid: number): number {
+  const tasks = readdirSync(`/proc/${pid}/task`);
+  const times = tasks.map((task) => {
+    const text = readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8');
+    return Number(text.split(' ')[0]);
+  });
+  return times.reduce((sum, time) => sum + time, 0);
+}
+
+/** Memory of a process and of its page tables, in bytes. */
+function memoryBytes(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const kibibytes = ['VmRSS', 'VmPTE'].map((name) =>
+    Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(text)?.[1]),
+  );
+  return kibibytes.reduce((sum, count) => sum + count * 1024, 0);
+}
+
+async function idle(stage: Stage): Promise<Row[]> {
+  const { pid } = stage.serving;
+  await setTimeout(IDLE_MS, undefined, { signal: stage.signal }); // After whatever ran before.
+  const told = await rounds(stage, async () => {
+    const before = cpuNs(pid);
+    const began = performance.now();
+    await setTimeout(IDLE_MS, undefined, { signal: stage.signal });
+    const elapsedNs = (performance.now() - began) * 1e6;
+    return { farpage: ((cpuNs(pid) - before) / elapsedNs) * 100 };
+  });
+  const work = 'idle appliance with a session, of one core';
+  const target = { of: 'figure', most: 0.5 } as const;
+  return [makeRow({ name: 'idle', work, placement: PLACEMENT, unit: '%', target }, told)];
+}
+
+async function memory(stage: Stage): Promise<Row[]> {
+  const { pid } = stage.serving;
+  const client = await stage.client('unix');
+  const told = await rounds(stage, async (number) => {
+    const names = Array.from({ length: REGIONS }, (_, index) => `untouched-${number}-${index}`);
+    const before = memoryBytes(pid);
+    for (const name of names) await client.create({ name, size: TIB, fill: 'zero' });
+    const farpage = Math.max(memoryBytes(pid) - before, 0) / REGIONS;
+    for (const name of names) await client.remove(name);
+    return { farpage };
+  });
+  const work = 'memory of an untouched region of 1 TiB (mean of 8)';
+  const target = { of: 'figure', most: 1024 ** 2 } as const;
+  return [makeRow({ name: 'memory', work, placement: PLACEMENT, unit: 'B', target }, told)];
+}
+
+async function nothingDirty(stage: Stage): Promise<Row[]> {
+  const client = await stage.client('unix');
+  await using region = await client.allocate({ size: TIB, fill: 'zero' });
+  await region.read(TIB / 2, 1);
+  const told = await rounds(stage, async () => {
+    const began = performance.now();
+    await region.sync();
+    return { farpage: performance.now() - began };
+  });
+  const work = 'sync of nothing dirty, region of 1 TiB';
+  const target = { of: 'figure', most: 1 } as const;
+  return [makeRow({ name: 'sync-0', work, placement: PLACEMENT, unit: 'ms', target }, told)];
+}
+
+export const REST_WORKS: readonly Work[] = [
+  { name: 'idle', quick: true, files: 0, run: idle },
+  { name: 'memory', quick: true, files: 0, run: memory },
+  { name: 'sync-0', quick: true, files: 0, run: nothingDirty },
+];

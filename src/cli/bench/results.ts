@@ -1,0 +1,40 @@
+/** Results that are kept, with a line on the machine, so that a regression shows. */
+import { appendFileSync, mkdirSync } from 'node:fs';
+import { cpus, loadavg, release, totalmem } from 'node:os';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { packageVersion } from '../../control/version.js';
+import type { Row } from './row.js';
+
+/** Where a clone keeps them. */
+export const RESULTS_FOLDER = fileURLToPath(
+  new URL('../../../test/bench/results', import.meta.url),
+);
+
+/** The machine as it is now. */
+export function machineLine() {
+  const cores = cpus();
+  return {
+    machine: {
+      date: new Date().toISOString(),
+      cpu: cores[0]?.model ?? 'unknown',
+      cores: cores.length,
+      memoryBytes: totalmem(),
+      kernel: release(),
+      node: process.versions.node,
+      farpage: packageVersion(),
+      // Who else is working: of this much the figures below may be too slow.
+      load: loadavg().map((load) => Number(load.toFixed(2))),
+    },
+  };
+}
+
+/** Appends the machine's line and the rows, one JSON object a line. */
+export function saveResults(
+  path: string,
+  results: { machine: object; rows: readonly Row[] },
+): void {
+  mkdirSync(dirname(path), { recursive: true });
+  const lines = [results.machine, ...results.rows].map((line) => JSON.stringify(line));
+  appendFileSync(path, `${lines.join('\n')}\n`);
+}
