@@ -142,21 +142,24 @@ void Nic::StopExports(const ProtectionDomain* domain) {
   }
 }
 
+void Nic::MakeRoomLocked(std::deque<Ticket>& queue, bool used) {
+  const uint64_t now = NowNs();
+  while (!queue.empty()) {
+    const auto found = tickets_.find(queue.front());
+    const bool here = found != tickets_.end() && (found->second.expires_ns == 0) == used;
+    const bool fresh = here && (used || found->second.expires_ns >= now);
+    if (fresh && queue.size() < kTicketsMax) return;
+    if (here) tickets_.erase(found);
+    queue.pop_front();
+  }
+}
+
 void Nic::AddTicket(const Ticket& ticket, std::shared_ptr<ProtectionDomain> domain,
                     uint64_t lifetime_ns) {
-  const uint64_t now = NowNs();
   std::lock_guard<std::mutex> lock(mutex_);
-  std::erase_if(tickets_, [&](const auto& item) {
-    return item.second.expires_ns != 0 && item.second.expires_ns < now;
-  });
-  if (tickets_.size() >= kTicketsMax) {
-    const auto oldest =
-        std::min_element(tickets_.begin(), tickets_.end(), [](const auto& a, const auto& b) {
-          return a.second.expires_ns < b.second.expires_ns;
-        });
-    tickets_.erase(oldest);
-  }
-  tickets_[ticket] = {std::move(domain), now + lifetime_ns};
+  MakeRoomLocked(unused_, false);
+  tickets_[ticket] = {std::move(domain), NowNs() + lifetime_ns};
+  unused_.push_back(ticket);
 }
 
 Result<std::shared_ptr<ProtectionDomain>> Nic::Admit(const Ticket& ticket) {
@@ -167,10 +170,15 @@ Result<std::shared_ptr<ProtectionDomain>> Nic::Admit(const Ticket& ticket) {
     tickets_.erase(found);
     return Error{Code::kTicket, 0, "the ticket has expired"};
   }
-  Status entered = found->second.domain->Enter();
+  std::shared_ptr<ProtectionDomain> domain = found->second.domain;
+  Status entered = domain->Enter();
   if (!entered.ok()) return entered.error();
-  found->second.expires_ns = 0;
-  return found->second.domain;
+  if (found->second.expires_ns != 0) {
+    found->second.expires_ns = 0;
+    MakeRoomLocked(used_, true);
+    used_.push_back(ticket);
+  }
+  return domain;
 }
 
 void Nic::CloseDomain(const std::shared_ptr<ProtectionDomain>& domain) {
@@ -195,6 +203,8 @@ void Nic::Stop() {
   }
   listeners_.clear();
   tickets_.clear();
+  unused_.clear();
+  used_.clear();
 }
 
 }  // namespace farpage

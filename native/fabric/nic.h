@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -14,7 +15,7 @@
 
 namespace farpage {
 
-// Tickets not yet used, at most; the oldest go first.
+// Tickets not yet used, and tickets used, at most; of each kind the oldest go first.
 inline constexpr size_t kTicketsMax = 65'536;
 inline constexpr int kListenBacklog = 512;
 
@@ -65,6 +66,8 @@ class Nic final : public Admission {
     std::string path;
   };
   explicit Nic(const Options& options) : options_(options) {}
+  // Makes room in a queue for one more, dropping what it must. The lock is held.
+  void MakeRoomLocked(std::deque<Ticket>& queue, bool used);
   Result<uint16_t> ListenOn(const std::string& host, uint16_t port,
                             std::shared_ptr<const ExportPort> export_port);
   void Watch(Fd socket, std::shared_ptr<const ExportPort> export_port, std::string path);
@@ -72,8 +75,11 @@ class Nic final : public Admission {
 
   const Options options_;
   std::vector<std::unique_ptr<EventLoop>> loops_;
-  std::mutex mutex_;  // guards tickets_ and listeners_; taken at connection set-up only
+  std::mutex mutex_;  // guards tickets and listeners_; taken at connection set-up only
   std::map<Ticket, TicketEntry> tickets_;
+  // Their order, each at most kTicketsMax long; what has left tickets_ leaves them at their front.
+  std::deque<Ticket> unused_;
+  std::deque<Ticket> used_;
   std::vector<ListenerEntry> listeners_;
   std::atomic<uint32_t> next_loop_{0};
   bool stopped_ = false;

@@ -11,6 +11,8 @@ import { terminateCode } from '../helpers/wire/terminate.js';
 
 const SIZE = 1 << 20;
 const MIB = 2 ** 20;
+/** kTicketsMax of the NIC. */
+const TICKETS_MAX = 65_536;
 let host: WireHost;
 let region: WireRegion;
 
@@ -115,6 +117,19 @@ describe('tickets', () => {
     expect(await two.read({ stag: alive, to: 0, size: 5 })).toHaveLength(5);
     two.post(readRequest(two.msn, { sinkStag: 1, sinkTo: 0, size: 5, stag, to: 0 }));
     expect(terminateCode(await two.terminate())).toBe('0/1/00');
+  });
+
+  it('that were used stay when too many others are made, of which the oldest go', async () => {
+    const { domain } = host.domain(region);
+    const [used, oldest] = [host.ticket(domain), host.ticket(domain, 20_000)];
+    const { peer: first } = await WirePeer.connect(host.port, ticketRequest(used));
+    first.socket.destroy();
+    for (let n = 0; n < TICKETS_MAX; n++) host.ticket(domain);
+    expect(await rejected(show(oldest))).toBe('ERR_TICKET');
+    const { peer, reply } = await WirePeer.connect(host.port, ticketRequest(used));
+    using again = peer;
+    expect(reply.rejected).toBe(false);
+    expect(again.ended).toBe(false);
   });
 
   it('let in as many as the session may have', async () => {
