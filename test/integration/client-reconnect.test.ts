@@ -43,7 +43,8 @@ describe('a connection that is lost', () => {
     const unknown = codes.filter((code) => code === 'ERR_OUTCOME_UNKNOWN').length;
     // Nothing else may come of it, and what is said to be done is done exactly once.
     expect(done + unknown).toBe(1000);
-    const counted = Number(await region.fetchAdd(0, 0n));
+    // A read, because that is repeated if the last cut meets it, too.
+    const counted = Number(Buffer.from(await region.read(0, 8)).readBigUInt64LE());
     expect(counted).toBeGreaterThanOrEqual(done);
     expect(counted).toBeLessThanOrEqual(done + unknown);
   });
