@@ -11,10 +11,10 @@
 
 namespace farpage::bench {
 
-// Drives one connection to an appliance with the loop of RawClient: operations are posted as soon as
-// others have ended, what can go together goes in one send, one reading of the clock serves all that
-// ended together. A WRITE ends when the fence after it is answered. Any failure ends the process.
-// Thread: one owner.
+// Drives one connection to an appliance with the loop of RawClient: operations are posted as soon
+// as others have ended, what can go together goes in one send, one reading of the clock serves all
+// that ended together. A WRITE ends when the fence after it is answered. Any failure ends the
+// process. Thread: one owner.
 class InitiatorClient {
  public:
   InitiatorClient(std::unique_ptr<Initiator> initiator, uint32_t stag, Waiting waiting);

@@ -1,4 +1,4 @@
-/** An appliance in a process of its own, for demo and bench: `farpage serve --json`, until disposed. */
+/** An appliance in a process of its own: `farpage serve --json`, until disposed. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';

@@ -59,8 +59,6 @@ function workOf(beside: Beside): Work {
     let short = 0;
     try {
       await makeFile(file, stage.options.fileBytes, stage.signal);
-      // The default placement gave the NIC a core for itself, which here would be unfair to it.
-      await stage.run('pin', { pid: stage.serving.pid });
       const told = await rounds(stage, async (number) => {
         const raw = await p99Us(stage);
         let over = false;
@@ -82,10 +80,9 @@ function workOf(beside: Beside): Work {
       return [makeRow({ name, work, placement: PLACEMENT, unit: 'us', target, note }, told)];
     } finally {
       rmSync(file, { force: true });
-      await stage.pin();
     }
   };
-  return { name, quick: false, files: 1, run };
+  return { name, quick: false, files: 1, run: (stage) => stage.unpinned(() => run(stage)) };
 }
 
 export const BESIDE_WORKS: readonly Work[] = [SYNC, COLD].map(workOf);

@@ -86,6 +86,6 @@ async function hot(stage: Stage): Promise<Row[]> {
 }
 
 export const FILE_WORKS: readonly Work[] = [
-  { name: 'cold', quick: false, files: 1, run: cold },
-  { name: 'hot', quick: false, files: 1, run: hot },
+  { name: 'cold', quick: false, files: 1, run: (stage) => stage.unpinned(() => cold(stage)) },
+  { name: 'hot', quick: false, files: 1, run: (stage) => stage.unpinned(() => hot(stage)) },
 ];

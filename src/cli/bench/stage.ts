@@ -148,11 +148,22 @@ export class Stage implements AsyncDisposable {
         mode: 'adaptive',
       });
     }
-    await this.pin();
+    await this.#pin();
+  }
+
+  /** Runs `body` with the appliance on all cores: where its other threads work too, a NIC that is
+   * kept on one core would wait behind them. */
+  async unpinned<T>(body: () => Promise<T>): Promise<T> {
+    await this.run('pin', { pid: this.serving.pid });
+    try {
+      return await body();
+    } finally {
+      await this.#pin();
+    }
   }
 
   /** Puts the NIC on the server's core; where both sides have one core, the whole appliance. */
-  async pin(): Promise<void> {
+  async #pin(): Promise<void> {
     const { serverCore, clientCore } = this.placement;
     const threads = serverCore === clientCore ? {} : { threads: 'nic-' };
     await this.run('pin', { pid: this.serving.pid, cores: serverCore, ...threads });
