@@ -33,6 +33,8 @@ class Summary {
   }
   void Clear(uint64_t chunk) {
     words_[chunk / 64].fetch_and(~(uint64_t{1} << (chunk % 64)), std::memory_order_seq_cst);
+    // Orders the sweep's plain loads of words behind the clearing, on every machine.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
   }
   // The first chunk >= from whose bit is set, or `chunks()`.
   [[nodiscard]] uint64_t Next(uint64_t from) const;

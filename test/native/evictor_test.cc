@@ -93,11 +93,11 @@ FARPAGE_TEST(evictor_reclaims_exactly_a_run_whether_used_or_not) {
 }
 
 FARPAGE_TEST(evictor_hand_goes_on_where_it_stopped) {
-  Clock clock(64 * kSummaryPages);
-  for (uint64_t chunk = 0; chunk < 64; chunk++) clock.Install({chunk * kSummaryPages, 4});
+  Clock clock(16 * kSummaryPages);
+  for (uint64_t chunk = 0; chunk < 16; chunk++) clock.Install({chunk * kSummaryPages, 4});
   uint64_t evicted = 0;
-  for (int n = 0; n < 64; n++) evicted += clock.evictor.Evict(4).evicted_pages;
-  CHECK_EQ(evicted, 256u);
+  for (int n = 0; n < 16; n++) evicted += clock.evictor.Evict(4).evicted_pages;
+  CHECK_EQ(evicted, 64u);
   CHECK_EQ(clock.table().present(), 0u);
 }
 

@@ -52,4 +52,41 @@ struct FaultyAppliance {
   uint32_t stag = 0;
 };
 
+inline constexpr uint32_t kLong = 60'000;
+
+inline void Nap(int milliseconds) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+}
+
+// Posts and flushes; the answers are somebody else's business.
+inline void PostReads(Initiator& initiator, uint32_t stag, uint32_t count, uint32_t bytes,
+                      std::vector<std::byte>& into, uint64_t step = kPageBytes) {
+  into.resize(std::max<size_t>(into.size(), bytes));
+  for (uint32_t n = 0; n < count; n++) {
+    WorkRequest request;
+    request.id = n;
+    request.stag = stag;
+    request.remote_offset = n * step;
+    request.length_bytes = bytes;
+    request.local = into.data();
+    CHECK_EQ(initiator.Post({&request, 1}), 1u);
+  }
+  initiator.Flush();
+}
+
+// Everything posted completes; the first code that is not kOk.
+inline Code AwaitAll(Initiator& initiator, uint64_t patience_ns = 10'000'000'000) {
+  Code first = Code::kOk;
+  const uint64_t deadline = NowNs() + patience_ns;
+  while (initiator.in_flight() != 0 || initiator.completions() != 0) {
+    Completion completion;
+    if (initiator.Poll({&completion, 1}) == 1) {
+      if (first == Code::kOk) first = completion.code;
+      continue;
+    }
+    if (!initiator.Wait(20'000, deadline).ok()) return Code::kTimeout;
+  }
+  return first;
+}
+
 }  // namespace farpage::test
