@@ -146,7 +146,7 @@ export class RegionAccessUnit {
     const found = this.#regions.get(record.name);
     if (found === undefined) return undefined;
     if (!sameRegion(found.record, record)) throw new FarpageError('ERR_REGION_EXISTS', record.name);
-    found.open();
+    if (record.source.kind === 'mapped') found.open();
     return found;
   }
 
@@ -159,6 +159,9 @@ export class RegionAccessUnit {
   #allocate(record: RegionRecord, owner: string | undefined): Region {
     admit('regionsMax', { wanted: this.#regions.size + 1, max: this.#regionsMax });
     const region = this.#reserve(record, owner);
+    // Without a file there is nothing that could be wrong with it: it takes address space, of which
+    // there is enough for 127 TiB, only when somebody attaches it.
+    if (record.source.kind === 'anonymous') return region;
     try {
       region.open();
       return region;

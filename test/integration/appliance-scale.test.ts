@@ -1,0 +1,47 @@
+import { truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import { connectClient, serveAppliance } from '../helpers/appliance.js';
+import { scratch } from '../helpers/scratch.js';
+
+const TIB = 2 ** 40;
+/** What the machine may make of a bound in milliseconds while others use it, too. */
+const NOISE = 20;
+
+it('reserves 300 regions of 1 TiB, and has them back after a restart, for next to nothing', async () => {
+  const folder = scratch();
+  const first = await serveAppliance({}, folder);
+  const before = process.memoryUsage().rss;
+  for (let at = 0; at < 300; at += 1) first.appliance.create({ name: `r${at}`, size: TIB });
+  expect(process.memoryUsage().rss - before).toBeLessThan(64 * 2 ** 20);
+  const client = await connectClient(first.url);
+  const region = await client.attach('r299');
+  expect(await region.fetchAdd(TIB - 8, 1n)).toBe(0n);
+  await client.close();
+  await first.appliance.close();
+  const began = performance.now();
+  const second = await serveAppliance({}, folder);
+  expect(performance.now() - began).toBeLessThan(100 * NOISE);
+  expect(second.appliance.regions()).toHaveLength(300);
+  const again = await (await connectClient(second.url)).attach('r150');
+  expect((await again.read(TIB / 2, 8)).length).toBe(8);
+});
+
+it('serves a sparse file of 1 TiB at once, and syncs nothing of it at once', async () => {
+  const folder = scratch();
+  const file = join(folder, 'sparse');
+  writeFileSync(file, '');
+  truncateSync(file, TIB);
+  const { url } = await serveAppliance({}, folder);
+  const client = await connectClient(url);
+  const before = process.memoryUsage().rss;
+  const began = performance.now();
+  const region = await client.allocate({ name: 'r', file });
+  expect([...(await region.read(TIB - 3, 3))]).toEqual([0, 0, 0]);
+  expect(performance.now() - began).toBeLessThan(3 * NOISE);
+  expect((await region.stat()).pages).toMatchObject({ total: TIB / 4096, present: 1, dirty: 0 });
+  expect((await region.sync()).elapsedMs).toBeLessThan(1 * NOISE);
+  await region.write(TIB / 2, Buffer.from('x'));
+  expect((await region.sync()).pagesWritten).toBe(1);
+  expect(process.memoryUsage().rss - before).toBeLessThan(16 * 2 ** 20);
+});
