@@ -94,7 +94,7 @@ describe('the table', () => {
     [{ of: 'difference', most: 1.5 }, 'us', '<= raw + 1.50 us'],
     [{ of: 'figure', least: 600_000 }, '/s', '>= 600 k/s'],
     [null, 'us', ''],
-  ] as const)('shows the target %o as %3$s', (target, unit, text) => {
+  ] as const)('shows the target %o in %s as %s', (target, unit, text) => {
     expect(formatTarget(target, unit)).toBe(text);
   });
 
