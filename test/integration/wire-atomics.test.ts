@@ -157,7 +157,7 @@ it('does what the RFC does with 300 random operands and masks', async () => {
   }
 });
 
-it('answers READs and atomics in the order of their requests, each after the ones before', async () => {
+it('answers READs and atomics in the order of their requests', async () => {
   peer.write({ stag, to: AT, payload: word(0n) });
   const sink = (n: number) => ({ sinkStag: n + 1, sinkTo: 0n, size: 8 });
   const frames = Array.from({ length: 8 }, (_, n) => {

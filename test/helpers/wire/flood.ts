@@ -19,7 +19,8 @@ socket.on('connect', () => socket.write(Buffer.from(prefix, 'hex')));
 socket.on('drain', more);
 socket.once('data', () => { more(); console.log('flooding'); });
 socket.on('data', () => {});
-for (const end of ['error', 'close']) socket.on(end, () => { console.log(bytes); process.exit(0); });
+const end = () => { console.log(bytes); process.exit(0); };
+socket.on('error', end).on('close', end);
 `;
 
 export class Flood implements AsyncDisposable {
