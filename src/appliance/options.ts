@@ -2,7 +2,7 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { availableParallelism, homedir, userInfo } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
-import { defaultSocketPath } from '../control/address.js';
+import { CONTROL_PORT, defaultSocketPath, parseHostPort } from '../control/address.js';
 import { isLoopback } from '../control/authorize.js';
 import type { RegionBody } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
@@ -20,10 +20,10 @@ export interface HostPort {
 export interface ApplianceOptions {
   /** Path of the control socket; by default `$XDG_RUNTIME_DIR/farpage.sock` or a private one. */
   readonly socket?: string | undefined;
-  /** Also serves the control plane on TCP; port 0 picks one. */
-  readonly listen?: HostPort | undefined;
+  /** Also serves the control plane on TCP, `HOST:PORT`; port 0 picks one, 7433 is the default. */
+  readonly listen?: HostPort | string | undefined;
   /** Serves the fabric on TCP; by default on the host of `listen` and a free port. */
-  readonly fabric?: HostPort | undefined;
+  readonly fabric?: HostPort | string | undefined;
   /** Where the catalog and the token are kept; by default below `$XDG_STATE_HOME`. */
   readonly stateDirectory?: string | undefined;
   /** The directory that TCP clients may name files in; none by default. */
@@ -107,9 +107,18 @@ function within(name: string, value: number, [min, max]: readonly [number, numbe
   throw new FarpageError('ERR_ARGUMENT', `${name} must be ${min} to ${max}, not ${value}`);
 }
 
+function endpointOf(
+  given: HostPort | string | undefined,
+  defaultPort: number,
+): HostPort | undefined {
+  return typeof given === 'string' ? parseHostPort(given, defaultPort) : given;
+}
+
 /** Fills in the defaults and makes the directories. ERR_ARGUMENT, ERR_SIZE, ERR_TOKEN, ERR_IO. */
 export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
-  const { listen, tokenFile } = options;
+  const { tokenFile } = options;
+  const listen = endpointOf(options.listen, CONTROL_PORT);
+  const fabric = endpointOf(options.fabric, 0);
   const stateDirectory = options.stateDirectory ?? defaultStateDirectory();
   makePrivateDirectory(stateDirectory);
   const socket = options.socket ?? defaultSocketPath();
@@ -123,7 +132,7 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
   return {
     socket,
     listen,
-    fabric: options.fabric ?? (listen && { host: listen.host, port: 0 }),
+    fabric: fabric ?? (listen && { host: listen.host, port: 0 }),
     stateDirectory,
     root: options.root === undefined ? undefined : resolveRoot(options.root),
     token: tokenPath === undefined ? given : keepToken(tokenPath),

@@ -25,6 +25,7 @@ describe('options of an appliance', () => {
   it('open the fabric beside the control plane on TCP', () => {
     const listen = { host: '127.0.0.1', port: 7433 };
     expect(resolve({ listen }).fabric).toEqual({ host: '127.0.0.1', port: 0 });
+    expect(resolve({ listen: '127.0.0.1' })).toMatchObject({ listen });
     const fabric = { host: '10.0.0.1', port: 5 };
     expect(resolve({ listen, fabric }).fabric).toEqual(fabric);
   });
