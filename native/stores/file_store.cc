@@ -101,12 +101,15 @@ Status FileStore::Read(PageRun run, std::byte* into) {
   return {};
 }
 
-Status FileStore::WriteImage(const PageImage& image, uint64_t available_bytes) const {
-  if (image.run.offset_bytes() + image.length_bytes > available_bytes) {
-    return Error{Code::kFileChanged, 0, "the file has become shorter than the page to write"};
-  }
+Status FileStore::WriteImage(const PageImage& image) const {
   uint64_t done = 0;
   while (done < image.length_bytes) {
+    // Asked as late as can be: a pwrite behind the end would make the file longer again.
+    auto available = AvailableBytes();
+    if (!available.ok()) return available.error();
+    if (image.run.offset_bytes() + image.length_bytes > available.value()) {
+      return Error{Code::kFileChanged, 0, "the file has become shorter than the page to write"};
+    }
     const ssize_t put =
         WriteRegionBytes(fd_.get(), image.bytes + done, image.length_bytes - done,
                          static_cast<off_t>(offset_bytes_ + image.run.offset_bytes() + done));
@@ -120,10 +123,10 @@ Status FileStore::WriteImage(const PageImage& image, uint64_t available_bytes) c
   return {};
 }
 
-void FileStore::WriteShare(std::span<PageImage> images, uint64_t available_bytes) const {
+void FileStore::WriteShare(std::span<PageImage> images) const {
   size_t kicked = 0;
   for (size_t n = 0; n < images.size(); n++) {
-    images[n].outcome = WriteImage(images[n], available_bytes);
+    images[n].outcome = WriteImage(images[n]);
     if (n + 1 - kicked < kImagesPerKick && n + 1 != images.size()) continue;
     // Starts the device on what was written, while the next images are copied: a hint, whose
     // errors fdatasync reports.
@@ -136,21 +139,17 @@ void FileStore::WriteShare(std::span<PageImage> images, uint64_t available_bytes
 }
 
 Status FileStore::Write(std::span<PageImage> images) {
-  auto available = AvailableBytes();
-  if (!available.ok()) return available.error();
   if (images.size() < kParallelImagesMin) {
-    WriteShare(images, available.value());
+    WriteShare(images);
     return {};
   }
   std::vector<Thread> threads;
   const size_t share = (images.size() + kWriteThreads - 1) / kWriteThreads;
   for (size_t first = share; first < images.size(); first += share) {
     const auto part = images.subspan(first, std::min(share, images.size() - first));
-    threads.emplace_back("write", [this, part, bytes = available.value()] {
-      WriteShare(part, bytes);
-    });
+    threads.emplace_back("write", [this, part] { WriteShare(part); });
   }
-  WriteShare(images.first(share), available.value());
+  WriteShare(images.first(share));
   for (Thread& thread : threads) thread.Join();
   return {};
 }

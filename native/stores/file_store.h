@@ -45,8 +45,8 @@ class FileStore final : public PageStore {
         offset_bytes_(options.offset_bytes),
         length_bytes_(length_bytes),
         writable_(options.writable) {}
-  void WriteShare(std::span<PageImage> images, uint64_t available_bytes) const;
-  Status WriteImage(const PageImage& image, uint64_t available_bytes) const;
+  void WriteShare(std::span<PageImage> images) const;
+  Status WriteImage(const PageImage& image) const;
 
   Fd fd_;
   uint64_t offset_bytes_;

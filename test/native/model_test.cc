@@ -195,7 +195,9 @@ void RunModel(const ModelRun& run) {
   const auto synced = appliance.Sync();
   CHECK(synced.ok() || cuts);
   const auto found = FileBytes(path);
-  CHECK_EQ(found.size(), used);
+  // A pwrite that the kernel lets wait behind the truncation makes the file longer again, and
+  // nothing can forbid it that; what lies before the cut is what counts.
+  CHECK(cuts ? found.size() >= used : found.size() == used);
   CompareWithModel(layout, found, clients);
   if (!cuts) CHECK_EQ(appliance.region->table->dirty(), 0u);
   CheckQuiet(appliance);
