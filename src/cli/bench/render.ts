@@ -19,6 +19,7 @@ const SCALES: Readonly<Record<Unit, readonly (readonly [number, string])[]>> = {
   ],
   'B/s': [
     [1e9, ' GB/s'],
+    [1e6, ' MB/s'],
     [0, ' B/s'],
   ],
   B: [
