@@ -65,7 +65,7 @@ function userfaultfd(): Finding {
   return judge('userfaultfd', {
     found: value === undefined ? 'no' : `${allowed ? 'allowed' : 'user mode only'} (${value})`,
     good: value !== undefined && allowed,
-    costs: 'external memory cannot be mapped into a client, and reads use READ operations instead',
+    costs: 'nothing yet: only external memory mapped into a client will need it',
   });
 }
 
