@@ -75,8 +75,7 @@ function ioUring(): Finding {
   return judge('io_uring', {
     found: value === undefined ? 'not told by this kernel' : (names[value] ?? value),
     good: value === '0' || (value === '1' && process.getuid?.() === 0),
-    costs:
-      'write-back uses threads with pwrite: a sync of scattered pages takes up to twice as long',
+    costs: 'nothing: write-back uses threads; `farpage bench` lacks its io_uring column',
   });
 }
 
@@ -86,7 +85,7 @@ function memoryLock(): Finding {
   return judge('locked memory', {
     found: Number.isFinite(bytes) ? formatSize(bytes) : (line ?? 'unknown'),
     good: bytes >= MEMLOCK_BYTES_MIN,
-    costs: 'the kernel may take pages of mapped files back: reads of them wait for the disk',
+    costs: 'nothing yet: pages of files are never locked, a read may wait for the disk',
   });
 }
 
@@ -96,7 +95,7 @@ function hugePages(): Finding {
   return judge('huge pages', {
     found: mode ?? 'no',
     good: mode === 'always' || mode === 'madvise',
-    costs: 'large reads of memory without a file miss the TLB more often',
+    costs: 'nothing yet: regions are kept in the 4 KiB pages that are tracked and written',
   });
 }
 
@@ -106,10 +105,10 @@ function sharedMemory(): Finding {
     return judge('/dev/shm', {
       found: `${formatSize(blocks * bsize)}, ${formatSize(bavail * bsize)} free`,
       good: bavail * bsize >= SHM_BYTES_MIN,
-      costs: 'little room for memory that outlives the process',
+      costs: 'nothing yet: only memory that outlives the process will be kept there',
     });
   } catch {
-    const costs = 'memory cannot outlive the process';
+    const costs = 'nothing yet: only memory that outlives the process will be kept there';
     return judge('/dev/shm', { found: 'none', good: false, costs });
   }
 }

@@ -8,7 +8,7 @@ const TIB = 2 ** 40;
 /** What the machine may make of a bound in milliseconds while others use it, too. */
 const NOISE = 20;
 
-it('reserves 300 regions of 1 TiB, and has them back after a restart, for next to nothing', async () => {
+it('has 300 regions of 1 TiB, also after a restart, for next to nothing', async () => {
   const folder = scratch();
   const first = await serveAppliance({}, folder);
   const before = process.memoryUsage().rss;
