@@ -1,9 +1,9 @@
-/** READs of pages that are not present: from the device, and from the page cache. */
+/** READs of pages that are not present: from the device, the page cache, or a fill value. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFile } from './files.js';
 import { makeRow, type Row } from './row.js';
-import type { Stage } from './stage.js';
+import { AREA_BYTES, type Stage } from './stage.js';
 import { figure, type Line } from './tool.js';
 import { rounds, type Work } from './work.js';
 
@@ -12,6 +12,8 @@ const COLD_THREADS = 16;
 const WINDOW_BYTES = 2 * 1024 * 1024;
 const TOUCHES = 512;
 const PAGE = 4096;
+const SMALL = 64;
+const FRESH_PAGES = 8000;
 const PLACEMENT = 'two cores, not pinned';
 
 /** Visits different pages of a file, each once, in a region that has none of them yet. */
@@ -85,7 +87,28 @@ async function hot(stage: Stage): Promise<Row[]> {
   });
 }
 
+/** Pages of plain memory that nobody has touched yet, beside present ones. */
+async function untouched(stage: Stage): Promise<Row[]> {
+  const client = await stage.client('unix');
+  const words = { mode: stage.placement.mode, core: stage.placement.clientCore, sizes: SMALL };
+  const told = await rounds(stage, async (seed) => {
+    const reach = await stage.reach('tcp', 'bench');
+    const present = { ...words, ...reach, 'duration-ms': stage.options.durationMs };
+    const [raw] = await stage.run('initiator', present);
+    await client.create({ name: 'visited', size: AREA_BYTES, fill: 'zero' });
+    const fresh = { ...words, ...(await stage.reach('tcp', 'visited')), seed: seed + 1 };
+    const [own] = await stage.run('initiator', { ...fresh, visit: FRESH_PAGES });
+    await stage.remove('visited');
+    return { raw: figure(raw, 'p50Us'), farpage: figure(own, 'p50Us') };
+  });
+  const work = 'READ 64B of untouched zero pages, tcp, p50, beside present pages';
+  const target = { of: 'ratio', most: 1.2 } as const;
+  const { placement } = stage.options;
+  return [makeRow({ name: 'untouched', work, placement, unit: 'us', target }, told)];
+}
+
 export const FILE_WORKS: readonly Work[] = [
+  { name: 'untouched', quick: true, files: 0, run: untouched },
   { name: 'cold', quick: false, files: 1, run: (stage) => stage.unpinned(() => cold(stage)) },
   { name: 'hot', quick: false, files: 1, run: (stage) => stage.unpinned(() => hot(stage)) },
 ];

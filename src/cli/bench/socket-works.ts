@@ -12,7 +12,7 @@ interface Subject {
   readonly bytes: number;
   readonly depth: number;
   readonly transport: Transport;
-  readonly targets: Readonly<Partial<Record<Metric, Target>>>;
+  readonly targets: Readonly<Partial<Record<Metric, Target | null>>>;
   readonly quick?: boolean;
 }
 
@@ -76,6 +76,19 @@ const SUBJECTS: readonly Subject[] = [
   },
 ];
 
+/** The whole field, for the eye: what SUBJECTS holds to a target is left out. */
+const FIELD: readonly Subject[] = (['read', 'write'] as const).flatMap((op) =>
+  (['tcp', 'unix'] as const).flatMap((transport) =>
+    [8, 64, 4 * KIB, 64 * KIB, MIB].flatMap((bytes) =>
+      [1, 16, 64].map((depth): Subject => {
+        const metric = depth === 1 ? 'p50Us' : bytes < 64 * KIB ? 'opsPerSecond' : 'bytesPerSecond';
+        const targets = { [metric]: null };
+        return { op, transport, bytes, depth, targets };
+      }),
+    ),
+  ),
+);
+
 const sizeName = (bytes: number) =>
   bytes >= MIB ? `${bytes / MIB}MiB` : bytes >= KIB ? `${bytes / KIB}KiB` : `${bytes}B`;
 
@@ -102,15 +115,20 @@ async function measure(stage: Stage, subject: Subject, side: 'farpage' | 'raw'):
   return (await stage.run('initiator', { ...words, ...reach, pattern }))[0] ?? {};
 }
 
-function targetHere(stage: Stage, target: Target, metric: Metric): Target {
+function targetHere(stage: Stage, target: Target | null, metric: Metric): Target | undefined {
+  if (target === null) return undefined;
   if (stage.options.placement === 'two-cores-polling') return target;
   const rate = metric === 'opsPerSecond' || metric === 'bytesPerSecond';
   return rate ? least(1 / ONE_CORE) : metric === 'p99Us' ? p99 : most(ONE_CORE);
 }
 
+function nameOf({ op, bytes, depth, transport }: Subject): string {
+  return `${op}-${sizeName(bytes)}-${transport}-${depth}`.toLowerCase();
+}
+
 function workOf(subject: Subject): Work {
   const { op, bytes, depth, transport, targets } = subject;
-  const name = `${op}-${sizeName(bytes)}-${transport}-${depth}`.toLowerCase();
+  const name = nameOf(subject);
   const what = `${op.toUpperCase()}${op === 'write' ? ' + fence' : ''}`;
   const label = `${what} ${sizeName(bytes)} ${transport}, depth ${depth}`;
   const run = async (stage: Stage): Promise<Row[]> => {
@@ -122,10 +140,10 @@ function workOf(subject: Subject): Work {
       return rawFirst ? { raw: first, farpage: second } : { raw: second, farpage: first };
     });
     return (Object.keys(targets) as Metric[]).map((metric) => {
-      const target = targetHere(stage, targets[metric] ?? { of: 'figure' }, metric);
-      const head = { name, work: `${label}, ${LABELS[metric]}`, unit: UNITS[metric], target };
+      const target = targetHere(stage, targets[metric] ?? null, metric);
+      const head = { name, work: `${label}, ${LABELS[metric]}`, unit: UNITS[metric] };
       return makeRow(
-        { ...head, placement: stage.options.placement },
+        { ...head, placement: stage.options.placement, ...(target && { target }) },
         told.map((line) => ({
           farpage: figure(line.farpage, metric),
           raw: figure(line.raw, metric),
@@ -151,8 +169,11 @@ function atomicWork(op: 'fetch-add' | 'compare-swap'): Work {
   return { name: op, quick: true, files: 0, run };
 }
 
+const HELD: readonly string[] = SUBJECTS.map(nameOf);
+
 export const SOCKET_WORKS: readonly Work[] = [
   ...SUBJECTS.map(workOf),
+  ...FIELD.filter((subject) => !HELD.includes(nameOf(subject))).map(workOf),
   atomicWork('fetch-add'),
   atomicWork('compare-swap'),
 ];

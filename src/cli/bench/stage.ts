@@ -9,6 +9,7 @@ import { ControlClient } from '../../control/http-client.js';
 import { FarpageError } from '../../errors.js';
 import { Serving } from '../serving.js';
 import { PLACEMENTS, type PlacementName } from './placement.js';
+import { QuietGate } from './quiet.js';
 import { type Line, RawServer, runTool, type Words } from './tool.js';
 
 export type Transport = 'tcp' | 'unix';
@@ -20,6 +21,8 @@ export interface StageOptions {
   readonly durationMs: number;
   /** Bytes of the files that are measured. */
   readonly fileBytes: number;
+  /** How long all rounds together may wait for the machine's other users. */
+  readonly quietMs: number;
   readonly signal: AbortSignal;
 }
 
@@ -34,6 +37,7 @@ export class Stage implements AsyncDisposable {
   /** What to close at the end, the last first; Node 20 has no AsyncDisposableStack. */
   readonly #closers: (() => unknown)[] = [];
   readonly #onExit = () => rmSync(this.folder, { recursive: true, force: true });
+  readonly #quiet: QuietGate;
   readonly #sessions = new Map<Transport, ClientSession>();
   readonly #attached = new Map<string, Attached>();
   readonly #clients = new Map<Transport, Client>();
@@ -42,6 +46,7 @@ export class Stage implements AsyncDisposable {
 
   private constructor(options: StageOptions) {
     this.options = options;
+    this.#quiet = new QuietGate(options.quietMs);
     this.folder = mkdtempSync(join(process.env.TMPDIR ? tmpdir() : '/var/tmp', 'farpage-bench-'));
     process.on('exit', this.#onExit);
   }
@@ -69,6 +74,11 @@ export class Stage implements AsyncDisposable {
 
   get placement() {
     return PLACEMENTS[this.options.placement];
+  }
+
+  /** Before every round: waits for others on the machine, within the budget. */
+  quiet(): Promise<void> {
+    return this.#quiet.pass(this.signal);
   }
 
   run(command: string, words: Words): Promise<readonly Line[]> {

@@ -17,6 +17,9 @@ export async function rounds<T>(
   round: (number: number) => Promise<T>,
 ): Promise<readonly T[]> {
   const told: T[] = [];
-  for (let number = 0; number < stage.options.rounds; number++) told.push(await round(number));
+  for (let number = 0; number < stage.options.rounds; number++) {
+    await stage.quiet();
+    told.push(await round(number));
+  }
   return told;
 }

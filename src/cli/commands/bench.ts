@@ -1,5 +1,6 @@
 /** `farpage bench`: both sides of every ratio, measured here and now. */
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { FarpageError } from '../../errors.js';
 import { PLACEMENTS, type PlacementName } from '../bench/placement.js';
@@ -17,6 +18,7 @@ interface Options {
   readonly rounds: number;
   readonly duration?: number;
   readonly fileSize?: number;
+  readonly waitForQuiet: number;
   readonly save?: true | string;
   readonly json?: true;
 }
@@ -53,6 +55,10 @@ async function bench(options: Options, shell: Shell): Promise<void> {
     for (const { name, quick } of WORKS) out.line(quick ? name : `${name} (with --full)`);
     return;
   }
+  // A package that was installed has no folder for results.
+  if (options.save === true && !existsSync(dirname(RESULTS_FOLDER))) {
+    throw new FarpageError('ERR_ARGUMENT', '--save needs a file outside of a clone');
+  }
   const works = chosen(options);
   if (works.length === 0) {
     throw new FarpageError('ERR_ARGUMENT', `nothing of that is measured ${options.placement}`);
@@ -66,6 +72,7 @@ async function bench(options: Options, shell: Shell): Promise<void> {
     ...(options.only !== undefined && { totalMs: FULL.totalMs }),
     ...(options.duration !== undefined && { durationMs: options.duration }),
     ...(options.fileSize !== undefined && { fileBytes: options.fileSize }),
+    quietMs: options.waitForQuiet,
     placement: options.placement,
     rounds: options.rounds,
     works,
@@ -103,6 +110,7 @@ export function benchCommand(shell: Shell): Command {
     .option('--rounds <n>', 'rounds, in turn', integer(1, 100), 5)
     .option('--duration <time>', 'of each side of a round over a connection', duration)
     .option('--file-size <size>', 'of the files that are measured', size)
+    .option('--wait-for-quiet <time>', 'wait so long in all for others on the machine', duration, 0)
     .option('--save [file]', 'append the results, with a line on the machine')
     .option('--json', 'print one JSON object per row')
     .action((options: Options) => bench(options, shell));
