@@ -1,6 +1,6 @@
 /** Results that are kept, with a line on the machine, so that a regression shows. */
 import { appendFileSync, mkdirSync } from 'node:fs';
-import { cpus, loadavg, release, totalmem } from 'node:os';
+import { cpus, getPriority, loadavg, release, totalmem } from 'node:os';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { packageVersion } from '../../control/version.js';
@@ -23,8 +23,9 @@ export function machineLine() {
       kernel: release(),
       node: process.versions.node,
       farpage: packageVersion(),
-      // Who else is working: of this much the figures below may be too slow.
+      // Who else is working, and how far before them the benchmark was put (nice, -20 to 19).
       load: loadavg().map((load) => Number(load.toFixed(2))),
+      nice: getPriority(),
     },
   };
 }
