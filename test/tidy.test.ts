@@ -55,7 +55,7 @@ describe('the rules', () => {
 
   it.each([
     ['native/binding/addon.cc', '#include <napi.h>\n#include "pager/pager.h"\n'],
-    ['native/pager/pager.cc', '#include <vector>\n#include "stores/page_store.h"\n'],
+    ['native/pager/pager.cc', '#include <vector>\n#include "memory/page_store.h"\n'],
     ['src/cli/main.ts', "import { a } from '../client/a.js';\nimport x from 'node:fs';\n"],
     ['src/index.ts', "export { a } from './appliance/a.js';\n"],
   ])('have nothing against a tidy %s', (path, text) => {

@@ -24,7 +24,7 @@ Pager::Pager(const Options& options)
     : budget_(std::max<uint64_t>(options.frames_max, 1)),
       read_ahead_pages_max_(options.read_ahead_pages_max),
       evictor_(shootdown_, budget_, waiters_),
-      write_back_(shootdown_, waiters_),
+      write_back_(shootdown_, waiters_, budget_),
       filler_(budget_, evictor_, waiters_, [this] { Press(); }, options.fill_threads),
       reclaim_("reclaim", [this] { ReclaimLoop(); }) {}
 

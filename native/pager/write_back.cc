@@ -4,6 +4,7 @@
 #include <span>
 
 #include "base/clock.h"
+#include "memory/region_copy.h"
 #include "pager/page_change.h"
 
 namespace farpage {
@@ -61,8 +62,11 @@ void TidySummary(PageTable& table, PageIndex from, PageIndex end) {
 
 }  // namespace
 
-WriteBack::WriteBack(Shootdown& shootdown, WaiterList& waiters)
-    : shootdown_(shootdown), waiters_(waiters), thread_("writeback", [this] { Loop(); }) {}
+WriteBack::WriteBack(Shootdown& shootdown, WaiterList& waiters, FrameBudget& budget)
+    : shootdown_(shootdown),
+      waiters_(waiters),
+      budget_(budget),
+      thread_("writeback", [this] { Loop(); }) {}
 
 WriteBack::~WriteBack() { Close(); }
 
@@ -124,6 +128,9 @@ Result<WriteBackReceipt> WriteBack::Run(const std::shared_ptr<Region>& region, P
   for (PageIndex next = run.first; next < end;) {
     Batch batch = Collect(*region, next, end, durable);
     next = batch.next;
+    if (batch.lost && failure.ok()) {
+      failure = Error{Code::kPageLost, 0, "a dirty page was lost before it could be written"};
+    }
     if (batch.pages == 0) break;
     if (!batch.writing.empty()) {
       shootdown_.WaitGracePeriod();
@@ -193,12 +200,14 @@ WriteBack::Batch WriteBack::Collect(Region& region, PageIndex from, PageIndex en
         return batch;
       }
       const PageWord before = ChangePage(*region.table, page, [](PageWord word) {
-        if ((word & kDirty) == 0) return word;
+        if ((word & kDirty) == 0 || StateOf(word) == PageState::kLost) return word;
         // Not WRITABLE while the write is under way: the next write faults, which takes no
         // device, and tells DropPrivateCopies that the private copy is in use again.
         return (word & ~(kDirty | kWritable)) | kWriteback;
       });
-      if ((before & kDirty) != 0) {
+      if ((before & kDirty) != 0 && StateOf(before) == PageState::kLost) {
+        batch.lost = true;
+      } else if ((before & kDirty) != 0) {
         Append(batch.writing, page);
         batch.pages++;
       } else if (durable && (before & kUnsynced) != 0) {
@@ -224,7 +233,10 @@ Status WriteBack::WriteBatch(Region& region, Batch& batch, WriteBackReceipt* rec
         return (word & ~kWriteback) | kDirty | WritableIn(region, word);
       });
     }
-    if (!written) continue;
+    if (!written) {
+      if (image.outcome.error().code == Code::kFileChanged) LoseUnreadable(region, image);
+      continue;
+    }
     if (!batch.written.empty() && batch.written.back().end() == image.run.first) {
       batch.written.back().count += image.run.count;
     } else {
@@ -240,6 +252,26 @@ Status WriteBack::WriteBatch(Region& region, Batch& batch, WriteBackReceipt* rec
     if (!image.outcome.ok()) return image.outcome;
   }
   return {};
+}
+
+// Cutting a file takes the private copies beyond its new end with it (truncate(2) unmaps them
+// too). What they held is gone: if the file grew again, its zeros must not be written for it.
+void WriteBack::LoseUnreadable(Region& region, const PageImage& image) {
+  for (PageIndex page = image.run.first; page < image.run.end(); page++) {
+    std::byte probe;
+    if (CopyFromRegion(&probe, region.memory->address() + (page << kPageShift), 1)) continue;
+    PageWord after = 0;
+    const PageWord before = ChangePage(
+        *region.table, page,
+        [](PageWord word) {
+          if (StateOf(word) != PageState::kPresent) return word;
+          return WithState(word & ~(kReadable | kWritable | kHeld), PageState::kLost);
+        },
+        &after);
+    if (before == after) continue;
+    region.frames.Return(1);
+    budget_.Return(1);
+  }
 }
 
 // One bad page (a hole in a full file system, an end that was cut off) must not keep the pages

@@ -35,7 +35,7 @@ inline constexpr size_t kWriteBackJobsMax = 1024;
 // step restores DIRTY. Thread: any may submit; `done` is called on the write-back thread.
 class WriteBack {
  public:
-  WriteBack(Shootdown& shootdown, WaiterList& waiters);
+  WriteBack(Shootdown& shootdown, WaiterList& waiters, FrameBudget& budget);
   ~WriteBack();
 
   // Writes back the dirty pages of `run`; with `durable` they are on stable storage at `done`.
@@ -62,11 +62,13 @@ class WriteBack {
     std::vector<PageRun> unsynced;   // UNSYNCED before this sync
     std::vector<PageRun> written;    // now UNSYNCED by this sync
     uint64_t pages = 0;
+    bool lost = false;               // met a dirty page whose bytes are gone
     PageIndex next = 0;              // where the following batch starts
   };
   void Loop();
   Batch Collect(Region& region, PageIndex from, PageIndex end, bool durable);
   Status Finish(const std::shared_ptr<Region>& region, const std::vector<Batch>& batches);
+  void LoseUnreadable(Region& region, const PageImage& image);
   Status WriteBatch(Region& region, Batch& batch, WriteBackReceipt* receipt);
   static void WriteSingly(Region& region, std::vector<PageImage>& images);
   static void Settle(Region& region, const Batch& batch);
@@ -76,6 +78,7 @@ class WriteBack {
 
   Shootdown& shootdown_;
   WaiterList& waiters_;
+  FrameBudget& budget_;
   std::mutex run_mutex_;  // one write-back at a time, whoever asks
   std::mutex mutex_;      // guards jobs_ and closing_
   std::condition_variable wake_;

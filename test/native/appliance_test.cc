@@ -244,6 +244,14 @@ FARPAGE_TEST(appliance_truncated_file_fails_one_operation) {
   struct stat status{};
   CHECK(::stat(path.c_str(), &status) == 0);
   CHECK_EQ(status.st_size, 300'000);
+  // The file grows again: the lost page is told, and its hole is not written for it.
+  CHECK(::truncate(path.c_str(), 1 << 20) == 0);
+  synced = appliance.Sync();
+  CHECK(!synced.ok());
+  CHECK_EQ(int(synced.error().code), int(Code::kPageLost));
+  expect_loss(950'000, 64);
+  auto after = appliance.Connect();
+  CHECK_EQ(int(Read(*after, stag, 800'000, got.data(), 64).code), int(Code::kOk));
 }
 
 // Answers that overtake a waiting READ make room for new requests: more pass it than the granted

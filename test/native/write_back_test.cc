@@ -15,7 +15,7 @@ namespace farpage::test {
 namespace {
 
 struct Desk {
-  explicit Desk(uint64_t size_bytes) : write_back(shootdown, waiters) {
+  explicit Desk(uint64_t size_bytes) : write_back(shootdown, waiters, budget) {
     Region::Options options;
     options.size_bytes = size_bytes;
     options.writable = true;
@@ -53,6 +53,7 @@ struct Desk {
   FaultPlan plan;
   Shootdown shootdown;
   WaiterList waiters;
+  FrameBudget budget{1 << 20};
   WriteBack write_back;
   TurnCounter* counter = nullptr;
   FaultyRegion made;
