@@ -178,10 +178,13 @@ FARPAGE_TEST(lifetime_nic_stopped_while_pages_are_filled) {
 FARPAGE_TEST(lifetime_nic_stopped_at_any_moment_leaves_nothing_held) {
   for (int round = 0; round < 30; round++) {
     FaultyAppliance faulty({});
+    faulty.memory->hold_fills = true;
     auto reader = faulty.appliance.Connect();
     std::vector<std::byte> into;
     PostReads(*reader, faulty.stag, 60, 100, into);
-    std::this_thread::sleep_for(std::chrono::microseconds(30 * round));
+    faulty.AwaitFills(1);
+    faulty.memory->hold_fills = false;
+    std::this_thread::sleep_for(std::chrono::microseconds(20 * round));
     faulty.appliance.nic->Stop();
     CheckQuiet(faulty.appliance);
   }

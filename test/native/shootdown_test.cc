@@ -65,6 +65,7 @@ FARPAGE_TEST(shootdown_nobody_acts_on_an_old_look_after_the_grace_period) {
         Turn turn(counter);
         for (int k = 0; k < 20; k++) {
           if (right.load(std::memory_order_relaxed) == 0) break;
+          for (int pause = 0; pause < 50; pause++) SpinPause();  // an old look, for a while
           slot.fetch_add(1, std::memory_order_relaxed);
           acted.fetch_add(1, std::memory_order_relaxed);
         }
@@ -79,7 +80,8 @@ FARPAGE_TEST(shootdown_nobody_acts_on_an_old_look_after_the_grace_period) {
     right.store(0, std::memory_order_seq_cst);
     shootdown.WaitGracePeriod();
     const uint64_t before = slot.load(std::memory_order_relaxed);
-    for (int k = 0; k < 100; k++) {
+    for (int k = 0; k < 200; k++) {
+      SpinPause();
       if (slot.load(std::memory_order_relaxed) != before) broken++;
     }
     right.store(1, std::memory_order_seq_cst);
