@@ -30,6 +30,7 @@ Result<std::unique_ptr<Nic>> Nic::Start(const Options& options, FaultHandler* pa
 
 Result<uint16_t> Nic::ListenOn(const std::string& host, uint16_t port,
                                std::shared_ptr<const ExportPort> export_port) {
+  if (stopped_) return Error{Code::kClosed, 0, "the NIC is closed"};
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
@@ -68,6 +69,7 @@ Result<uint16_t> Nic::ListenExport(const std::string& host, uint16_t port,
 }
 
 Status Nic::ListenUnix(const std::string& path) {
+  if (stopped_) return Error{Code::kClosed, 0, "the NIC is closed"};
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path) {
