@@ -42,6 +42,8 @@ describe('the rules', () => {
     ['native/fabric/nic.cc', 'napi.h outside', '#include <napi.h>'],
     ['native/fabric/nic.cc', 'fabric may not include pager', '#include "pager/pager.h"'],
     ['native/pager/pager.cc', 'pager may not include fabric', '#include "fabric/nic.h"'],
+    ['native/bench/load.cc', 'bench may not include memory', '#include "memory/region.h"'],
+    ['native/fabric/nic.cc', 'fabric may not include bench', '#include "bench/load.h"'],
     ['native/base/ring.h', 'base may not include os', '#include "os/fd.h"'],
     ['native/misc/a.h', 'no room', ''],
     ['src/client/client.ts', 'may not import appliance', "import { a } from '../appliance/a.js';"],
