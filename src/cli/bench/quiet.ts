@@ -11,7 +11,7 @@ interface Ticks {
   readonly all: number;
 }
 
-/** Ticks of all cores so far: field 4 of the first line of /proc/stat is idle, 5 iowait (proc(5)). */
+/** Ticks of all cores so far; fields 4 and 5 of /proc/stat's first line are idle (proc(5)). */
 function ticks(): Ticks {
   const line = readFileSync('/proc/stat', 'utf8').split('\n', 1)[0] ?? '';
   const counts = line.split(/\s+/).slice(1).map(Number);
