@@ -27,7 +27,7 @@ async function visit(
   const { name, size } = await client.create({ name: 'visited', file, access: 'read-only' });
   try {
     const reach = await stage.reach('tcp', name);
-    const common = { mode: 'adaptive', 'region-size': size, sizes: PAGE };
+    const common = { 'region-size': size, sizes: PAGE };
     return (await stage.run('initiator', { ...common, ...words, ...reach }))[0];
   } finally {
     await stage.remove(name);
@@ -54,7 +54,7 @@ async function cold(stage: Stage): Promise<Row[]> {
       const pages = Math.min(COLD_PAGES, size / PAGE / 4);
       const raw = { file, size, pages, threads: COLD_THREADS, ways: 'pread', rounds: 1, seed };
       const [line] = await stage.run('cold', raw);
-      const words = { visit: pages, depths: COLD_THREADS, seed: seed + 1000 };
+      const words = { mode: 'adaptive', visit: pages, depths: COLD_THREADS, seed: seed + 1000 };
       const own = await visit(stage, { file, state: 'cold', words });
       return { raw: figure(line, 'pagesPerSecond'), farpage: figure(own, 'opsPerSecond') };
     });
@@ -72,9 +72,10 @@ async function hot(stage: Stage): Promise<Row[]> {
       const pages = Math.min(TOUCHES, size / window);
       const touch = { file, size, pages, window, rounds: 1, seed };
       const [fault] = await stage.run('touch', touch);
-      const trip = { connect, mode: 'polling', sizes: PAGE, 'duration-ms': 100 };
+      const { mode, clientCore: core } = stage.placement;
+      const trip = { connect, mode, core, sizes: PAGE, 'duration-ms': 100 };
       const [line] = await stage.run('client', trip);
-      const words = { visit: pages, depths: 1, window, seed: seed + 1000 };
+      const words = { mode, core, visit: pages, depths: 1, window, seed: seed + 1000 };
       const own = await visit(stage, { file, state: 'hot', words });
       return {
         raw: figure(fault, 'p50Us') + figure(line, 'p50Us'),
@@ -83,7 +84,9 @@ async function hot(stage: Stage): Promise<Row[]> {
     });
     const work = 'first touch of pages in the page cache, tcp, p50, beside mmap fault + round trip';
     const target = { of: 'ratio', most: 1.5 } as const;
-    return [makeRow({ name: 'hot', work, placement: PLACEMENT, unit: 'us', target }, told)];
+    return [
+      makeRow({ name: 'hot', work, placement: stage.options.placement, unit: 'us', target }, told),
+    ];
   });
 }
 
@@ -110,5 +113,5 @@ async function untouched(stage: Stage): Promise<Row[]> {
 export const FILE_WORKS: readonly Work[] = [
   { name: 'untouched', quick: true, files: 0, run: untouched },
   { name: 'cold', quick: false, files: 1, run: (stage) => stage.unpinned(() => cold(stage)) },
-  { name: 'hot', quick: false, files: 1, run: (stage) => stage.unpinned(() => hot(stage)) },
+  { name: 'hot', quick: false, files: 1, run: hot },
 ];
