@@ -112,6 +112,12 @@ export class ExternalMemory {
   /** As `readInto`, blocking the thread. */
   readIntoSync(offset: number, memory: Uint8Array, limits: BlockingLimits = NO_LIMITS): Uint8Array {
     const at = this.#at(offset, memory.byteLength);
+    if (memory.byteLength <= PIECE_BYTES) {
+      this.link.runSync((pair) =>
+        pair.readIntoSync({ ...limits, stag: this.stag(), offset: at, memory }),
+      );
+      return memory;
+    }
     this.#piecesSync(memory, limits, (pair, piece, begin, bounds) =>
       pair.readIntoSync({ ...bounds, stag: this.stag(), offset: at + begin, memory: piece }),
     );
@@ -121,6 +127,12 @@ export class ExternalMemory {
   /** As `write`, blocking the thread. */
   writeSync(offset: number, bytes: Uint8Array, limits: BlockingLimits = NO_LIMITS): void {
     const at = this.#at(offset, bytes.byteLength);
+    if (bytes.byteLength <= PIECE_BYTES) {
+      this.link.runSync((pair) =>
+        pair.writeSync({ ...limits, stag: this.stag(), offset: at, bytes }),
+      );
+      return;
+    }
     this.#piecesSync(bytes, limits, (pair, piece, begin, bounds) =>
       pair.writeSync({ ...bounds, stag: this.stag(), offset: at + begin, bytes: piece }),
     );
