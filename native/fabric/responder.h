@@ -17,9 +17,9 @@ namespace farpage {
 
 // Bytes received and not yet parsed, at most: more than the largest FPDU (65,543).
 inline constexpr uint32_t kReceiveBufferBytes = 128 * 1024;
-// Bytes one connection moves in one turn, about: some 150 us, which a grace period may wait for and
-// other connections of the loop too. With 256 KiB a READ of 1 MiB took 1.4 times the raw one, because
-// the pipe runs empty between two sends.
+// Bytes one connection moves in one turn, about: some 150 us, which a grace period may wait for
+// and other connections of the loop too. With 256 KiB a READ of 1 MiB took 1.4 times the raw one,
+// because the pipe runs empty between two sends.
 inline constexpr uint64_t kTurnBytesMax = 1024 * 1024;
 // READ payloads up to this are copied behind their header; longer ones are gathered from the
 // region by sendmsg. Below it the copy costs less than two more pieces.
