@@ -139,7 +139,11 @@ Napi::Value DomainRegister(const Napi::CallbackInfo& info) {
   auto stag = object->domain->Register(region->region, address - region->address, length,
                                        writable);
   if (!stag.ok()) return Throw(env, stag.error());
-  std::erase_if(region->domains, [](const auto& weak) { return weak.expired(); });
+  // Each domain once, however often something is registered in it.
+  std::erase_if(region->domains, [&](const auto& weak) {
+    const auto live = weak.lock();
+    return live == nullptr || live == object->domain;
+  });
   region->domains.push_back(object->domain);
   Napi::Object result = Napi::Object::New(env);
   result.Set("handle", MakeHandle(env, HandleKind::kMemoryRegion,

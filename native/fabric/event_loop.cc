@@ -268,8 +268,10 @@ void EventLoop::Loop() {
     DrainInbox();
     RunRunnable();
     if (AnyRunnable()) {
-      // A connection that never rests must not keep the others from being swept, nor itself.
+      // A connection that never rests must not keep the others from being swept, nor itself, nor
+      // from their fills.
       if (last_activity_ns_ >= next_sweep_ns_) Sweep(last_activity_ns_);
+      if (fills_->outstanding() != 0) fills_->Look(last_activity_ns_);
       HandleEvents(0);
       continue;
     }

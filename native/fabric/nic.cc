@@ -146,6 +146,13 @@ void Nic::StopExports(const ProtectionDomain* domain) {
 
 void Nic::MakeRoomLocked(std::deque<Ticket>& queue, bool used) {
   const uint64_t now = NowNs();
+  if (queue.size() >= kTicketsMax) {
+    // Sessions that have ended take no place from those that live on.
+    std::erase_if(queue, [&](const Ticket& ticket) {
+      const auto found = tickets_.find(ticket);
+      return found == tickets_.end() || (found->second.expires_ns == 0) != used;
+    });
+  }
   while (!queue.empty()) {
     const auto found = tickets_.find(queue.front());
     const bool here = found != tickets_.end() && (found->second.expires_ns == 0) == used;

@@ -77,7 +77,8 @@ class Nic final : public Admission {
   std::vector<std::unique_ptr<EventLoop>> loops_;
   std::mutex mutex_;  // guards tickets and listeners_; taken at connection set-up only
   std::map<Ticket, TicketEntry> tickets_;
-  // Their order, each at most kTicketsMax long; what has left tickets_ leaves them at their front.
+  // Their order, each at most kTicketsMax long; what has left tickets_ leaves them at their front
+  // or when they are full.
   std::deque<Ticket> unused_;
   std::deque<Ticket> used_;
   std::vector<ListenerEntry> listeners_;

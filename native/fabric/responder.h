@@ -26,6 +26,8 @@ inline constexpr uint64_t kTurnBytesMax = 1024 * 1024;
 inline constexpr uint32_t kCopyPayloadMax = 2048;
 // WRITE payloads of at least this, not yet received, go from the socket into the region.
 inline constexpr uint32_t kDirectPayloadMin = 4096;
+// FPDUs behind a waiting WRITE whose pages are asked for ahead, at most: what bounds that turn.
+inline constexpr uint32_t kLookAheadMax = 64;
 // What is received beside such a payload: the trailer and the next header, not its payload.
 inline constexpr uint32_t kBulkReceiveBytes = 64;
 
@@ -70,7 +72,8 @@ class Responder {
             std::shared_ptr<const ExportPort> export_port, ResponderContext* context);
   ~Responder();
 
-  // Moves what can be moved. `readable` and `writable` say what epoll said since the last call.
+  // Moves what can be moved, within the bounds of a turn; MarkReadable and MarkHungUp said before
+  // what epoll knows of the socket.
   Outcome Run();
 
   // A page it waited for has changed.

@@ -128,14 +128,14 @@ void Responder::FailWrite(TerminateCode code, Code reason) {
   Terminate(code, reason, write_header_);
 }
 
-// While a WRITE waits for its page, the pages of whole FPDUs behind it are asked for, once.
+// While a WRITE waits for its page, the pages of the next whole FPDUs are asked for, once.
 void Responder::LookAhead() {
   if (looked_ahead_) return;
   looked_ahead_ = true;
   const uint32_t behind = write_.left + skip_;
   if (available() < behind) return;
   uint32_t position = parsed_ + behind;
-  while (received_ - position >= kUntaggedHeaderBytes) {
+  for (uint32_t n = 0; n < kLookAheadMax && received_ - position >= kUntaggedHeaderBytes; n++) {
     const std::byte* fpdu = buffer_.get() + position;
     const std::span<const std::byte> rest{fpdu, received_ - position};
     FpduHeader header;

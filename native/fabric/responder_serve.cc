@@ -45,7 +45,7 @@ void Responder::Serve() {
     if (step == Step::kAgain) again_ = true;
     if (step == Step::kBlocked) blocked_ = true;
     if (step == Step::kWaiting) {
-      if (any_order_) {
+      if (any_order_ && !head.is_atomic) {
         ServeOutOfOrder();
       } else {
         Prefetch();
@@ -83,8 +83,8 @@ void Responder::ServeOutOfOrder() {
   count_ = kept;
 }
 
-// For standard peers, whose answers keep their order: the faults of requests behind a waiting
-// head overlap with its own.
+// For standard peers, whose answers keep their order, and behind an atomic: the faults of requests
+// behind a waiting head overlap with its own.
 void Responder::Prefetch() {
   for (uint32_t n = 1; n < count_; n++) {
     Pending& behind = pending(n);
@@ -202,18 +202,24 @@ Responder::Step Responder::Await(Pending& pending, const MemoryRegion& target, P
 }
 
 void Responder::OnWake(const FaultWake& wake) {
+  bool wanted = reached_in_ == wake.region && reached_page_ == wake.page;
   for (uint32_t n = 0; n < count_; n++) {
     Pending& item = pending(n);
-    if (!item.waiting || item.waits_in != wake.region || item.waits_for != wake.page) continue;
+    if (item.waits_in != wake.region || item.waits_for != wake.page) continue;
+    wanted = true;
+    if (!item.waiting) continue;
     item.waiting = false;
     item.failed = wake.code;
     waits_--;
     if (!send_.empty()) Yield(item);
   }
-  if (stalled_ && stalled_in_ == wake.region && stalled_page_ == wake.page) {
+  if (stalled_in_ == wake.region && stalled_page_ == wake.page) {
+    wanted = true;
+    if (stalled_) write_failed_ = wake.code;
     stalled_ = false;
-    write_failed_ = wake.code;
   }
+  // Waited for once and not any more: it is held for nobody.
+  if (!wanted) wake.region->table->ClearFlags(wake.page, kHeld);
 }
 
 // Lets go of a page that was filled for a wait that is over; the wait is forgotten.

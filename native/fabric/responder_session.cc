@@ -143,6 +143,10 @@ uint32_t Responder::Reach(SendPiece& piece) {
                              nullptr, context_->fills);
   piece.address = target->region->memory->address() + offset;
   if (outcome.ready_pages == 0) {
+    // It may have waited for a page further on, whose turn has not come after all.
+    if (reached_in_ != target->region || reached_page_ != run.first) {
+      Release(reached_in_, reached_page_);
+    }
     reached_in_ = target->region;
     reached_page_ = run.first;
     // What was filled for requests behind cannot be used before this has gone: nobody holds it,

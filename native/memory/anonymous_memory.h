@@ -9,7 +9,7 @@
 
 namespace farpage {
 
-// Pages are filled by `fill`, a value repeated; dropped ones are holes of the memfd.
+// Pages are filled with one byte, repeated; dropped ones are holes of the memfd.
 class AnonymousMemory final : public RegionMemory {
  public:
   // `fill_byte` is what every untouched byte reads as. Fails: kMemoryFull, kIo.

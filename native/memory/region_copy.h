@@ -29,8 +29,8 @@ void InstallBusErrorGuard();
 [[nodiscard]] bool CopyAndSumFromRegion(void* to, const std::byte* from, size_t bytes,
                                         uint32_t* crc);
 
-// Replaces the 8 bytes at `at` (8-byte aligned, host order) by what `next` makes of the old
-// value, atomically against every other access; the old value goes to `old_value`.
+// Adds to the 8 bytes at `at` (8-byte aligned, host order), atomically against every other access;
+// the old value goes to `old_value`. False: the page could not be touched.
 [[nodiscard]] bool AtomicFetchAdd(std::byte* at, uint64_t add, uint64_t* old_value);
 [[nodiscard]] bool AtomicLoad(const std::byte* at, uint64_t* value);
 // One try: true in `done` when the value was `expected` and is now `desired`; `expected` then

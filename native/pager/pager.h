@@ -23,8 +23,6 @@ inline constexpr uint32_t kFirstWindowPages = 8;
 // The pager works towards the low mark when the high one is passed: parts of the budget.
 inline constexpr uint64_t kHighMarkPart = 32;  // budget - budget / 32
 inline constexpr uint64_t kLowMarkPart = 16;   // budget - budget / 16
-// Pages written behind in one go when memory is short.
-inline constexpr uint64_t kWriteBehindPages = 16'384;
 
 // Owns its threads (fill-N, writeback, reclaim) and orders their work. One pager serves many
 // regions and any number of front doors. Thread: any, unless a method says otherwise.

@@ -1,6 +1,7 @@
 // Who waits for which page.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -14,19 +15,25 @@ namespace farpage {
 
 // Waiters by page, in shards so that fills that end together do not queue on one lock. A lock is
 // right here: entries are made and taken on the cold path only, by many threads, for a few
-// instructions. Bound: one entry per request in flight that found its page absent, which the
-// front doors bound. Thread: any.
+// instructions. Bound: one entry per token and page it waits for, however often a front door asks
+// again meanwhile. Thread: any.
 class WaiterList {
  public:
-  // Adds a waiter, unless `still_waiting(page)` says, under the shard's lock, that the page has
-  // changed already; returns what it said.
+  // Adds a waiter that does not wait for the page yet under this token, unless `still_waiting()`
+  // says, under the shard's lock, that the page has changed already; returns what it said.
   template <typename StillWaiting>
   bool Add(const Region* region, PageIndex page, FaultWaiter* waiter, uint64_t token,
            StillWaiting still_waiting) {
     Shard& shard = ShardOf(region, page);
     std::lock_guard<std::mutex> lock(shard.mutex);
     if (!still_waiting()) return false;
-    shard.waiters.emplace(Key{region, page}, Entry{waiter, token});
+    const auto [begin, end] = shard.waiters.equal_range(Key{region, page});
+    const auto same = [&](const auto& item) {
+      return item.second.waiter == waiter && item.second.token == token;
+    };
+    if (std::find_if(begin, end, same) == end) {
+      shard.waiters.emplace(Key{region, page}, Entry{waiter, token});
+    }
     return true;
   }
 

@@ -1,0 +1,146 @@
+// Connections that share a loop, and requests that share a connection: who may pass whom, and what
+// is kept for whom.
+#include <sys/socket.h>
+
+#include <thread>
+
+#include "fabric/dial.h"
+#include "faulty_fixture.h"
+
+namespace farpage::test {
+namespace {
+
+WorkRequest Request(uint64_t id, Opcode opcode, uint32_t stag, uint64_t offset, void* local,
+                    uint32_t bytes) {
+  WorkRequest request;
+  request.id = id;
+  request.opcode = opcode;
+  request.stag = stag;
+  request.remote_offset = offset;
+  request.length_bytes = bytes;
+  request.local = static_cast<std::byte*>(local);
+  return request;
+}
+
+bool Enter(const Appliance& appliance, int socket) {
+  MpaAsk ask;
+  ask.ticket = appliance.ticket;
+  return InitiateMpa(socket, ask, NowNs() + 5'000'000'000).ok();
+}
+
+// FPDUs of WRITEs of one byte each, `step` bytes apart.
+std::vector<std::byte> SmallWrites(uint32_t stag, uint64_t offset, uint64_t step, size_t count) {
+  constexpr uint32_t kFpdu = 24;
+  std::vector<std::byte> stream(kFpdu * count);
+  for (size_t n = 0; n < count; n++) {
+    std::byte* fpdu = stream.data() + n * kFpdu;
+    EncodeTagged(fpdu, RdmapOpcode::kWrite, true, 1, stag, offset + n * step);
+    CHECK_EQ(SealFpdu(fpdu, false), kFpdu);
+  }
+  return stream;
+}
+
+template <typename Condition>
+bool Await(Condition condition) {
+  const uint64_t deadline = NowNs() + 5'000'000'000;
+  while (!condition() && NowNs() < deadline) Nap(1);
+  return condition();
+}
+
+}  // namespace
+
+// A READ behind an atomic that waits must see the world after the atomic, also when its own page
+// is there and answers may come in any order.
+FARPAGE_TEST(fairness_no_read_passes_a_waiting_atomic) {
+  FaultyAppliance faulty({});
+  auto initiator = faulty.appliance.Connect(false, false, 8);
+  uint64_t got = 0;
+  CHECK_EQ(int(Read(*initiator, faulty.stag, 5 * kPageBytes, &got, 8).code), int(Code::kOk));
+  faulty.memory->hold_fills = true;
+  WorkRequest atomic = Request(1, Opcode::kFetchAdd, faulty.stag, 0, nullptr, 0);
+  atomic.operand = 1;
+  const WorkRequest read = Request(2, Opcode::kRead, faulty.stag, 5 * kPageBytes, &got, 8);
+  CHECK_EQ(initiator->Post({&atomic, 1}), 1u);
+  CHECK_EQ(initiator->Post({&read, 1}), 1u);
+  initiator->Flush();
+  faulty.AwaitFills(1);
+  Nap(20);
+  initiator->Progress();
+  CHECK_EQ(initiator->completions(), 0u);
+  faulty.memory->hold_fills = false;
+  CHECK_EQ(int(AwaitAll(*initiator)), int(Code::kOk));
+}
+
+// One turn asks for a bounded number of pages ahead of a WRITE that waits.
+FARPAGE_TEST(fairness_look_ahead_has_a_bound) {
+  FaultyAppliance faulty({512, 1024, false, 4});
+  faulty.memory->hold_fills = true;
+  auto socket = DialUnix(faulty.appliance.socket_path, NowNs() + 5'000'000'000);
+  REQUIRE(socket.ok());
+  REQUIRE(Enter(faulty.appliance, socket.value().get()));
+  const std::vector<std::byte> stream = SmallWrites(faulty.stag, 0, kPageBytes, 400);
+  CHECK_EQ(::send(socket.value().get(), stream.data(), stream.size(), MSG_NOSIGNAL),
+           stream.size());
+  const auto claimed = [&] {
+    uint64_t count = 0;
+    for (PageIndex page = 0; page < 512; page++) {
+      if (StateOf(faulty.appliance.region->table->Load(page)) != PageState::kAbsent) count++;
+    }
+    return count;
+  };
+  CHECK(Await([&] { return claimed() > 1; }));
+  Nap(50);
+  CHECK_EQ(claimed(), 1u + kLookAheadMax);
+  faulty.memory->hold_fills = false;
+  CHECK(Await([&] { return faulty.appliance.region->table->dirty() == 400; }));
+}
+
+// Asking again while a page is on its way adds nothing: one wake is enough.
+FARPAGE_TEST(fairness_a_waiter_waits_once_however_often_it_asks) {
+  class Counter final : public FaultWaiter {
+   public:
+    void Wake(const FaultWake&) override { wakes++; }
+    int wakes = 0;
+  };
+  FaultPlan plan;
+  Region::Options options;
+  options.size_bytes = 8 << kPageShift;
+  const FaultyRegion made = MakeFaultyRegion(options, &plan);
+  WaiterList waiters;
+  Counter first;
+  Counter second;
+  const auto moving = [] { return true; };
+  for (int n = 0; n < 100; n++) {
+    CHECK(waiters.Add(made.region.get(), 3, &first, 7, moving));
+    CHECK(waiters.Add(made.region.get(), 3, &second, 7, moving));
+  }
+  CHECK(waiters.Add(made.region.get(), 3, &first, 8, moving));
+  CHECK(!waiters.Add(made.region.get(), 3, &first, 9, [] { return false; }));
+  CHECK_EQ(waiters.WakeAll(made.region, 3, Code::kOk), 3u);
+  CHECK_EQ(first.wakes, 2);
+  CHECK_EQ(second.wakes, 1);
+  CHECK_EQ(waiters.WakeAll(made.region, 3, Code::kOk), 0u);
+}
+
+// The bound on tickets counts those that live: many sessions come and go beside one that stays.
+FARPAGE_TEST(fairness_a_session_that_lasts_keeps_its_ticket) {
+  Appliance appliance;
+  const Ticket& lasting = appliance.ticket;
+  CHECK(appliance.nic->Admit(lasting).ok());
+  appliance.domain->Leave();
+  const auto come = [&](const std::shared_ptr<ProtectionDomain>& domain, uint32_t number) {
+    Ticket ticket{};
+    std::memcpy(ticket.data(), &number, sizeof number);
+    appliance.nic->AddTicket(ticket, domain, 60'000'000'000);
+    CHECK(appliance.nic->Admit(ticket).ok());
+    domain->Leave();
+  };
+  const auto other = std::make_shared<ProtectionDomain>(appliance.pager.shootdown(), 4);
+  for (uint32_t n = 1; n < kTicketsMax; n++) come(other, n);
+  appliance.nic->CloseDomain(other);
+  come(std::make_shared<ProtectionDomain>(appliance.pager.shootdown(), 4), kTicketsMax);
+  CHECK(appliance.nic->Admit(lasting).ok());
+  appliance.domain->Leave();
+}
+
+}  // namespace farpage::test
