@@ -1,7 +1,7 @@
 /** The appliance: owns pager, NIC, regions, sessions and doors, and ends them in order. */
 import { rmSync, statSync } from 'node:fs';
 import { ControlServer } from '../control/http-server.js';
-import { checkSocketPath, takeName } from '../control/listen.js';
+import { checkSocketPath, isLive, takeName } from '../control/listen.js';
 import { validate } from '../control/message.js';
 import { type Endpoints, type RegionBody, type RegionStat, regionBody } from '../control/schema.js';
 import { packageVersion } from '../control/version.js';
@@ -70,7 +70,13 @@ export class Appliance implements AsyncDisposable {
     checkSocketPath(`${settings.socket}.fabric`);
     const { dev, ino } = statSync(settings.stateDirectory);
     const lock = await takeName(`state/${dev}/${ino}`);
-    if (lock === undefined) throw new FarpageError('ERR_LOCKED_STATE', settings.stateDirectory);
+    if (lock === undefined) {
+      // The same command given twice: name the socket, which its user knows, when it is live.
+      if (await isLive(settings.socket)) {
+        throw new FarpageError('ERR_APPLIANCE_RUNNING', settings.socket);
+      }
+      throw new FarpageError('ERR_LOCKED_STATE', settings.stateDirectory);
+    }
     const undo: (() => unknown)[] = [() => lock[Symbol.asyncDispose]()];
     try {
       return await Appliance.#assemble(settings, { lock, undo });

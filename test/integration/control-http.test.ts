@@ -83,6 +83,8 @@ describe('a control socket', () => {
     const state = join(first.folder, 'other-state');
     const again = () => serveAppliance({ stateDirectory: state }, first.folder);
     expect(await codeOf(again)).toBe('ERR_APPLIANCE_RUNNING');
+    // The same command given twice: the socket is what its user knows, not the state directory.
+    expect(await codeOf(() => serveAppliance({}, first.folder))).toBe('ERR_APPLIANCE_RUNNING');
     expect((await first.control.call('health', {})).status).toBe('ok');
     const stale = join(first.folder, 'stale');
     // A socket that nobody listens on any more: its file outlives a killed process.
