@@ -58,7 +58,9 @@ export async function writeRange(region: ExternalRegion, plan: WritePlan): Promi
         plan.onWritten(written);
       },
       (error: unknown) => {
-        failure ??= error;
+        // The write that broke the connection knows why; those before it only that it broke.
+        const unknown = failure instanceof FarpageError && failure.code === 'ERR_OUTCOME_UNKNOWN';
+        if (failure === undefined || unknown) failure = error;
       },
     );
     const done = write.finally(() => flying.delete(done));

@@ -1,6 +1,7 @@
 import { readFileSync, symlinkSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { writeRange } from '../../src/cli/transfer.js';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { codeOf } from '../helpers/codes.js';
 import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
@@ -121,5 +122,19 @@ describe('regions', () => {
     expect([...after.cells].map((cell) => cell & 3)).toEqual([0, 0, 0, 3, 0, 0, 0, 0]);
     expect(await codeOf(() => region.pageMap({ offset: 1, length: 2 ** 40 }))).toBe('ERR_RANGE');
     expect(await codeOf(() => region.sync({ offset: 8 * 4096 + 1 }))).toBe('ERR_RANGE');
+  });
+
+  it('that fill the memory say so, though writes beside the failing one end unknown', async () => {
+    const { appliance, url } = await serveAppliance({ memory: '1MiB' });
+    appliance.create({ name: 'r', size: 4 * 2 ** 20, fill: 'zero' });
+    const region = await (await connectClient(url)).attach('r');
+    const pieces = async function* () {
+      for (let n = 0; n < 40; n++) yield Buffer.alloc(60_000, 1);
+    };
+    // Which writes are in flight beside the failing one is a matter of timing: several rounds.
+    for (let round = 0; round < 20; round++) {
+      const plan = { offset: 0, limits: {}, source: pieces(), onWritten: () => {} };
+      expect(await codeOf(() => writeRange(region, plan))).toBe('ERR_MEMORY_FULL');
+    }
   });
 });
