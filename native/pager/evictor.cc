@@ -6,18 +6,6 @@
 #include "pager/page_change.h"
 
 namespace farpage {
-namespace {
-
-void Append(std::vector<PageRun>& runs, PageIndex page) {
-  if (!runs.empty() && runs.back().end() == page) {
-    runs.back().count++;
-  } else {
-    runs.push_back({page, 1});
-  }
-}
-
-}  // namespace
-
 void Evictor::Add(std::shared_ptr<Region> region) {
   std::lock_guard<std::mutex> lock(regions_mutex_);
   regions_.push_back(std::move(region));
@@ -70,7 +58,7 @@ void Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, bool f
     if (filling) result->filling_pages++;
     if (unsynced) result->unsynced_pages++;
     if (StateOf(after) == PageState::kEvicting && StateOf(before) == PageState::kPresent) {
-      Append(victims->runs, page);
+      AppendPage(victims->runs, page);
       victims->pages++;
     } else if (((before ^ after) & kAccessed) != 0) {
       // Given its second chance: a later sweep may take it.

@@ -1,5 +1,7 @@
-// Small loops around PageTable::Change that every part of the pager needs.
+// Small steps over page words and runs that every part of the pager needs.
 #pragma once
+
+#include <vector>
 
 #include "memory/page_table.h"
 
@@ -16,6 +18,15 @@ PageWord ChangePage(PageTable& table, PageIndex page, Next next, PageWord* after
       if (after != nullptr) *after = want;
       return word;
     }
+  }
+}
+
+// Adds a page behind the last run, or to it when it follows. Pages come in order.
+inline void AppendPage(std::vector<PageRun>& runs, PageIndex page) {
+  if (!runs.empty() && runs.back().end() == page) {
+    runs.back().count++;
+  } else {
+    runs.push_back({page, 1});
   }
 }
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "memory/region_copy.h"
+#include "pager/lost_pages.h"
 #include "pager/page_change.h"
 
 namespace farpage {
@@ -131,19 +131,7 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
 }
 
 void Pager::Lose(const std::shared_ptr<Region>& region, PageRun run) {
-  for (PageIndex page = run.first; page < run.end(); page++) {
-    std::byte probe;
-    if (CopyFromRegion(&probe, region->memory->address() + (page << kPageShift), 1)) continue;
-    PageWord after = 0;
-    const PageWord before = ChangePage(
-        *region->table, page,
-        [](PageWord word) {
-          if (StateOf(word) != PageState::kPresent) return word;
-          return WithState(word & ~(kReadable | kWritable | kHeld), PageState::kLost);
-        },
-        &after);
-    if (before != after) Filler::ReturnFrames(*region, budget_, 1);
-  }
+  LoseUnreadable(*region, budget_, run);
 }
 
 // Starts the fill of a claimed run; false: not now, the run is absent again.

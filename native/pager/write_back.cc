@@ -4,19 +4,11 @@
 #include <span>
 
 #include "base/clock.h"
-#include "memory/region_copy.h"
+#include "pager/lost_pages.h"
 #include "pager/page_change.h"
 
 namespace farpage {
 namespace {
-
-void Append(std::vector<PageRun>& runs, PageIndex page) {
-  if (!runs.empty() && runs.back().end() == page) {
-    runs.back().count++;
-  } else {
-    runs.push_back({page, 1});
-  }
-}
 
 template <typename Each>
 void ForEachPage(const std::vector<PageRun>& runs, Each each) {
@@ -177,7 +169,7 @@ Status WriteBack::Harden(const std::shared_ptr<Region>& region) {
        chunk = summary.Next(chunk + 1)) {
     const PageIndex last = std::min((chunk + 1) * kSummaryPages, table.pages());
     for (PageIndex page = chunk * kSummaryPages; page < last; page++) {
-      if ((table.Load(page) & kUnsynced) != 0) Append(batches[0].unsynced, page);
+      if ((table.Load(page) & kUnsynced) != 0) AppendPage(batches[0].unsynced, page);
     }
   }
   if (batches[0].unsynced.empty()) return {};
@@ -208,10 +200,10 @@ WriteBack::Batch WriteBack::Collect(Region& region, PageIndex from, PageIndex en
       if ((before & kDirty) != 0 && StateOf(before) == PageState::kLost) {
         batch.lost = true;
       } else if ((before & kDirty) != 0) {
-        Append(batch.writing, page);
+        AppendPage(batch.writing, page);
         batch.pages++;
       } else if (durable && (before & kUnsynced) != 0) {
-        Append(batch.unsynced, page);
+        AppendPage(batch.unsynced, page);
         batch.pages++;
       }
     }
@@ -234,7 +226,11 @@ Status WriteBack::WriteBatch(Region& region, Batch& batch, WriteBackReceipt* rec
       });
     }
     if (!written) {
-      if (image.outcome.error().code == Code::kFileChanged) LoseUnreadable(region, image);
+      // Cutting a file takes the private copies beyond its new end with it (truncate(2) unmaps them
+      // too). What they held is gone: if the file grew again, its zeros must not be written for it.
+      if (image.outcome.error().code == Code::kFileChanged) {
+        LoseUnreadable(region, budget_, image.run);
+      }
       continue;
     }
     if (!batch.written.empty() && batch.written.back().end() == image.run.first) {
@@ -252,26 +248,6 @@ Status WriteBack::WriteBatch(Region& region, Batch& batch, WriteBackReceipt* rec
     if (!image.outcome.ok()) return image.outcome;
   }
   return {};
-}
-
-// Cutting a file takes the private copies beyond its new end with it (truncate(2) unmaps them
-// too). What they held is gone: if the file grew again, its zeros must not be written for it.
-void WriteBack::LoseUnreadable(Region& region, const PageImage& image) {
-  for (PageIndex page = image.run.first; page < image.run.end(); page++) {
-    std::byte probe;
-    if (CopyFromRegion(&probe, region.memory->address() + (page << kPageShift), 1)) continue;
-    PageWord after = 0;
-    const PageWord before = ChangePage(
-        *region.table, page,
-        [](PageWord word) {
-          if (StateOf(word) != PageState::kPresent) return word;
-          return WithState(word & ~(kReadable | kWritable | kHeld), PageState::kLost);
-        },
-        &after);
-    if (before == after) continue;
-    region.frames.Return(1);
-    budget_.Return(1);
-  }
 }
 
 // One bad page (a hole in a full file system, an end that was cut off) must not keep the pages
@@ -335,7 +311,7 @@ void WriteBack::DropPrivateCopies(const std::shared_ptr<Region>& region,
           return idle ? WithState(word, PageState::kCopying) : word;
         },
         &after);
-    if (StateOf(after) == PageState::kCopying) Append(dropping, page);
+    if (StateOf(after) == PageState::kCopying) AppendPage(dropping, page);
   });
   // No grace period: writers were shut out, with one, when the pages became WRITEBACK.
   region->memory->DropPrivateCopies(dropping);

@@ -68,7 +68,6 @@ class WriteBack {
   void Loop();
   Batch Collect(Region& region, PageIndex from, PageIndex end, bool durable);
   Status Finish(const std::shared_ptr<Region>& region, const std::vector<Batch>& batches);
-  void LoseUnreadable(Region& region, const PageImage& image);
   Status WriteBatch(Region& region, Batch& batch, WriteBackReceipt* receipt);
   static void WriteSingly(Region& region, std::vector<PageImage>& images);
   static void Settle(Region& region, const Batch& batch);
