@@ -26,11 +26,6 @@ class PageStore {
  public:
   virtual ~PageStore() = default;
 
-  // True: Read needs no I/O and may be called by the thread that met the fault.
-  [[nodiscard]] virtual bool fills_in_place() const = 0;
-  // True: freshly dropped region memory (zeros) already holds what Read would put there.
-  [[nodiscard]] virtual bool is_zero() const { return false; }
-
   // False: there is nothing to write back to; dirty pages stay in memory.
   [[nodiscard]] virtual bool has_sink() const { return true; }
 

@@ -33,7 +33,6 @@ class FileStore final : public PageStore {
   // Bytes of the region that the file still has: less than length_bytes() after a truncation.
   [[nodiscard]] Result<uint64_t> AvailableBytes() const;
 
-  [[nodiscard]] bool fills_in_place() const override { return false; }
   [[nodiscard]] bool has_sink() const override { return writable_; }
   Status Read(PageRun run, std::byte* into) override;
   Status Write(std::span<PageImage> images) override;

@@ -11,8 +11,6 @@ class FillValueStore final : public PageStore {
   enum class Value : uint8_t { kZero = 0x00, kOne = 0xff };
   explicit FillValueStore(Value value) : value_(value) {}
 
-  [[nodiscard]] bool fills_in_place() const override { return true; }
-  [[nodiscard]] bool is_zero() const override { return value_ == Value::kZero; }
   [[nodiscard]] bool has_sink() const override { return false; }
   Status Read(PageRun run, std::byte* into) override;
   Status Write(std::span<PageImage> images) override;

@@ -51,7 +51,6 @@ class FaultyStore final : public PageStore {
   FaultyStore(uint64_t length_bytes, FaultPlan* plan)
       : plan_(plan), written_(length_bytes), durable_(length_bytes) {}
 
-  [[nodiscard]] bool fills_in_place() const override { return false; }
 
   Status Read(PageRun run, std::byte* into) override {
     if (plan_->Hit(kFaultyRead)) return SystemError("read", plan_->error.load());
