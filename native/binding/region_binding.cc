@@ -3,10 +3,11 @@
 #include "binding/arguments.h"
 #include "binding/objects.h"
 #include "binding/page_map.h"
-#include "memory/anonymous_memory.h"
 #include "memory/mapped_memory.h"
+#include "memory/staged_memory.h"
 #include "stores/file_store.h"
 #include "stores/fill_value_store.h"
+#include "stores/kept_store.h"
 
 namespace farpage::binding {
 namespace {
@@ -103,21 +104,46 @@ Napi::Value RegionOpenFile(const Napi::CallbackInfo& info) {
   return Open(env, pager, native, std::move(store).value(), std::move(memory).value());
 }
 
-Napi::Value RegionOpenAnonymous(const Napi::CallbackInfo& info) {
+// The store that a staged region's pages come from first.
+Result<std::unique_ptr<PageStore>> OpenSource(const Napi::Object& source, bool writable) {
+  const std::string kind = TextOf(source, "kind");
+  if (kind == "zero" || kind == "one") {
+    const auto value = kind == "one" ? FillValueStore::Value::kOne : FillValueStore::Value::kZero;
+    return std::unique_ptr<PageStore>(std::make_unique<FillValueStore>(value));
+  }
+  if (kind == "file") {
+    auto file = FileStore::Open({TextOf(source, "path"), NumberOf(source, "offset"),
+                                 NumberOf(source, "lengthBytes"), writable});
+    if (!file.ok()) return file.error();
+    return std::unique_ptr<PageStore>(std::move(file).value());
+  }
+  if (kind == "none") return std::unique_ptr<PageStore>();
+  return Error{Code::kArgument, 0, "a source of an unknown kind"};
+}
+
+Napi::Value RegionOpenStaged(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto pager = OpenPager(info);
   if (pager == nullptr) return env.Undefined();
   const Napi::Object options = ObjectOf(info[1]);
   const uint64_t size = NumberOf(options, "lengthBytes");
   if (size == 0) return Throw(env, {Code::kArgument, 0, "a region of no bytes"});
-  const auto value = TextOf(options, "fill") == "one" ? FillValueStore::Value::kOne
-                                                      : FillValueStore::Value::kZero;
-  auto memory = AnonymousMemory::Create(size, static_cast<uint8_t>(value));
+  const bool writable = TextOf(options, "access") != "read-only";
+  auto source = OpenSource(ObjectOf(options.Get("source")), writable);
+  if (!source.ok()) return Throw(env, source.error());
+  std::unique_ptr<PageStore> store = std::move(source).value();
+  const std::string keep = TextOf(options, "keep");
+  if (!keep.empty()) {
+    auto kept = KeptStore::Open(keep, size, FlagOf(options, "make"), std::move(store));
+    if (!kept.ok()) return Throw(env, kept.error());
+    store = std::move(kept).value();
+  }
+  if (store == nullptr) return Throw(env, {Code::kArgument, 0, "a region without a source"});
+  auto memory = StagedMemory::Create(size, store.get());
   if (!memory.ok()) return Throw(env, memory.error());
-  const Region::Options native{size, TextOf(options, "access") != "read-only", false,
-                               FramesOf(options)};
-  return Open(env, pager, native, std::make_unique<FillValueStore>(value),
-              std::move(memory).value());
+  // Memory pressure may write the appliance's own file, never a user's.
+  const Region::Options native{size, writable, !keep.empty(), FramesOf(options)};
+  return Open(env, pager, native, std::move(store), std::move(memory).value());
 }
 
 Napi::Value RegionStats(const Napi::CallbackInfo& info) {
@@ -149,6 +175,7 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
   put("faultedOperations", faulted);
   put("filledPages", region.fills.filled_pages.load(std::memory_order_relaxed));
   put("filledBytes", region.fills.filled_pages.load(std::memory_order_relaxed) << kPageShift);
+  put("readPages", region.store->pages_read());
   put("writtenBackPages", region.fills.written_back_pages.load(std::memory_order_relaxed));
   put("writtenBackBytes", region.fills.written_back_bytes.load(std::memory_order_relaxed));
   return stats;
@@ -247,7 +274,7 @@ void RegionClose(const Napi::CallbackInfo& info) {
 
 void ExportRegion(Napi::Env env, Napi::Object exports) {
   exports.Set("regionOpenFile", Napi::Function::New(env, RegionOpenFile));
-  exports.Set("regionOpenAnonymous", Napi::Function::New(env, RegionOpenAnonymous));
+  exports.Set("regionOpenStaged", Napi::Function::New(env, RegionOpenStaged));
   exports.Set("regionStats", Napi::Function::New(env, RegionStats));
   exports.Set("regionWriteBack", Napi::Function::New(env, RegionWriteBack));
   exports.Set("regionReclaim", Napi::Function::New(env, RegionReclaim));

@@ -2,8 +2,10 @@
 // files, networks or fill values.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "base/page.h"
@@ -20,16 +22,69 @@ struct PageImage {
   Status outcome;  // set by Write
 };
 
-// Stores are peers: zero, one, file, and those to come. All calls may block unless they say
+// Where the bytes of a page come from when it is filled.
+enum class PageOrigin : uint8_t {
+  kFill,       // a fill value: nothing was ever written
+  kFile,       // a file of the user's
+  kKept,       // the appliance's own file of a region that it keeps
+  kRemote,  // another appliance, a server, a program
+};
+
+// Pages at the start of a run that come from the same place.
+struct PagesFrom {
+  PageOrigin origin = PageOrigin::kFill;
+  uint64_t pages = 0;
+};
+
+// What became of a read that was started; called once, on any thread, and must not block.
+using ReadDone = std::function<void(Status)>;
+
+// Stores are peers: zero, one, file, kept, remote, callback. All calls may block unless they say
 // otherwise, come from pager threads, and may run concurrently on disjoint pages.
 class PageStore {
  public:
   virtual ~PageStore() = default;
 
+  // Where the first page of `run` (not empty) would be filled from now, and how many pages from
+  // it on are of the same origin. Never waits for a device or a peer; 1 us. Thread: any.
+  [[nodiscard]] virtual PagesFrom OriginOf(PageRun run) const = 0;
+
+  // What pages of the origin kFill are filled with; nobody reads the store for them.
+  [[nodiscard]] virtual uint8_t fill_byte() const { return 0; }
+
+  // How many pages at the start of `run`, all of the origin kFile or kKept, Read would copy from
+  // the page cache. May be outdated at once, which costs time but is never wrong. Thread: any.
+  [[nodiscard]] virtual uint64_t CachedPages(PageRun run) const {
+    (void)run;
+    return 0;
+  }
+  // Asks the device to begin, so that Read waits less. A hint; never waits. Thread: any.
+  virtual void WillRead(PageRun run) { (void)run; }
+  // True: what WillRead began is done. Only where polls_reads(). Thread: any.
+  [[nodiscard]] virtual bool IsRead(PageRun run) const {
+    (void)run;
+    return false;
+  }
+  [[nodiscard]] virtual bool polls_reads() const { return false; }
+
+  // Reads pages of the origin kRemote: starts, and returns at once. `done` is called when they
+  // are at `into` or cannot come, possibly before this returns; `into` stays valid until then. The
+  // store has a deadline of its own: every read ends. No thread of the pager waits for a peer or
+  // a program. Thread: any, fabric threads in a turn among them, so it takes microseconds.
+  virtual void StartRead(PageRun run, std::byte* into, ReadDone done) { done(Read(run, into)); }
+
+  // Ends the reads that were started with kRegionRemoved, soon: the region goes. No read comes
+  // after it. Thread: any but fabric threads.
+  virtual void EndReads() {}
+
+  // Pages that were really read from a device or a peer; fill values are not.
+  [[nodiscard]] uint64_t pages_read() const { return pages_read_.load(std::memory_order_relaxed); }
+
   // False: there is nothing to write back to; dirty pages stay in memory.
   [[nodiscard]] virtual bool has_sink() const { return true; }
 
-  // Puts the pages of `run` at `into`. Fails: kIo, kFileChanged (the store has shrunk).
+  // Puts the pages of `run`, none of them of the origin kRemote, at `into`. Fails: kIo,
+  // kFileChanged (the store has shrunk).
   virtual Status Read(PageRun run, std::byte* into) = 0;
 
   // Writes images, sorted by page, each with its own outcome; exactly these bytes and no others.
@@ -38,6 +93,12 @@ class PageStore {
 
   // Everything written before is on stable storage when this returns (fdatasync(2)).
   virtual Status MakeDurable() = 0;
+
+ protected:
+  void CountRead(PageRun run) { pages_read_.fetch_add(run.count, std::memory_order_relaxed); }
+
+ private:
+  std::atomic<uint64_t> pages_read_{0};
 };
 
 }  // namespace farpage

@@ -7,6 +7,7 @@
 
 #include "base/page.h"
 #include "base/result.h"
+#include "memory/page_store.h"
 
 namespace farpage {
 
@@ -37,6 +38,20 @@ class RegionMemory {
   // PopulatesInPlace said otherwise. Requires: the caller claimed every page of `run`.
   // Fails: kIo, kFileChanged (the file ends before the run), kMemoryFull.
   virtual Status Populate(PageRun run) = 0;
+
+  // Where the first page of `run` would be filled from, and how many from it on are of that
+  // origin. Pages of the origin kRemote are populated by StartPopulate, others by Populate.
+  [[nodiscard]] virtual PagesFrom OriginOf(PageRun run) const {
+    return {PageOrigin::kFile, run.count};
+  }
+
+  // Populates pages that come from a peer or a program: starts, and returns at once. `done` is
+  // called once, on any thread, possibly before this returns. Requires: the caller claimed every
+  // page of `run` and keeps it claimed until `done`. Thread: any.
+  virtual void StartPopulate(PageRun run, ReadDone done) { done(Populate(run)); }
+
+  // True: IsRead tells when what StartRead began is done, so a door that polls may wait by it.
+  [[nodiscard]] virtual bool polls_reads() const { return true; }
 
   // Gives the memory of claimed pages back to the system. Requires: a grace period has passed
   // since the fabric lost them. Thread: pager.

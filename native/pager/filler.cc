@@ -157,7 +157,7 @@ void Filler::Fill(const Job& job) {
                         (EvictForFrames(region, run.count, &result) &&
                          TryTakeFrames(region, budget_, run.count)))) {
     Unframe(region, run.count);
-    (void)FillNow(job.region, run);
+    FillByOrigin(job.region, run);
     return;
   }
   // Page by page when the whole run finds no room: a budget of a few pages still makes progress.
@@ -169,8 +169,40 @@ void Filler::Fill(const Job& job) {
       return;
     }
     Unframe(region, 1);
-    (void)FillNow(job.region, {page, 1});
+    FillByOrigin(job.region, {page, 1});
   }
+}
+
+void Filler::FillByOrigin(const std::shared_ptr<Region>& region, PageRun run) {
+  while (run.count != 0) {
+    const PagesFrom from = region->memory->OriginOf(run);
+    const PageRun part{run.first, std::min(from.pages, run.count)};
+    if (from.origin == PageOrigin::kRemote) {
+      FillElsewhere(region, part);
+    } else {
+      (void)FillNow(region, part);
+    }
+    run = {part.end(), run.count - part.count};
+  }
+}
+
+void Filler::FillElsewhere(const std::shared_ptr<Region>& region, PageRun run) {
+  region->jobs.fetch_add(1, std::memory_order_acq_rel);
+  region->memory->StartPopulate(run, [this, region, run](Status read) {
+    if (read.ok()) {
+      Install(region, run);
+    } else if (run.count == 1 || region->removed.load(std::memory_order_acquire)) {
+      ReturnFrames(*region, budget_, run.count);
+      GiveUp(region, run, read.error().code);
+    } else {
+      // One bad page must not fail its neighbours: the first is tried alone, who waits for the
+      // others looks again.
+      ReturnFrames(*region, budget_, run.count - 1);
+      GiveUp(region, {run.first + 1, run.count - 1}, Code::kOk);
+      FillElsewhere(region, {run.first, 1});
+    }
+    region->jobs.fetch_sub(1, std::memory_order_acq_rel);
+  });
 }
 
 Status Filler::FillNow(const std::shared_ptr<Region>& region, PageRun run) {

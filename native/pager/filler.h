@@ -41,7 +41,15 @@ class Filler {
   // full, nothing was taken. Thread: any.
   bool Submit(const std::shared_ptr<Region>& region, PageRun run);
 
-  // Fills a claimed run whose frames are taken, on the calling thread. Thread: any.
+  // Fills a claimed run whose frames are taken, each part as its origin asks: on the calling
+  // thread, or started at a peer. Thread: any that may wait for a device.
+  void FillByOrigin(const std::shared_ptr<Region>& region, PageRun run);
+
+  // Starts the fill of a claimed run of the origin kRemote whose frames are taken. Thread: any.
+  void FillElsewhere(const std::shared_ptr<Region>& region, PageRun run);
+
+  // Fills a claimed run of another origin, whose frames are taken, on the calling thread.
+  // Thread: any.
   Status FillNow(const std::shared_ptr<Region>& region, PageRun run);
 
   // Gives up a claimed run: its pages are absent again and their waiters hear `code`.

@@ -44,6 +44,7 @@ void Pager::Close() {
 void Pager::RemoveRegion(const std::shared_ptr<Region>& region) {
   region->removed.store(true, std::memory_order_seq_cst);
   evictor_.Remove(region.get());
+  region->store->EndReads();
   while (region->jobs.load(std::memory_order_seq_cst) != 0) {
     const timespec nap{0, 100'000};
     ::nanosleep(&nap, nullptr);
@@ -136,16 +137,37 @@ void Pager::Lose(const std::shared_ptr<Region>& region, PageRun run) {
 
 // Starts the fill of a claimed run; false: not now, the run is absent again.
 bool Pager::HandOver(const std::shared_ptr<Region>& region, PageRun run, PolledFills* fills) {
+  bool begun = false;
+  while (run.count != 0) {
+    const PagesFrom from = region->memory->OriginOf(run);
+    const PageRun part{run.first, std::min(from.pages, run.count)};
+    if (!HandOverPart(region, part, from.origin, fills)) {
+      filler_.GiveUp(region, run, Code::kOk);
+      return begun;
+    }
+    begun = true;
+    run = {part.end(), run.count - part.count};
+  }
+  return true;
+}
+
+bool Pager::HandOverPart(const std::shared_ptr<Region>& region, PageRun run, PageOrigin origin,
+                         PolledFills* fills) {
+  if (origin == PageOrigin::kRemote) {
+    // A peer is asked from here: a hand-over would only delay it.
+    if (!Filler::TryTakeFrames(*region, budget_, run.count)) return filler_.Submit(region, run);
+    filler_.FillElsewhere(region, run);
+    return true;
+  }
   // The device begins here and now, before any thread has been woken: one or two threads that
   // then wait for the reads in order do as much as sixteen that each start their own.
   region->memory->StartRead(run);
-  if (fills != nullptr && Filler::TryTakeFrames(*region, budget_, run.count)) {
+  if (fills != nullptr && region->memory->polls_reads() &&
+      Filler::TryTakeFrames(*region, budget_, run.count)) {
     if (fills->Add(region, run)) return true;
     Filler::ReturnFrames(*region, budget_, run.count);
   }
-  if (filler_.Submit(region, run)) return true;
-  filler_.GiveUp(region, run, Code::kOk);
-  return false;
+  return filler_.Submit(region, run);
 }
 
 uint64_t Pager::Claim(Region& region, PageRun run) {

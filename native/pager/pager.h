@@ -74,6 +74,8 @@ class Pager final : public FaultHandler {
                FaultWaiter* waiter, uint64_t token, PolledFills* fills,
                uint64_t* in_place_left, Code* code);
   bool HandOver(const std::shared_ptr<Region>& region, PageRun run, PolledFills* fills);
+  bool HandOverPart(const std::shared_ptr<Region>& region, PageRun run, PageOrigin origin,
+                    PolledFills* fills);
   uint64_t Claim(Region& region, PageRun run);
   uint64_t FillInPlace(const std::shared_ptr<Region>& region, PageRun claimed,
                        uint64_t* in_place_left);

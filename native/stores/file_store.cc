@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "memory/region_copy.h"
+#include "os/page_cache.h"
 #include "os/thread.h"
 
 namespace farpage {
@@ -84,6 +85,25 @@ Result<uint64_t> FileStore::AvailableBytes() const {
   return std::min(size - offset_bytes_, length_bytes_);
 }
 
+uint64_t FileStore::CachedPages(PageRun run) const {
+  return CachedBytes(fd_.get(), offset_bytes_ + run.offset_bytes(), run.length_bytes(), nullptr) >>
+         kPageShift;
+}
+
+void FileStore::WillRead(PageRun run) {
+  ::posix_fadvise(fd_.get(), static_cast<off_t>(offset_bytes_ + run.offset_bytes()),
+                  static_cast<off_t>(run.length_bytes()), POSIX_FADV_WILLNEED);
+}
+
+bool FileStore::IsRead(PageRun run) const {
+  // EAGAIN while the page is locked for its read; anything else is for Read to find out.
+  std::byte byte;
+  iovec into{&byte, 1};
+  const uint64_t last = offset_bytes_ + ((run.end() - 1) << kPageShift);
+  return ::preadv2(fd_.get(), &into, 1, static_cast<off_t>(last), RWF_NOWAIT) >= 0 ||
+         errno != EAGAIN;
+}
+
 Status FileStore::Read(PageRun run, std::byte* into) {
   uint64_t done = 0;
   const uint64_t want = std::min(run.length_bytes(), length_bytes_ - run.offset_bytes());
@@ -98,6 +118,7 @@ Status FileStore::Read(PageRun run, std::byte* into) {
     done += static_cast<uint64_t>(got);
   }
   std::memset(into + done, 0, run.length_bytes() - done);
+  CountRead(run);
   return {};
 }
 

@@ -18,6 +18,7 @@ class FileStore final : public PageStore {
     uint64_t offset_bytes = 0;   // a multiple of the page size
     uint64_t length_bytes = 0;   // 0: to the end of the file
     bool writable = false;
+    PageOrigin origin = PageOrigin::kFile;  // whose file it is
   };
 
   // Opens and, when writable, locks the range against other processes and regions (open file
@@ -33,6 +34,13 @@ class FileStore final : public PageStore {
   // Bytes of the region that the file still has: less than length_bytes() after a truncation.
   [[nodiscard]] Result<uint64_t> AvailableBytes() const;
 
+  [[nodiscard]] PagesFrom OriginOf(PageRun run) const override { return {origin_, run.count}; }
+  [[nodiscard]] uint64_t CachedPages(PageRun run) const override;
+  // As one request, and nothing around it (posix_fadvise WILLNEED).
+  void WillRead(PageRun run) override;
+  // By preadv2(RWF_NOWAIT) of the last page, which arrives with the others or behind them.
+  [[nodiscard]] bool IsRead(PageRun run) const override;
+  [[nodiscard]] bool polls_reads() const override { return true; }
   [[nodiscard]] bool has_sink() const override { return writable_; }
   Status Read(PageRun run, std::byte* into) override;
   Status Write(std::span<PageImage> images) override;
@@ -43,7 +51,8 @@ class FileStore final : public PageStore {
       : fd_(std::move(fd)),
         offset_bytes_(options.offset_bytes),
         length_bytes_(length_bytes),
-        writable_(options.writable) {}
+        writable_(options.writable),
+        origin_(options.origin) {}
   void WriteShare(std::span<PageImage> images) const;
   Status WriteImage(const PageImage& image) const;
 
@@ -51,6 +60,7 @@ class FileStore final : public PageStore {
   uint64_t offset_bytes_;
   uint64_t length_bytes_;
   bool writable_;
+  PageOrigin origin_;
 };
 
 }  // namespace farpage

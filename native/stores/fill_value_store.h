@@ -11,6 +11,10 @@ class FillValueStore final : public PageStore {
   enum class Value : uint8_t { kZero = 0x00, kOne = 0xff };
   explicit FillValueStore(Value value) : value_(value) {}
 
+  [[nodiscard]] PagesFrom OriginOf(PageRun run) const override {
+    return {PageOrigin::kFill, run.count};
+  }
+  [[nodiscard]] uint8_t fill_byte() const override { return static_cast<uint8_t>(value_); }
   [[nodiscard]] bool has_sink() const override { return false; }
   Status Read(PageRun run, std::byte* into) override;
   Status Write(std::span<PageImage> images) override;

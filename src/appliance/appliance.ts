@@ -1,5 +1,6 @@
 /** The appliance: owns pager, NIC, regions, sessions and doors, and ends them in order. */
 import { rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { ControlServer } from '../control/http-server.js';
 import { checkSocketPath, isLive, takeName } from '../control/listen.js';
 import { validate } from '../control/message.js';
@@ -11,7 +12,12 @@ import type { PagerHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { Catalog } from './catalog.js';
 import { Exports } from './exports.js';
-import { type ApplianceOptions, type ResolvedOptions, resolveOptions } from './options.js';
+import {
+  type ApplianceOptions,
+  makePrivateDirectory,
+  type ResolvedOptions,
+  resolveOptions,
+} from './options.js';
 import type { Region } from './region.js';
 import { RegionAccessUnit } from './region-access-unit.js';
 import { createService } from './service.js';
@@ -94,7 +100,10 @@ export class Appliance implements AsyncDisposable {
     const catalog = Catalog.open(settings.stateDirectory);
     const pager = native().pagerOpen(settings.pager);
     undo.push(() => native().pagerClose(pager));
-    const unit = new RegionAccessUnit({ pager, catalog, root, regionsMax: quota.regionsMax });
+    const keepFolder = join(settings.stateDirectory, 'regions');
+    makePrivateDirectory(keepFolder);
+    const { regionsMax } = quota;
+    const unit = new RegionAccessUnit({ pager, catalog, root, regionsMax, keepFolder });
     undo.push(() => unit.close());
     for (const body of settings.regions) unit.serve(validate(regionBody, body, 'ERR_ARGUMENT'));
     const nic = Nic.open(pager, settings.nic);

@@ -12,22 +12,24 @@ import {
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { parseJson, validate } from '../control/message.js';
-import { access, fill, regionName } from '../control/schema.js';
+import { access, fill, regionName, secret } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { RegionRecord } from './record.js';
 
 const FORMAT = 'farpage-catalog';
-const VERSION = 1;
+const VERSION = 2;
 
 const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const record = v.object({
   name: regionName,
+  id: secret,
   door: v.picklist(['unix', 'tcp']),
   access,
   size: bytes,
   resident: bytes,
   source: v.variant('kind', [
-    v.object({ kind: v.literal('anonymous'), fill }),
+    v.object({ kind: v.literal('anonymous'), fill, persist: v.boolean() }),
+    v.object({ kind: v.literal('staged'), path: v.string(), offset: bytes }),
     v.object({
       kind: v.literal('mapped'),
       path: v.string(),

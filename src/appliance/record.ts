@@ -1,4 +1,5 @@
 /** What a region is made of, as plain data: what the catalog keeps and a restart needs. */
+import { randomBytes } from 'node:crypto';
 import { accessSync, closeSync, constants, ftruncateSync, openSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Door } from '../control/authorize.js';
@@ -9,6 +10,8 @@ import { ceilToPage, floorToPage, isPageAligned } from '../units.js';
 
 export interface RegionRecord {
   readonly name: string;
+  /** 128 random bits in hexadecimal: what its own files are named by. */
+  readonly id: string;
   /** The door it was asked for at. */
   readonly door: Door;
   readonly access: Access;
@@ -17,7 +20,17 @@ export interface RegionRecord {
   /** Bound on its present pages in bytes; 0 means only the appliance's. */
   readonly resident: number;
   readonly source:
-    | { readonly kind: 'anonymous'; readonly fill: 'zero' | 'one' }
+    | {
+        readonly kind: 'anonymous';
+        readonly fill: 'zero' | 'one';
+        /** Kept in a file of the state directory. */
+        readonly persist: boolean;
+      }
+    | {
+        readonly kind: 'staged';
+        readonly path: string;
+        readonly offset: number;
+      }
     | {
         readonly kind: 'mapped';
         /** Absolute, with no symbolic link in it. */
@@ -26,6 +39,8 @@ export interface RegionRecord {
         readonly writeBehind: boolean;
       };
 }
+
+const ID_BYTES = 16;
 
 function checkAligned(what: string, value: number): void {
   if (isPageAligned(value)) return;
@@ -67,7 +82,11 @@ function mayWrite(path: string): boolean {
   }
 }
 
-function fileRecord(spec: RegionSpec, path: string): Omit<RegionRecord, 'name' | 'door'> {
+type Contents = Omit<RegionRecord, 'name' | 'id' | 'door'>;
+
+function fileRecord(spec: RegionSpec, path: string): Contents {
+  if (spec.kind === 'anonymous') throw new FarpageError('ERR_ARGUMENT', 'anonymous with a file');
+  if (spec.persist) throw new FarpageError('ERR_ARGUMENT', 'a file persists by itself');
   if (spec.fill !== undefined) throw new FarpageError('ERR_ARGUMENT', 'a file needs no fill');
   if (spec.size !== undefined && !spec.make) {
     throw new FarpageError('ERR_ARGUMENT', 'a size belongs to a file only with make');
@@ -91,18 +110,26 @@ function fileRecord(spec: RegionSpec, path: string): Omit<RegionRecord, 'name' |
   if (size !== rest) checkAligned('length', size);
   const access = spec.access ?? (mayWrite(path) ? 'read-write' : 'read-only');
   const { offset, writeBehind } = spec;
+  if (spec.kind === 'staged') {
+    if (writeBehind) throw new FarpageError('ERR_ARGUMENT', 'writeBehind needs kind mapped');
+    return { access, size, resident: spec.resident ?? 0, source: { kind: 'staged', path, offset } };
+  }
   const source = { kind: 'mapped', path, offset, writeBehind } as const;
   return { access, size, resident: spec.resident ?? 0, source };
 }
 
-function anonymousRecord(spec: RegionSpec): Omit<RegionRecord, 'name' | 'door'> {
+function anonymousRecord(spec: RegionSpec): Contents {
   const { size } = spec;
+  if (spec.kind !== undefined && spec.kind !== 'anonymous') {
+    throw new FarpageError('ERR_ARGUMENT', `${spec.kind} memory needs a file`);
+  }
   if (!size) throw new FarpageError('ERR_ARGUMENT', 'a region needs a file, or a size above 0');
   if (spec.offset !== 0 || spec.length !== undefined || spec.make || spec.writeBehind) {
     throw new FarpageError('ERR_ARGUMENT', 'offset, length, make and writeBehind need a file');
   }
   checkAligned('size', size);
-  const source = { kind: 'anonymous', fill: spec.fill ?? 'zero' } as const;
+  const { fill = 'zero', persist } = spec;
+  const source = { kind: 'anonymous', fill, persist } as const;
   return { access: spec.access ?? 'read-write', size, resident: spec.resident ?? 0, source };
 }
 
@@ -116,7 +143,13 @@ export function toRecord(
 ): RegionRecord {
   if (spec.resident !== undefined) checkAligned('resident', spec.resident);
   const { path, name, door } = options;
-  return { name, door, ...(path === undefined ? anonymousRecord(spec) : fileRecord(spec, path)) };
+  const id = randomBytes(ID_BYTES).toString('hex');
+  return {
+    name,
+    id,
+    door,
+    ...(path === undefined ? anonymousRecord(spec) : fileRecord(spec, path)),
+  };
 }
 
 /** The name of a region that was given none: its file's base name, cut to what names may hold. */
@@ -129,6 +162,8 @@ export function nameOfFile(path: string): string {
 /** Whether two records mean the same bytes of the same store. */
 export function sameRegion(left: RegionRecord, right: RegionRecord): boolean {
   const of = ({ size, source }: RegionRecord) =>
-    source.kind === 'mapped' ? [size, source.path, source.offset] : [size, source.fill];
+    source.kind === 'anonymous'
+      ? [size, source.fill, source.persist]
+      : [size, source.path, source.offset];
   return left.source.kind === right.source.kind && `${of(left)}` === `${of(right)}`;
 }

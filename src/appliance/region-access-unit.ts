@@ -20,6 +20,7 @@ export class RegionAccessUnit {
   readonly #catalog: Catalog;
   readonly #root: string | undefined;
   readonly #regionsMax: number;
+  readonly #keepFolder: string;
   readonly #claims = new FileClaims();
   readonly #regions = new Map<string, Region>();
 
@@ -28,13 +29,15 @@ export class RegionAccessUnit {
     catalog: Catalog;
     root: string | undefined;
     regionsMax: number;
+    keepFolder: string;
   }) {
     this.#pager = options.pager;
+    this.#keepFolder = options.keepFolder;
     this.#catalog = options.catalog;
     this.#root = options.root;
     this.#regionsMax = options.regionsMax;
     // Only reserved: each is opened when somebody first uses it.
-    for (const record of options.catalog.regions) this.#reserve(record, undefined);
+    for (const record of options.catalog.regions) this.#reserve(record, { fresh: false });
   }
 
   /** All regions, by name. */
@@ -81,6 +84,7 @@ export class RegionAccessUnit {
       if (region.carver === undefined) region.carver = options.session;
       return region;
     }
+    if (spec.persist) throw new FarpageError('ERR_NAME', 'what persists needs a name');
     const name = `@${randomBytes(UNNAMED_BYTES).toString('hex')}`;
     const record = toRecord(spec, {
       name,
@@ -108,6 +112,7 @@ export class RegionAccessUnit {
     this.#catalog.remove(name);
     this.#regions.delete(name);
     await region.close();
+    region.forget();
   }
 
   /** Ends what a session had: its unnamed regions and its rights to carve. */
@@ -146,22 +151,29 @@ export class RegionAccessUnit {
     const found = this.#regions.get(record.name);
     if (found === undefined) return undefined;
     if (!sameRegion(found.record, record)) throw new FarpageError('ERR_REGION_EXISTS', record.name);
-    if (record.source.kind === 'mapped') found.open();
+    if (record.source.kind !== 'anonymous') found.open();
     return found;
   }
 
-  #reserve(record: RegionRecord, owner: string | undefined): Region {
-    const region = new Region({ record, owner, pager: this.#pager, claims: this.#claims });
+  #reserve(record: RegionRecord, options: { owner?: string | undefined; fresh: boolean }): Region {
+    const region = new Region({
+      record,
+      owner: options.owner,
+      fresh: options.fresh,
+      pager: this.#pager,
+      claims: this.#claims,
+      keepFolder: this.#keepFolder,
+    });
     this.#regions.set(record.name, region);
     return region;
   }
 
   #allocate(record: RegionRecord, owner: string | undefined): Region {
     admit('regionsMax', { wanted: this.#regions.size + 1, max: this.#regionsMax });
-    const region = this.#reserve(record, owner);
+    const region = this.#reserve(record, { owner, fresh: true });
     // Without a file there is nothing that could be wrong with it: it takes address space, of which
     // there is enough for 127 TiB, only when somebody attaches it.
-    if (record.source.kind === 'anonymous') return region;
+    if (record.source.kind === 'anonymous' && !record.source.persist) return region;
     try {
       region.open();
       return region;
@@ -173,6 +185,6 @@ export class RegionAccessUnit {
 
   #drop(region: Region): void {
     this.#regions.delete(region.record.name);
-    void region.close();
+    void region.close().then(() => region.forget());
   }
 }

@@ -1,4 +1,6 @@
 /** One region: its record, and once somebody touches it, the native region behind it. */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Receipt, RegionStat } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { MemoryRegion } from '../fabric/memory-region.js';
@@ -36,6 +38,8 @@ export class Region {
   carver: string | undefined;
   readonly #pager: PagerHandle;
   readonly #claims: FileClaims;
+  readonly #keptPath: string;
+  #fresh: boolean;
   readonly #running = new Set<Promise<unknown>>();
   #opened: Opened | undefined;
   #failure: FarpageError | undefined;
@@ -46,11 +50,17 @@ export class Region {
     pager: PagerHandle;
     claims: FileClaims;
     owner: string | undefined;
+    /** The folder of the appliance's own files of regions that it keeps. */
+    keepFolder: string;
+    /** Made just now: its kept file is not there yet. */
+    fresh: boolean;
   }) {
     this.record = options.record;
     this.owner = options.owner;
     this.#pager = options.pager;
     this.#claims = options.claims;
+    this.#keptPath = join(options.keepFolder, `${options.record.id}.pages`);
+    this.#fresh = options.fresh;
   }
 
   /** Opens it unless it is open. ERR_REGION_REMOVED, ERR_REGION_BUSY, ERR_FILE_*, ERR_RANGE. */
@@ -66,6 +76,7 @@ export class Region {
         throw error;
       }
       this.#failure = undefined;
+      this.#fresh = false;
       return this.#opened.handle;
     } catch (error) {
       if (error instanceof FarpageError) this.#failure = error;
@@ -132,9 +143,10 @@ export class Region {
       pageSize: PAGE_BYTES,
       ...native,
       state: this.#state(),
-      ...(source.kind === 'mapped'
-        ? { file: { path: source.path, offset: source.offset } }
-        : { fill: source.fill }),
+      persist: source.kind !== 'anonymous' || source.persist,
+      ...(source.kind === 'anonymous'
+        ? { fill: source.fill }
+        : { file: { path: source.path, offset: source.offset } }),
       ...(this.#failure && { error: { code: this.#failure.code, message: this.#failure.message } }),
     };
   }
@@ -154,15 +166,28 @@ export class Region {
     opened?.release();
   }
 
+  /** Deletes the appliance's own file of it; once it is closed. A user's file stays. */
+  forget(): void {
+    const { source } = this.record;
+    if (source.kind === 'anonymous' && source.persist) rmSync(this.#keptPath, { force: true });
+  }
+
   #openNative(): RegionHandle {
     const { source, size, access, resident: residentBytes } = this.record;
+    const memory = { lengthBytes: size, access, residentBytes };
     if (source.kind === 'anonymous') {
-      const options = { lengthBytes: size, fill: source.fill, access, residentBytes };
-      return native().regionOpenAnonymous(this.#pager, options);
+      const keep = source.persist ? this.#keptPath : undefined;
+      const kept = keep !== undefined && { keep, make: this.#fresh };
+      const options = { ...memory, source: { kind: source.fill }, ...kept };
+      return native().regionOpenStaged(this.#pager, options);
     }
-    const { path, offset, writeBehind } = source;
-    const file = { path, offset, lengthBytes: size, access, writeBehind, residentBytes };
-    return native().regionOpenFile(this.#pager, file);
+    const { path, offset } = source;
+    if (source.kind === 'staged') {
+      const file = { kind: 'file', path, offset, lengthBytes: size } as const;
+      return native().regionOpenStaged(this.#pager, { ...memory, source: file });
+    }
+    const { writeBehind } = source;
+    return native().regionOpenFile(this.#pager, { ...memory, path, offset, writeBehind });
   }
 
   /** The first `max` runs of dirty pages as [offset, length], looked for window by window. */
@@ -226,7 +251,11 @@ export class Region {
         bypassed: found?.bypassedOperations ?? 0,
         faulted: found?.faultedOperations ?? 0,
       },
-      fills: { pages: found?.filledPages ?? 0, bytes: found?.filledBytes ?? 0 },
+      fills: {
+        pages: found?.filledPages ?? 0,
+        bytes: found?.filledBytes ?? 0,
+        read: found?.readPages ?? 0,
+      },
       writebacks: { pages: found?.writtenBackPages ?? 0, bytes: found?.writtenBackBytes ?? 0 },
     };
   }

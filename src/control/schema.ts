@@ -24,12 +24,13 @@ export const regionName = v.pipe(
 export const secret = v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/));
 export const access = v.picklist(['read-only', 'read-write']);
 export const fill = v.picklist(['zero', 'one']);
+export const kind = v.picklist(['mapped', 'staged', 'anonymous']);
 
 const range = { offset: v.optional(bytes, 0), length: v.optional(bytes) };
 
 export const rangeBody = v.strictObject(range);
 
-/** What a region is made of: a file, or `size` bytes of `fill`. */
+/** What a region is made of: a file, or `size` bytes of `fill`, which `persist` keeps. */
 export const regionBody = v.strictObject({
   name: v.optional(regionName),
   file: v.optional(text(4096)),
@@ -41,11 +42,13 @@ export const regionBody = v.strictObject({
   access: v.optional(access),
   resident: v.optional(bytes),
   writeBehind: v.optional(v.boolean(), false),
+  kind: v.optional(kind),
+  persist: v.optional(v.boolean(), false),
 });
 
 export const region = v.object({
   name: regionName,
-  kind: v.picklist(['mapped', 'anonymous']),
+  kind,
   access,
   size: bytes,
   pageSize: bytes,
@@ -53,10 +56,11 @@ export const region = v.object({
   pages: v.object({ total: count, present: count, dirty: count, written: count, lost: count }),
   frames: v.object({ max: count, used: count }),
   operations: v.object({ bypassed: count, faulted: count }),
-  fills: v.object({ pages: count, bytes }),
+  fills: v.object({ pages: count, bytes, read: count }),
   writebacks: v.object({ pages: count, bytes }),
   state: v.picklist(['idle', 'ready', 'removing', 'unavailable']),
   fill: v.optional(fill),
+  persist: v.boolean(),
   file: v.optional(v.object({ path: v.string(), offset: bytes })),
   error: v.optional(v.object({ code: v.string(), message: v.string() })),
 });

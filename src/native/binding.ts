@@ -61,11 +61,27 @@ export interface FileRegionOptions {
   readonly residentBytes: number;
 }
 
-export interface AnonymousRegionOptions {
+/** What the pages of a staged region come from first. */
+export type PageSource =
+  | { readonly kind: 'zero' | 'one' }
+  | {
+      readonly kind: 'file';
+      readonly path: string;
+      readonly offset: number;
+      readonly lengthBytes: number;
+    }
+  /** Nothing but what `keep` has. */
+  | { readonly kind: 'none' };
+
+export interface StagedRegionOptions {
   readonly lengthBytes: number;
-  readonly fill: 'zero' | 'one';
   readonly access: Access;
   readonly residentBytes: number;
+  readonly source: PageSource;
+  /** The appliance's own sparse file over the source; what it has is read from it. */
+  readonly keep?: string | undefined;
+  /** Makes that file when it is missing. */
+  readonly make?: boolean;
 }
 
 /** One region's figures; pages unless a name says otherwise. */
@@ -87,6 +103,8 @@ export interface RegionStats {
   readonly faultedOperations: number;
   readonly filledPages: number;
   readonly filledBytes: number;
+  /** Pages that were really read from a device or a peer; fill values are not. */
+  readonly readPages: number;
   readonly writtenBackPages: number;
   readonly writtenBackBytes: number;
 }
@@ -175,7 +193,8 @@ export interface NativeBinding {
   pagerClose(pager: PagerHandle): void;
 
   regionOpenFile(pager: PagerHandle, options: FileRegionOptions): RegionHandle;
-  regionOpenAnonymous(pager: PagerHandle, options: AnonymousRegionOptions): RegionHandle;
+  /** Memory of no file's own: a memfd whose pages are filled from a source. */
+  regionOpenStaged(pager: PagerHandle, options: StagedRegionOptions): RegionHandle;
   regionStats(region: RegionHandle): RegionStats;
   /**
    * Writes back the dirty pages that the range touches; with `durable` also fdatasync. Runs on the

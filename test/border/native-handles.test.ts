@@ -12,7 +12,7 @@ const PAGER = { memoryBytes: 2 ** 20, fillThreads: 1, readAheadBytes: 0 };
 const NIC = { threads: 1, pollUs: 0, connectionsMax: 4 };
 const ANONYMOUS = {
   lengthBytes: 8192,
-  fill: 'zero',
+  source: { kind: 'zero' },
   access: 'read-write',
   residentBytes: 0,
 } as const;
@@ -20,7 +20,7 @@ const WHOLE = { offset: 0, lengthBytes: 8192 };
 
 function openAll(binding: NativeBinding) {
   const pager = binding.pagerOpen(PAGER);
-  const region = binding.regionOpenAnonymous(pager, ANONYMOUS);
+  const region = binding.regionOpenStaged(pager, ANONYMOUS);
   const nic = binding.nicOpen(pager, NIC);
   const domain = binding.protectionDomainOpen(nic, { connectionsMax: 2 });
   const { address } = binding.regionStats(region);
@@ -70,7 +70,7 @@ describe('closing', () => {
     const { pager, region, domain, registered, close } = openAll(binding);
     close();
     const calls: [string, () => unknown][] = [
-      ['regionOpenAnonymous', () => binding.regionOpenAnonymous(pager, ANONYMOUS)],
+      ['regionOpenStaged', () => binding.regionOpenStaged(pager, ANONYMOUS)],
       ['regionStats', () => binding.regionStats(region)],
       ['regionWriteBack', () => binding.regionWriteBack(region, { ...WHOLE, durable: true })],
       ['regionReclaim', () => binding.regionReclaim(region, WHOLE)],

@@ -33,9 +33,9 @@ export class FabricFixture implements AsyncDisposable {
 
   constructor(options: { lengthBytes: number; access?: Access; pollUs?: number }) {
     const { lengthBytes, access = 'read-write', pollUs = 50 } = options;
-    this.#region = native().regionOpenAnonymous(this.#pager, {
+    this.#region = native().regionOpenStaged(this.#pager, {
       lengthBytes,
-      fill: 'zero',
+      source: { kind: 'zero' },
       access: 'read-write',
       residentBytes: 0,
     });

@@ -11,8 +11,8 @@
 #include "base/clock.h"
 #include "fabric/initiator.h"
 #include "fabric/nic.h"
-#include "memory/anonymous_memory.h"
 #include "memory/mapped_memory.h"
+#include "memory/staged_memory.h"
 #include "pager/pager.h"
 #include "stores/file_store.h"
 #include "stores/fill_value_store.h"
@@ -86,12 +86,17 @@ class Appliance {
     return Use(options, std::move(store).value(), std::move(memory).value());
   }
   uint32_t OpenAnonymous(uint64_t size, FillValueStore::Value value) {
-    auto memory = AnonymousMemory::Create(size, static_cast<uint8_t>(value));
+    return OpenStaged(size, std::make_unique<FillValueStore>(value));
+  }
+
+  // Staged memory over any store.
+  uint32_t OpenStaged(uint64_t size, std::unique_ptr<PageStore> store) {
+    auto memory = StagedMemory::Create(size, store.get());
     if (!memory.ok()) std::abort();
     Region::Options options;
     options.size_bytes = size;
     options.writable = true;
-    return Use(options, std::make_unique<FillValueStore>(value), std::move(memory).value());
+    return Use(options, std::move(store), std::move(memory).value());
   }
 
   // The same of any parts; the region is that of the fixture.

@@ -51,7 +51,9 @@ class FaultyStore final : public PageStore {
   FaultyStore(uint64_t length_bytes, FaultPlan* plan)
       : plan_(plan), written_(length_bytes), durable_(length_bytes) {}
 
-
+  [[nodiscard]] PagesFrom OriginOf(PageRun run) const override {
+    return {PageOrigin::kFile, run.count};
+  }
   Status Read(PageRun run, std::byte* into) override {
     if (plan_->Hit(kFaultyRead)) return SystemError("read", plan_->error.load());
     const std::lock_guard lock(mutex_);

@@ -15,11 +15,14 @@ interface Options extends ConnectionOptions {
   readonly access?: 'read-only' | 'read-write';
   readonly resident?: number;
   readonly writeBehind?: true;
+  readonly kind?: 'mapped' | 'staged' | 'anonymous';
+  readonly persist?: true;
 }
 
 function bodyOf(name: string, options: Options, local: boolean): RegionBody {
   const { file, offset, length, size, make, fill, access, resident, writeBehind } = options;
-  const given = { offset, length, size, make, fill, access, resident, writeBehind };
+  const { kind, persist } = options;
+  const given = { offset, length, size, make, fill, access, resident, writeBehind, kind, persist };
   const known = Object.entries(given).filter(([, value]) => value !== undefined);
   // A path on TCP is one of the appliance's, below its --root.
   const path = file === undefined || !local ? file : resolve(file);
@@ -37,6 +40,10 @@ export function createCommand(shell: Shell): Command {
     .option('--make', 'make the file if it is missing')
     .addOption(new Option('--fill <fill>', 'what it reads as at first').choices(['zero', 'one']))
     .addOption(new Option('--access <access>').choices(['read-only', 'read-write']))
+    .addOption(
+      new Option('--kind <kind>', 'of its memory').choices(['mapped', 'staged', 'anonymous']),
+    )
+    .option('--persist', 'keeps a region without a file over restarts: what was synced comes back')
     .option('--resident <size>', 'bound on its present pages', size)
     .option('--write-behind', 'lets memory pressure write dirty pages to the file');
   return withConnection(command).action(async (name: string, options: Options) => {

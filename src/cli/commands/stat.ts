@@ -8,6 +8,8 @@ import { renderTable } from '../table.js';
 
 const PICTURE_CELLS_MAX = 76;
 
+const filled = (stat: RegionStat) => `${stat.fill} filled${stat.persist ? ', kept' : ''}`;
+
 function rowsOf(stat: RegionStat): string[][] {
   const { pages, frames, operations, fills, writebacks } = stat;
   const counted = (group: { pages: number; bytes: number }) =>
@@ -15,7 +17,7 @@ function rowsOf(stat: RegionStat): string[][] {
   const lost = pages.lost > 0 ? `, ${pages.lost} lost` : '';
   return [
     ['region', stat.name],
-    ['kind', stat.file ? `${stat.kind}, ${stat.file.path}` : `${stat.kind}, ${stat.fill} filled`],
+    ['kind', `${stat.kind}, ${stat.file?.path ?? filled(stat)}`],
     ['access', stat.access],
     ['state', stat.error ? `${stat.state}: ${stat.error.message}` : stat.state],
     ['size', `${formatSize(stat.size)} (${stat.size} bytes)`],
@@ -24,7 +26,7 @@ function rowsOf(stat: RegionStat): string[][] {
     ['present', `${pages.present}, ${pages.dirty} dirty, ${pages.written} ever written${lost}`],
     ['frames', `${frames.used} of ${frames.max}`],
     ['operations', `${operations.bypassed} bypassed, ${operations.faulted} faulted`],
-    ['filled', counted(fills)],
+    ['filled', `${counted(fills)}, ${fills.read} read from a store`],
     ['written back', counted(writebacks)],
   ];
 }

@@ -32,8 +32,9 @@ export class WireHost implements Disposable {
   }
 
   anonymous(lengthBytes: number): WireRegion {
-    const options = { lengthBytes, fill: 'zero', access: 'read-write', residentBytes: 0 } as const;
-    return this.#opened(native().regionOpenAnonymous(this.#pager, options));
+    const source = { kind: 'zero' } as const;
+    const options = { lengthBytes, source, access: 'read-write', residentBytes: 0 } as const;
+    return this.#opened(native().regionOpenStaged(this.#pager, options));
   }
 
   file(path: string, access: Access = 'read-write'): WireRegion {

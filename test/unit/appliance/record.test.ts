@@ -60,7 +60,10 @@ describe('a region of a file', () => {
     const made = record({ file: path, size: 2 ** 30, make: true }, path);
     expect(made.size).toBe(2 ** 30);
     expect(statSync(path)).toMatchObject({ size: 2 ** 30, blocks: 0 });
-    expect(record({ file: path, size: 2 ** 30, make: true }, path)).toEqual(made);
+    expect(record({ file: path, size: 2 ** 30, make: true }, path)).toEqual({
+      ...made,
+      id: expect.any(String),
+    });
     const other = () => record({ file: path, size: 4096, make: true }, path);
     expect(await codeOf(other)).toBe('ERR_ARGUMENT');
   });
@@ -80,6 +83,7 @@ describe('the same region', () => {
   const path = '/some/file';
   const file = (offset: number): RegionRecord => ({
     name: 'r',
+    id: '0'.repeat(32),
     door: 'unix',
     access: 'read-write',
     size: 4096,

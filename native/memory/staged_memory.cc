@@ -1,0 +1,88 @@
+#include "memory/staged_memory.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace farpage {
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+Result<std::unique_ptr<StagedMemory>> StagedMemory::Create(uint64_t length_bytes,
+                                                           PageStore* store) {
+  Fd fd(::memfd_create("farpage-region", MFD_CLOEXEC));
+  if (!fd.valid()) return SystemError("memfd_create");
+  return Over(std::move(fd), length_bytes, store);
+}
+
+Result<std::unique_ptr<StagedMemory>> StagedMemory::Over(Fd file, uint64_t length_bytes,
+                                                         PageStore* store) {
+  const uint64_t rounded = (length_bytes + kPageBytes - 1) & ~(kPageBytes - 1);
+  if (::ftruncate(file.get(), static_cast<off_t>(rounded)) != 0) return SystemError("ftruncate");
+  auto mapping = Mapping::OfFile(file.get(), 0, rounded, PROT_READ | PROT_WRITE, MAP_SHARED);
+  if (!mapping.ok()) return mapping.error();
+  ::madvise(mapping.value().data(), rounded, MADV_DONTDUMP);
+  return std::unique_ptr<StagedMemory>(
+      new StagedMemory(std::move(file), std::move(mapping).value(), store));
+}
+
+uint64_t StagedMemory::PopulatesInPlace(PageRun run) const {
+  const PagesFrom from = store_->OriginOf(run);
+  switch (from.origin) {
+    case PageOrigin::kFill: return from.pages;
+    case PageOrigin::kFile:
+    case PageOrigin::kKept: return store_->CachedPages({run.first, from.pages});
+    case PageOrigin::kRemote: break;
+  }
+  return 0;
+}
+
+// Allocates the pages, zeroed, where running out is an errno and not a signal at the first touch
+// (MADV_POPULATE_WRITE, Linux 5.14).
+Status StagedMemory::Commit(PageRun run) {
+  while (::madvise(address() + run.offset_bytes(), run.length_bytes(), MADV_POPULATE_WRITE) != 0) {
+    if (errno == EINTR || errno == EAGAIN) continue;
+    if (errno == EINVAL) return {};  // an older kernel: the first touch allocates
+    if (errno == EFAULT) return Error{Code::kMemoryFull, errno, "madvise MADV_POPULATE_WRITE"};
+    return SystemError("madvise MADV_POPULATE_WRITE");
+  }
+  return {};
+}
+
+Status StagedMemory::Populate(PageRun run) {
+  if (Status committed = Commit(run); !committed.ok()) return committed;
+  while (run.count != 0) {
+    const PagesFrom from = store_->OriginOf(run);
+    const PageRun part{run.first, std::min(from.pages, run.count)};
+    std::byte* at = address() + part.offset_bytes();
+    if (from.origin != PageOrigin::kFill) {
+      if (Status read = store_->Read(part, at); !read.ok()) return read;
+    } else if (store_->fill_byte() != 0) {
+      std::memset(at, store_->fill_byte(), part.length_bytes());
+    }
+    run = {part.end(), run.count - part.count};
+  }
+  return {};
+}
+
+void StagedMemory::StartPopulate(PageRun run, ReadDone done) {
+  if (Status committed = Commit(run); !committed.ok()) {
+    done(committed);
+    return;
+  }
+  store_->StartRead(run, address() + run.offset_bytes(), std::move(done));
+}
+
+void StagedMemory::Drop(std::span<const PageRun> runs) {
+  for (const PageRun& run : runs) {
+    ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                static_cast<off_t>(run.offset_bytes()),
+                static_cast<off_t>(run.length_bytes()));
+  }
+}
+
+}  // namespace farpage

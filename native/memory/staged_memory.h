@@ -1,0 +1,48 @@
+// Staged region memory: a memfd, or a file of the memory directory, mapped shared. Its pages are
+// filled by a store.
+#pragma once
+
+#include <memory>
+
+#include "memory/region_memory.h"
+#include "os/fd.h"
+#include "os/mapping.h"
+
+namespace farpage {
+
+// Absent pages are holes of the descriptor. Memory that is no file's own: plain external memory
+// (the store is a fill value), or in front of a store that cannot be mapped.
+class StagedMemory final : public RegionMemory {
+ public:
+  // Of a memfd. `store` fills the pages and must outlive this. Fails: kMemoryFull, kIo.
+  static Result<std::unique_ptr<StagedMemory>> Create(uint64_t length_bytes, PageStore* store);
+  // Of a file that may have pages already; it is made as long as the region. Fails: kMemoryFull,
+  // kNoSpace, kIo.
+  static Result<std::unique_ptr<StagedMemory>> Over(Fd file, uint64_t length_bytes,
+                                                    PageStore* store);
+
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  [[nodiscard]] std::byte* address() const override { return mapping_.data(); }
+  [[nodiscard]] uint64_t PopulatesInPlace(PageRun run) const override;
+  void StartRead(PageRun run) override { store_->WillRead(run); }
+  [[nodiscard]] bool IsRead(PageRun run) const override { return store_->IsRead(run); }
+  [[nodiscard]] bool polls_reads() const override { return store_->polls_reads(); }
+  [[nodiscard]] PagesFrom OriginOf(PageRun run) const override { return store_->OriginOf(run); }
+  Status Populate(PageRun run) override;
+  void StartPopulate(PageRun run, ReadDone done) override;
+  void Drop(std::span<const PageRun> runs) override;
+  void DropPrivateCopies(std::span<const PageRun>) override {}
+  void DropWindow(PageRun) override {}
+  [[nodiscard]] bool has_private_copies() const override { return false; }
+
+ private:
+  StagedMemory(Fd fd, Mapping mapping, PageStore* store)
+      : fd_(std::move(fd)), mapping_(std::move(mapping)), store_(store) {}
+  Status Commit(PageRun run);
+
+  Fd fd_;
+  Mapping mapping_;
+  PageStore* store_;
+};
+
+}  // namespace farpage

@@ -1,0 +1,52 @@
+// The appliance's own sparse file of a region that it keeps, over whatever the rest comes from.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "stores/file_store.h"
+
+namespace farpage {
+
+// A page that is data in the file was written back once; a hole never was, and comes from the
+// base: a fill value, another appliance, a server. So the file's holes are the written map
+// (SEEK_DATA, lseek(2)), ordered with the data by the file system, and a restart needs no other.
+// Thread: as PageStore says.
+class KeptStore final : public PageStore {
+ public:
+  // Opens the file at `path`, making it when `make` says so, as long as the region. `base` may be
+  // null: then holes are lost pages (Read fails with kPageLost). Fails: kFileNotFound,
+  // kFileAccess, kFileLocked, kFileChanged (another length), kUnsupported (the file system does
+  // not tell holes of a page), kNoSpace, kIo.
+  static Result<std::unique_ptr<KeptStore>> Open(const std::string& path, uint64_t length_bytes,
+                                                 bool make, std::unique_ptr<PageStore> base);
+
+  [[nodiscard]] PagesFrom OriginOf(PageRun run) const override;
+  [[nodiscard]] uint8_t fill_byte() const override { return base_ ? base_->fill_byte() : 0; }
+  [[nodiscard]] uint64_t CachedPages(PageRun run) const override;
+  void WillRead(PageRun run) override;
+  [[nodiscard]] bool IsRead(PageRun run) const override { return file_->IsRead(run); }
+  [[nodiscard]] bool polls_reads() const override { return true; }
+  void StartRead(PageRun run, std::byte* into, ReadDone done) override;
+  void EndReads() override;
+  Status Read(PageRun run, std::byte* into) override;
+  Status Write(std::span<PageImage> images) override { return file_->Write(images); }
+  Status MakeDurable() override { return file_->MakeDurable(); }
+
+  // Pages that the file has, of `run`.
+  [[nodiscard]] uint64_t KeptPages(PageRun run) const;
+  // The base is no longer needed: every page is in the file or will be written before it is
+  // dropped. Requires: no read of the base is under way or can begin.
+  void DetachBase();
+  [[nodiscard]] const PageStore* base() const { return base_.get(); }
+
+ private:
+  KeptStore(std::unique_ptr<FileStore> file, std::unique_ptr<PageStore> base)
+      : file_(std::move(file)), base_(std::move(base)) {}
+  [[nodiscard]] PagesFrom KeptAt(PageRun run, bool* kept) const;
+
+  std::unique_ptr<FileStore> file_;
+  std::unique_ptr<PageStore> base_;
+};
+
+}  // namespace farpage
