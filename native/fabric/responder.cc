@@ -54,6 +54,7 @@ Responder::Outcome Responder::Run() {
   }
   if (end_of_stream_) Break();
   if (state_ == State::kClosed) return Outcome::kClosed;
+  if (state_ == State::kDraining) ForgetRequests();
   const bool more_to_read =
       readable_ && !stalled_ &&
       (turn_bytes_ >= kTurnBytesMax || state_ == State::kDraining);

@@ -158,6 +158,7 @@ class Responder {
              uint64_t* ready_pages);
   void ServeOutOfOrder();
   void Prefetch();
+  void ForgetRequests();
   void FailPending(const Pending& pending, TerminateCode code, Code reason);
   static void Release(std::shared_ptr<Region>& region, PageIndex page);
   static void Yield(Pending& pending);

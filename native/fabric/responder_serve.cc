@@ -229,6 +229,15 @@ void Responder::Release(std::shared_ptr<Region>& region, PageIndex page) {
   region.reset();
 }
 
+// What has not been answered when the stream ends never will be: the pages that are, or will be,
+// filled for it are nobody's, however long the peer takes to hang up.
+void Responder::ForgetRequests() {
+  for (uint32_t n = 0; n < count_; n++) Release(pending(n).waits_in, pending(n).waits_for);
+  count_ = 0;
+  waits_ = 0;
+  Release(stalled_in_, stalled_page_);
+}
+
 // Lets go of the page that a request was woken for and cannot use yet.
 void Responder::Yield(Pending& item) {
   if (!item.waiting && item.waits_in != nullptr) Release(item.waits_in, item.waits_for);

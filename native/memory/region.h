@@ -84,8 +84,6 @@ class Region {
   std::array<OperationCounters, kCounterLanesMax> operations;
   FillCounters fills;
   std::atomic<bool> removed{false};
-  // Pages claimed for a fill that has no frames for them yet.
-  std::atomic<uint64_t> unframed_pages{0};
   // Jobs of the pager that still use this region; Pager::Close waits for none.
   std::atomic<uint32_t> jobs{0};
 };

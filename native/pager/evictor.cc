@@ -26,43 +26,29 @@ std::vector<std::shared_ptr<Region>> Evictor::Regions() {
 void Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, bool force,
                       Victims* victims, EvictionResult* result) {
   for (PageIndex page = within.first; page < within.end() && victims->pages < pages_max; page++) {
-    bool transient = false;
-    bool filling = false;
+    bool dirty = false;
     bool unsynced = false;
     PageWord after = 0;
     const PageWord before = ChangePage(
         *region.table, page,
         [&](PageWord word) {
-          filling = StateOf(word) == PageState::kFilling;
-          transient = unsynced = false;
-          if (StateOf(word) != PageState::kPresent) {
-            // Its frame comes back, or turns into a page that can go.
-            transient = HoldsFrame(word) && !filling;
-            return word;
-          }
-          if ((word & (kHeld | kWriteback)) != 0) {
-            transient = true;
-            return word;
-          }
-          if ((word & kDirty) != 0) return word;
-          if ((word & kUnsynced) != 0) {
-            unsynced = true;
-            return word;
-          }
+          dirty = unsynced = false;
+          if (StateOf(word) != PageState::kPresent) return word;
+          // What is being written back will be clean soon.
+          if ((word & (kHeld | kWriteback)) != 0) return word;
+          unsynced = (word & (kDirty | kUnsynced)) == kUnsynced;
+          dirty = (word & kUnsafe) != 0;
+          if (dirty) return word;
           if ((word & kAccessed) != 0 && !force) return word & ~kAccessed;
           return WithState(word & ~(kReadable | kWritable | kAccessed | kAhead),
                            PageState::kEvicting);
         },
         &after);
-    if (transient) result->transient_pages++;
-    if (filling) result->filling_pages++;
+    if (dirty) result->dirty_pages++;
     if (unsynced) result->unsynced_pages++;
     if (StateOf(after) == PageState::kEvicting && StateOf(before) == PageState::kPresent) {
       AppendPage(victims->runs, page);
       victims->pages++;
-    } else if (((before ^ after) & kAccessed) != 0) {
-      // Given its second chance: a later sweep may take it.
-      result->transient_pages++;
     }
   }
 }
@@ -119,7 +105,7 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
   if (only != nullptr) std::erase_if(regions, [&](const auto& r) { return r.get() != only; });
   EvictionResult result;
   if (regions.empty()) return result;
-  std::vector<uint64_t> filling(regions.size());  // of the last time round
+  std::vector<uint64_t> dirty(regions.size());  // of the last time round
   std::vector<Victims> batch;
   uint64_t claimed = 0;
   if (hand_region_ >= regions.size()) hand_region_ = 0;
@@ -131,7 +117,7 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
     Region& region = *regions[index];
     Summary& summary = region.table->present_summary();
     Victims victims{regions[index], {}, 0};
-    result.filling_pages = 0;
+    result.dirty_pages = 0;
     uint64_t chunk = summary.Next(step == 0 ? start_chunk : 0);
     while (chunk < summary.chunks() && claimed + victims.pages < pages) {
       const PageIndex first = chunk * kSummaryPages;
@@ -139,7 +125,7 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
       Collect(region, {first, count}, pages - claimed, false, &victims, &result);
       if (claimed + victims.pages < pages) chunk = summary.Next(chunk + 1);
     }
-    filling[index] = result.filling_pages;
+    dirty[index] = result.dirty_pages;
     hand_region_ = only != nullptr ? hand_region_ : index;
     hand_chunk_ = chunk;
     claimed += victims.pages;
@@ -148,7 +134,7 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
   if (claimed != 0) shootdown_.WaitGracePeriod();
   for (Victims& victims : batch) Drop(victims);
   result.evicted_pages = claimed;
-  result.filling_pages = std::accumulate(filling.begin(), filling.end(), uint64_t{0});
+  result.dirty_pages = std::accumulate(dirty.begin(), dirty.end(), uint64_t{0});
   return result;
 }
 

@@ -16,12 +16,10 @@ namespace farpage {
 // What a sweep found.
 struct EvictionResult {
   uint64_t evicted_pages = 0;
-  // Pages that cannot go now but will be able to soon: held for a waiter, or being written back.
-  uint64_t transient_pages = 0;
   // Pages whose bytes were written to their store without durability.
   uint64_t unsynced_pages = 0;
-  // Pages being filled: those that have their frames will be able to go soon.
-  uint64_t filling_pages = 0;
+  // Pages that stay until somebody writes them back or makes them durable, these among them.
+  uint64_t dirty_pages = 0;
 };
 
 // Drops clean pages that were not used since the hand last passed. One sweep, one grace period.

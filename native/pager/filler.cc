@@ -33,7 +33,6 @@ void Filler::Close() {
   wake_.notify_all();
   for (Thread& thread : threads_) thread.Join();
   for (Job& job : left) {
-    Unframe(*job.region, job.run.count);
     GiveUp(job.region, job.run, Code::kClosed);
     job.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
   }
@@ -45,8 +44,6 @@ bool Filler::Submit(const std::shared_ptr<Region>& region, PageRun run) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (closing_ || jobs_.size() >= kFillJobsMax) return false;
     region->jobs.fetch_add(1, std::memory_order_acq_rel);
-    region->unframed_pages.fetch_add(run.count, std::memory_order_acq_rel);
-    unframed_.fetch_add(run.count, std::memory_order_acq_rel);
     jobs_.push_back({region, run});
     queued_.fetch_add(1, std::memory_order_relaxed);
     // One thread waits for many reads as fast as many threads do, unless the reads before it are
@@ -99,17 +96,17 @@ void Filler::ReturnFrames(Region& region, FrameBudget& budget, uint64_t frames) 
   budget.Return(frames);
 }
 
-bool Filler::EvictForFrames(Region& region, uint64_t frames, EvictionResult* result) {
+bool Filler::EvictForFrames(Region& region, uint64_t frames, EvictionResult* result,
+                            bool* full) {
   const bool own_bound = region.frames.used() + frames > region.frames.max();
   const uint64_t bound = own_bound ? region.frames.max() : budget_.max();
   if (frames > bound) return false;
   const uint64_t extra = std::min(kEvictionBatchPages, bound / 16);
-  // Looked up before the sweep, which then finds at least these among the pages being filled.
-  const uint64_t unframed =
-      (own_bound ? region.unframed_pages : unframed_).load(std::memory_order_acquire);
   *result = evictor_.Evict(frames + extra, own_bound ? &region : nullptr);
-  result->transient_pages += result->filling_pages - std::min(result->filling_pages, unframed);
-  if (result->evicted_pages == 0 && result->transient_pages == 0) {
+  // Frames that hold no dirty page come back: their pages are on their way in or out, or held for
+  // who uses them at once.
+  *full = result->evicted_pages == 0 && result->dirty_pages + frames > bound;
+  if (*full) {
     // Only dirty pages are left. Those that only lack fdatasync, or are of regions that may be
     // written behind, become clean.
     const auto regions = evictor_.Regions();
@@ -118,7 +115,7 @@ bool Filler::EvictForFrames(Region& region, uint64_t frames, EvictionResult* res
              (!own_bound || item.get() == &region);
     });
     if (cleans || result->unsynced_pages != 0) {
-      result->transient_pages = 1;
+      *full = false;
       press_();
     }
   }
@@ -132,10 +129,11 @@ Code Filler::WaitForFrame(Region& region) {
     if (region.removed.load(std::memory_order_acquire)) return Code::kRegionRemoved;
     if (closing_.load(std::memory_order_relaxed)) return Code::kClosed;
     EvictionResult result;
-    if (!EvictForFrames(region, 1, &result)) return Code::kMemoryFull;
+    bool full = false;
+    if (!EvictForFrames(region, 1, &result, &full)) return Code::kMemoryFull;
     if (result.evicted_pages != 0) continue;
-    // Others take and return frames while the sweep looks: one look proves nothing.
-    hopeless = result.transient_pages == 0 ? hopeless + 1 : 0;
+    // A sync may be making pages clean while the sweep looks: one look proves nothing.
+    hopeless = full ? hopeless + 1 : 0;
     if (hopeless == kHopelessLooks || NowNs() > deadline) return Code::kMemoryFull;
     Nudge();
     const timespec nap{0, 200'000};
@@ -144,19 +142,14 @@ Code Filler::WaitForFrame(Region& region) {
   return Code::kOk;
 }
 
-void Filler::Unframe(Region& region, uint64_t pages) {
-  region.unframed_pages.fetch_sub(pages, std::memory_order_acq_rel);
-  unframed_.fetch_sub(pages, std::memory_order_acq_rel);
-}
-
 void Filler::Fill(const Job& job) {
   Region& region = *job.region;
   const PageRun run = job.run;
   EvictionResult result;
+  bool full = false;
   if (run.count > 1 && (TryTakeFrames(region, budget_, run.count) ||
-                        (EvictForFrames(region, run.count, &result) &&
+                        (EvictForFrames(region, run.count, &result, &full) &&
                          TryTakeFrames(region, budget_, run.count)))) {
-    Unframe(region, run.count);
     FillByOrigin(job.region, run);
     return;
   }
@@ -164,11 +157,9 @@ void Filler::Fill(const Job& job) {
   for (PageIndex page = run.first; page < run.end(); page++) {
     const Code room = WaitForFrame(region);
     if (room != Code::kOk) {
-      Unframe(region, run.end() - page);
       GiveUp(job.region, {page, run.end() - page}, room);
       return;
     }
-    Unframe(region, 1);
     FillByOrigin(job.region, {page, 1});
   }
 }

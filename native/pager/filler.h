@@ -74,9 +74,10 @@ class Filler {
   };
   void Loop();
   void Fill(const Job& job);
-  bool EvictForFrames(Region& region, uint64_t frames, EvictionResult* result);
+  // False: more than the bound ever holds. `full`: nothing went, and dirty pages alone leave no
+  // room for as many.
+  bool EvictForFrames(Region& region, uint64_t frames, EvictionResult* result, bool* full);
   Code WaitForFrame(Region& region);
-  void Unframe(Region& region, uint64_t pages);
   void Install(const std::shared_ptr<Region>& region, PageRun run);
 
   FrameBudget& budget_;
@@ -89,7 +90,6 @@ class Filler {
   uint32_t idle_ = 0;
   const uint32_t thread_count_;
   std::atomic<bool> closing_{false};
-  std::atomic<uint64_t> unframed_{0};  // Region::unframed_pages over all regions
   std::atomic<uint64_t> queued_{0};
   std::vector<Thread> threads_;
 };

@@ -81,6 +81,29 @@ FARPAGE_TEST(peer_slow_reader_under_a_tiny_budget_gets_every_byte) {
   }
 }
 
+// A stream that ended by a Terminate keeps no pages, though its peer does not hang up: neither those
+// filled before the end nor those that come later.
+FARPAGE_TEST(peer_terminated_stream_holds_nothing) {
+  FaultyAppliance faulty({64, 4, false, 4});
+  faulty.memory->hold_fills = true;
+  auto ended = faulty.appliance.Connect();
+  std::vector<std::byte> into(64);
+  PostReads(*ended, faulty.stag, 4, 64, into);
+  WorkRequest wrong;
+  wrong.stag = faulty.stag + 1;
+  wrong.length_bytes = 64;
+  wrong.local = into.data();
+  CHECK_EQ(ended->Post({&wrong, 1}), 1u);
+  ended->Flush();
+  Nap(100);  // it has ended, and its peer does not look
+  faulty.memory->hold_fills = false;
+  CheckQuiet(faulty.appliance);
+  auto other = faulty.appliance.Connect();
+  for (PageIndex page = 8; page < 16; page++) {
+    CHECK_EQ(int(Read(*other, faulty.stag, page << kPageShift, into.data(), 64).code), 0);
+  }
+}
+
 // Depth 1 to a few and answers in any order: what waits in front must not use up the places of
 // what has been answered behind it.
 FARPAGE_TEST(peer_any_order_keeps_the_granted_depth) {
