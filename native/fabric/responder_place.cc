@@ -70,6 +70,7 @@ uint32_t Responder::Writable(const MemoryRegion& target, uint64_t offset, uint32
         target.region, run, FaultKind::kWrite, context_->waiter, token_, &stream_, context_->fills);
     if (outcome.ready_pages != 0) continue;
     if (outcome.next == FaultOutcome::Next::kPending) {
+      if (stalled_page_ != page) Release(stalled_in_, stalled_page_);
       stalled_ = true;
       stalled_page_ = page;
       stalled_in_ = target.region;
@@ -114,7 +115,7 @@ bool Responder::Place(const std::byte* from, uint32_t bytes, uint32_t* placed) {
 void Responder::FinishSegment() {
   looked_ahead_ = false;
   write_failed_ = Code::kOk;
-  stalled_in_.reset();
+  Release(stalled_in_, stalled_page_);
   if (!write_.last) return;
   const MemoryRegion* target = domain_->Find(write_.stag);
   if (target != nullptr && target->region != nullptr) {

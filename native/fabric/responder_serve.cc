@@ -53,7 +53,7 @@ void Responder::Serve() {
       return;
     }
     if (step != Step::kDone) return;
-    head.waits_in.reset();
+    Release(head.waits_in, head.waits_for);
     first_ = (first_ + 1) % kMpaDepthMax;
     count_--;
   }
@@ -70,7 +70,7 @@ void Responder::ServeOutOfOrder() {
     if (!stop && !behind.waiting) {
       const Step step = ServeOne(behind);
       if (step == Step::kDone) {
-        behind.waits_in.reset();
+        Release(behind.waits_in, behind.waits_for);
         continue;
       }
       if (step == Step::kAgain) again_ = true;
@@ -189,6 +189,8 @@ Responder::Step Responder::Await(Pending& pending, const MemoryRegion& target, P
     case FaultOutcome::Next::kReady:
     case FaultOutcome::Next::kAgain: return Step::kAgain;
     case FaultOutcome::Next::kPending:
+      // A page that it waited for before may have been filled anew since it was used.
+      if (pending.waits_for != run.first) Release(pending.waits_in, pending.waits_for);
       pending.waiting = true;
       pending.waits_for = run.first;
       pending.waits_in = target.region;
