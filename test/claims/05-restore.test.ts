@@ -1,0 +1,49 @@
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import type { RegionStat } from '../../src/control/schema.js';
+import { connectClient } from '../helpers/appliance.js';
+import { ServeProcess } from '../helpers/cli.js';
+import { scratch } from '../helpers/scratch.js';
+
+const WRITTEN = 3 * 2 ** 30;
+
+describe('promise 5: after a restart a region is restored', () => {
+  it('page by page, and what was never written is filled without a look at its store', async () => {
+    const folder = scratch();
+    const first = await ServeProcess.start(folder);
+    await first.json(['create', 'notes', '--size', '4GiB', '--fill', 'one', '--persist']);
+    const before = await (await connectClient(first.ready.control)).attach('notes');
+    await before.read(0, 4096); // initialised, never written
+    await before.write(WRITTEN, Buffer.from('kept'));
+    await before.sync();
+    // Memory goes with the process, as it does with a machine that loses its power.
+    await first.end('SIGKILL');
+
+    const second = await ServeProcess.start(folder);
+    const idle = await second.json<RegionStat>(['stat', 'notes']);
+    expect(idle).toMatchObject({ state: 'idle', pages: { present: 0 }, fills: { read: 0 } });
+    const region = await (await connectClient(second.ready.control)).attach('notes');
+    const unwritten = Buffer.from(await region.read(0, 8192));
+    expect(unwritten.every((byte) => byte === 0xff)).toBe(true);
+    expect((await region.stat()).fills).toMatchObject({ pages: 2, read: 0 });
+    expect(Buffer.from(await region.read(WRITTEN, 4)).toString()).toBe('kept');
+    const rest = Buffer.from(await region.read(WRITTEN + 4, 4092));
+    expect(rest.every((byte) => byte === 0xff)).toBe(true);
+    expect((await region.stat()).fills).toMatchObject({ pages: 3, read: 1 });
+  });
+
+  it('takes room for what was written alone, and gives it back with rm', async () => {
+    const folder = scratch();
+    const serve = await ServeProcess.start(folder);
+    await serve.json(['create', 'notes', '--size', '1TiB', '--persist']);
+    const region = await (await connectClient(serve.ready.control)).attach('notes');
+    await region.write(2 ** 39, Buffer.from('x'));
+    await region.sync();
+    const kept = join(folder, 'state', 'regions');
+    const [name = ''] = readdirSync(kept);
+    expect(statSync(join(kept, name)).blocks * 512).toBeLessThan(64 * 1024);
+    expect((await serve.run(['rm', 'notes'])).code).toBe(0);
+    expect(readdirSync(kept)).toEqual([]);
+  });
+});
