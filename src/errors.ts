@@ -15,8 +15,9 @@ export const ERROR_TEXT = {
   ERR_REGION_CARVED:
     'another session carves slabs out of this region; use explicit offsets instead',
   ERR_REGION_DIRTY: 'the region has unwritten pages; repeat with --sync or --discard',
-  ERR_FILE_NOT_FOUND: 'the file does not exist; check the path, or make it with --size and --make',
-  ERR_FILE_EMPTY: 'the file is empty; give it a size first, or use --size and --make',
+  ERR_FILE_NOT_FOUND:
+    'the file does not exist; check the path, or let `create` make it with --size and --make',
+  ERR_FILE_EMPTY: 'the file is empty; give it a size first, for instance with truncate(1)',
   ERR_FILE_ACCESS: 'the file may not be opened like that; check its rights or use read-only access',
   ERR_FILE_KIND: 'not a regular file; name a regular file',
   ERR_FILE_LOCKED: 'another process has locked the file; end that process or wait for it',

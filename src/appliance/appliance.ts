@@ -167,7 +167,7 @@ export class Appliance implements AsyncDisposable {
     this.#nic.close();
     const lost: FarpageError[] = [];
     for (const region of sync ? this.#unit.list() : []) {
-      if (region.record.source.kind !== 'mapped' || region.dirtyPages === 0) continue;
+      if (!region.persists || region.dirtyPages === 0) continue;
       await region.writeBack({ offset: 0, durable: true }).catch((cause: unknown) => {
         lost.push(unwritten(region, cause));
       });

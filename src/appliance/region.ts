@@ -126,6 +126,12 @@ export class Region {
     return { bounds, cells: native().regionPageMap(this.open(), { offset, lengthBytes, cells }) };
   }
 
+  /** What is written to it outlives the process once it is synced: it has a file. */
+  get persists(): boolean {
+    const { source } = this.record;
+    return source.kind !== 'anonymous' || source.persist;
+  }
+
   /** Pages that a sync would write; 0 while it is idle. */
   get dirtyPages(): number {
     return this.#opened === undefined ? 0 : native().regionStats(this.#opened.handle).dirtyPages;
@@ -143,7 +149,7 @@ export class Region {
       pageSize: PAGE_BYTES,
       ...native,
       state: this.#state(),
-      persist: source.kind !== 'anonymous' || source.persist,
+      persist: this.persists,
       ...(source.kind === 'anonymous'
         ? { fill: source.fill }
         : { file: { path: source.path, offset: source.offset } }),

@@ -33,6 +33,18 @@ describe('promise 5: after a restart a region is restored', () => {
     expect((await region.stat()).fills).toMatchObject({ pages: 3, read: 1 });
   });
 
+  it('has what was never synced too when the appliance was told to end', async () => {
+    const folder = scratch();
+    const first = await ServeProcess.start(folder);
+    await first.json(['create', 'notes', '--size', '1MiB', '--persist']);
+    const before = await (await connectClient(first.ready.control)).attach('notes');
+    await before.write(5000, Buffer.from('kept'));
+    expect(await first.end('SIGTERM')).toBe(0);
+    const second = await ServeProcess.start(folder);
+    const region = await (await connectClient(second.ready.control)).attach('notes');
+    expect(Buffer.from(await region.read(5000, 4)).toString()).toBe('kept');
+  });
+
   it('takes room for what was written alone, and gives it back with rm', async () => {
     const folder = scratch();
     const serve = await ServeProcess.start(folder);

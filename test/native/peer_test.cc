@@ -81,8 +81,7 @@ FARPAGE_TEST(peer_slow_reader_under_a_tiny_budget_gets_every_byte) {
   }
 }
 
-// A stream that ended by a Terminate keeps no pages, though its peer does not hang up: neither those
-// filled before the end nor those that come later.
+// A stream that ended by a Terminate keeps no pages, though its peer does not hang up.
 FARPAGE_TEST(peer_terminated_stream_holds_nothing) {
   FaultyAppliance faulty({64, 4, false, 4});
   faulty.memory->hold_fills = true;

@@ -21,7 +21,8 @@ async function openOutput(path: string): Promise<FileHandle> {
   try {
     return await open(path, 'w');
   } catch (cause) {
-    throw new FarpageError('ERR_FILE_ACCESS', path, { cause });
+    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+    throw new FarpageError(missing ? 'ERR_FILE_NOT_FOUND' : 'ERR_FILE_ACCESS', path, { cause });
   }
 }
 
