@@ -17,6 +17,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   write: async () => (await import('./commands/write.js')).writeCommand,
   flush: async () => (await import('./commands/flush.js')).flushCommand,
   sync: async () => (await import('./commands/sync.js')).syncCommand,
+  reclaim: async () => (await import('./commands/reclaim.js')).reclaimCommand,
   rm: async () => (await import('./commands/rm.js')).rmCommand,
   doctor: async () => (await import('./commands/doctor.js')).doctorCommand,
   bench: async () => (await import('./commands/bench.js')).benchCommand,

@@ -146,7 +146,7 @@ describe('exit codes and errors', () => {
 
   it('prints help and version and ends with 0', async () => {
     const help = await farpage(['--help']);
-    const names = 'serve regions create export stat read write flush sync rm doctor demo';
+    const names = 'serve regions create export stat read write flush sync reclaim rm doctor demo';
     for (const name of names.split(' ')) expect(help.stdout.toString()).toContain(`\n  ${name}`);
     expect(help.code).toBe(0);
     expect((await farpage(['read', '--help'])).stdout.toString()).toContain('--offset <size>');

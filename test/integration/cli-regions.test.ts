@@ -39,6 +39,23 @@ describe('regions on the command line', () => {
     expect((await serve.run(['regions'])).stdout.toString()).toBe('');
   });
 
+  it('are reclaimed in a batch, where they are clean, and read as before', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 32 * 4096 });
+    const serve = await ServeProcess.start(folder, [`r=${file}`]);
+    const before = (await serve.run(['read', 'r'])).stdout;
+    await serve.run(['write', 'r', '--offset', '8192'], { input: before.subarray(8192, 8200) });
+    const range = ['--offset', '4096', '--length', '8K'];
+    const part = await serve.json(['reclaim', 'r', ...range]);
+    expect(part).toEqual({ region: 'r', pagesReclaimed: 1 });
+    expect((await serve.run(['reclaim', 'r'])).stdout.toString()).toBe('r: 30 pages, 120 KiB\n');
+    const { pages } = await serve.json<RegionStat>(['stat', 'r']);
+    expect(pages).toMatchObject({ present: 1, dirty: 1 });
+    expect(Buffer.compare((await serve.run(['read', 'r'])).stdout, before)).toBe(0);
+    const wrong = await serve.run(['reclaim', 'r', '--offset', '1G']);
+    expect([wrong.code, wrong.stderr]).toEqual([1, expect.stringContaining('ERR_RANGE')]);
+  });
+
   it('come back after kill -9, on the same socket', async () => {
     const folder = scratch();
     const first = await ServeProcess.start(folder);
