@@ -31,6 +31,14 @@ class Thread {
   void Join() {
     if (thread_.joinable()) thread_.join();
   }
+  // Joins it; called by the thread itself, lets it end alone. Its body must then own what it uses.
+  void JoinOrLeave() {
+    if (thread_.get_id() == std::this_thread::get_id()) {
+      thread_.detach();
+    } else {
+      Join();
+    }
+  }
 
  private:
   std::thread thread_;

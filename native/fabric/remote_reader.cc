@@ -1,0 +1,306 @@
+#include "fabric/remote_reader.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/clock.h"
+
+namespace farpage {
+namespace {
+
+// Longest sleep while reads wait for a door: their deadlines are looked at in between.
+constexpr int kLookMs = 20;
+
+// What a fresh door may mend.
+bool Passing(Code code) {
+  switch (code) {
+    case Code::kConnection:
+    case Code::kTimeout:
+    case Code::kTicket:
+    case Code::kStag:
+    case Code::kRegionRemoved:
+    case Code::kClosed: return true;
+    default: return false;
+  }
+}
+
+}  // namespace
+
+RemoteReader::RemoteReader(RemoteStoreOptions options)
+    : options_(std::move(options)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+bool RemoteReader::Submit(std::vector<RemoteRead> reads, Error* error) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (ended_ || stopping_) {
+      *error = {Code::kRegionRemoved, 0, "the region goes"};
+      return false;
+    }
+    if (count_ + reads.size() > RemoteStore::kReadsMax) {
+      *error = {Code::kQuota, 0, "too many reads wait for the source"};
+      return false;
+    }
+    count_ += reads.size();
+    std::move(reads.begin(), reads.end(), std::back_inserter(submitted_));
+  }
+  Wake();
+  return true;
+}
+
+void RemoteReader::Open(RemoteDoor door) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    door_ = std::move(door);
+  }
+  Wake();
+}
+
+void RemoteReader::Refuse(const Error& error) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    refusal_ = error;
+  }
+  Wake();
+}
+
+void RemoteReader::EndReads() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ended_ = true;
+  }
+  Wake();
+}
+
+void RemoteReader::Stop() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  Wake();
+}
+
+// `orders_` is set before `asleep_` is read, and the thread sets `asleep_` before it reads
+// `orders_`: one of the two sees the other.
+void RemoteReader::Wake() {
+  orders_.store(true, std::memory_order_seq_cst);
+  if (!asleep_.load(std::memory_order_seq_cst)) return;
+  const uint64_t one = 1;
+  (void)!::write(wake_.get(), &one, sizeof one);
+}
+
+void RemoteReader::Loop() {
+  while (!stopping_) {
+    if (orders_.exchange(false, std::memory_order_seq_cst)) TakeOrders();
+    if (ended_) FailAll({Code::kRegionRemoved, 0, "the region goes"});
+    const uint64_t now = NowNs();
+    Expire(now);
+    if (initiator_ == nullptr && !waiting_.empty()) AskForDoor(now);
+    Post();
+    if (!Collect() && !stopping_) Sleep();
+  }
+  FailAll({Code::kRegionRemoved, 0, "the region goes"});
+}
+
+void RemoteReader::TakeOrders() {
+  std::vector<RemoteRead> reads;
+  std::optional<RemoteDoor> door;
+  std::optional<Error> refusal;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    reads.swap(submitted_);
+    door.swap(door_);
+    refusal.swap(refusal_);
+  }
+  std::move(reads.begin(), reads.end(), std::back_inserter(waiting_));
+  if (refusal.has_value()) {
+    asked_ = false;
+    ask_after_ns_ = NowNs() + RemoteStore::kAskAgainNs;
+    last_error_ = *refusal;
+    if (!Passing(refusal->code)) FailAll(*refusal);
+  }
+  if (door.has_value()) Dial(std::move(*door));
+}
+
+void RemoteReader::Dial(RemoteDoor door) {
+  asked_ = false;
+  if (ended_ || stopping_) return;
+  auto connected = Initiator::Connect(door.connect, NowNs() + RemoteStore::kConnectNs);
+  if (!connected.ok()) {
+    last_error_ = connected.error();
+    ask_after_ns_ = NowNs() + RemoteStore::kAskAgainNs;
+    if (!Passing(last_error_.code)) FailAll(last_error_);
+    return;
+  }
+  initiator_ = std::move(connected).value();
+  stag_ = door.stag;
+  flying_.assign(std::min<uint32_t>(initiator_->depth(), initiator_->slots()), std::nullopt);
+  free_.clear();
+  for (uint32_t slot = 0; slot < flying_.size(); slot++) free_.push_back(slot);
+  connected_.store(true, std::memory_order_relaxed);
+}
+
+void RemoteReader::AskForDoor(uint64_t now) {
+  if (asked_ || now < ask_after_ns_) return;
+  asked_ = true;
+  options_.need_door();
+}
+
+void RemoteReader::Post() {
+  if (initiator_ == nullptr) return;
+  bool posted = false;
+  while (!waiting_.empty() && !free_.empty()) {
+    const uint32_t slot = free_.back();
+    const RemoteRead& next = waiting_.front();
+    WorkRequest request;
+    request.id = slot;
+    request.stag = stag_;
+    request.remote_offset = next.offset;
+    request.length_bytes = next.length_bytes;
+    request.local = next.into;
+    if (initiator_->Post({&request, 1}) != 1) break;
+    free_.pop_back();
+    flying_[slot] = std::move(waiting_.front());
+    waiting_.pop_front();
+    in_flight_++;
+    posted = true;
+  }
+  if (posted) initiator_->Flush();
+}
+
+// Takes what has come; false: nothing did.
+bool RemoteReader::Collect() {
+  if (initiator_ == nullptr) return false;
+  (void)initiator_->Progress();
+  std::array<Completion, 64> taken;
+  bool any = false;
+  while (initiator_ != nullptr) {
+    const size_t count = initiator_->Poll(taken);
+    if (count == 0) break;
+    any = true;
+    for (size_t n = 0; n < count; n++) OnCompletion(taken[n]);
+  }
+  if (initiator_ != nullptr && initiator_->ended()) {
+    last_error_ = initiator_->end_error();
+    Hangup();
+    any = true;
+  }
+  return any;
+}
+
+void RemoteReader::OnCompletion(const Completion& completion) {
+  std::optional<RemoteRead>& place = flying_[static_cast<size_t>(completion.id)];
+  if (!place.has_value()) return;
+  RemoteRead read = std::move(*place);
+  place.reset();
+  free_.push_back(static_cast<uint32_t>(completion.id));
+  in_flight_--;
+  if (completion.code == Code::kOk) {
+    count_--;
+    End(read, {});
+    return;
+  }
+  Repeat(std::move(read), {completion.code, 0, "a READ of the source"});
+}
+
+void RemoteReader::Repeat(RemoteRead read, const Error& why) {
+  if (Passing(why.code) && read.repeats < RemoteStore::kRepeatsMax) {
+    read.repeats++;
+    waiting_.push_front(std::move(read));
+    return;
+  }
+  count_--;
+  End(read, why);
+}
+
+void RemoteReader::End(const RemoteRead& read, const Status& outcome) {
+  RemoteRun& run = *read.run;
+  if (!outcome.ok() && run.outcome.ok()) run.outcome = outcome;
+  if (--run.reads_left == 0) {
+    const ReadDone done = std::move(run.done);
+    done(run.outcome);
+  }
+}
+
+// Reads at their deadline end. One that is outstanding takes its connection with it: the others
+// of that connection are begun again.
+void RemoteReader::Expire(uint64_t now) {
+  bool late = false;
+  for (const auto& read : flying_) late = late || (read.has_value() && read->deadline_ns <= now);
+  if (late) {
+    last_error_ = {Code::kTimeout, 0, "the source did not answer in time"};
+    Hangup();
+  }
+  std::vector<RemoteRead> over;
+  std::erase_if(waiting_, [&](RemoteRead& read) {
+    if (read.deadline_ns > now) return false;
+    over.push_back(std::move(read));
+    return true;
+  });
+  for (const RemoteRead& read : over) {
+    count_--;
+    End(read, last_error_);
+  }
+}
+
+// Ends the connection; what was outstanding on it waits for the next one.
+void RemoteReader::Hangup() {
+  initiator_.reset();
+  connected_.store(false, std::memory_order_relaxed);
+  for (auto& place : flying_) {
+    if (!place.has_value()) continue;
+    waiting_.push_front(std::move(*place));
+    place.reset();
+  }
+  flying_.clear();
+  free_.clear();
+  in_flight_ = 0;
+}
+
+void RemoteReader::FailAll(const Error& error) {
+  if (orders_.exchange(false, std::memory_order_seq_cst)) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::move(submitted_.begin(), submitted_.end(), std::back_inserter(waiting_));
+    submitted_.clear();
+    if (door_.has_value() || refusal_.has_value()) orders_ = true;
+  }
+  Hangup();
+  std::deque<RemoteRead> failed;
+  failed.swap(waiting_);
+  for (const RemoteRead& read : failed) {
+    count_--;
+    End(read, error);
+  }
+}
+
+// Polls while that has paid lately, then sleeps until the socket, an order or a deadline.
+void RemoteReader::Sleep() {
+  const uint64_t begin = NowNs();
+  const uint64_t budget = initiator_ == nullptr ? 0 : spin_.Budget(RemoteStore::kSpinNs);
+  while (NowNs() - begin < budget) {
+    if (orders_.load(std::memory_order_relaxed) || (busy() && Collect())) {
+      spin_.Learn(true);
+      return;
+    }
+  }
+  if (budget != 0) spin_.Learn(false);
+  asleep_.store(true, std::memory_order_seq_cst);
+  if (!orders_.load(std::memory_order_seq_cst)) {
+    pollfd polled[2] = {{wake_.get(), POLLIN, 0}, {-1, POLLIN, 0}};
+    if (initiator_ != nullptr) {
+      polled[1].fd = initiator_->socket();
+      if (initiator_->wants_write()) polled[1].events |= POLLOUT;
+    }
+    const bool idle = waiting_.empty() && !busy();
+    (void)::poll(polled, 2, idle ? -1 : kLookMs);
+    if ((polled[0].revents & POLLIN) != 0) {
+      uint64_t count = 0;
+      (void)!::read(wake_.get(), &count, sizeof count);
+    }
+  }
+  asleep_.store(false, std::memory_order_seq_cst);
+}
+
+}  // namespace farpage
