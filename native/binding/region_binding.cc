@@ -1,4 +1,6 @@
+#include <array>
 #include <functional>
+#include <utility>
 
 #include "binding/arguments.h"
 #include "binding/objects.h"
@@ -75,8 +77,11 @@ std::shared_ptr<RegionObject> OpenRegion(const Napi::CallbackInfo& info) {
 
 Napi::Value Open(Napi::Env env, const std::shared_ptr<PagerObject>& pager,
                  const Region::Options& options, std::unique_ptr<PageStore> store,
-                 std::unique_ptr<RegionMemory> memory) {
-  auto table = PageTable::Create((options.size_bytes + kPageBytes - 1) >> kPageShift);
+                 std::unique_ptr<RegionMemory> memory,
+                 std::unique_ptr<MemoryFiles> files = nullptr) {
+  const uint64_t pages = (options.size_bytes + kPageBytes - 1) >> kPageShift;
+  auto table = files == nullptr ? PageTable::Create(pages)
+                                : PageTable::Over(std::move(files), pages);
   if (!table.ok()) return Throw(env, table.error());
   auto region = std::make_shared<Region>(options, std::move(table).value(), std::move(store),
                                          std::move(memory));
@@ -121,6 +126,24 @@ Result<std::unique_ptr<PageStore>> OpenSource(const Napi::Object& source, bool w
   return Error{Code::kArgument, 0, "a source of an unknown kind"};
 }
 
+// A memfd, or the files of a memory directory where `where` names one.
+Result<std::unique_ptr<StagedMemory>> OpenMemory(const Napi::Object& where,
+                                                 std::pair<uint64_t, bool> size_and_writable,
+                                                 PageStore* store,
+                                                 std::unique_ptr<MemoryFiles>* files) {
+  const auto [size, writable] = size_and_writable;
+  const std::string directory = TextOf(where, "directory");
+  if (directory.empty()) return StagedMemory::Create(size, store);
+  auto opened = MemoryFiles::Open(
+      {directory, TextOf(where, "id"), TextOf(where, "bootId"), size, store->Identity()});
+  if (!opened.ok()) return opened.error();
+  *files = std::move(opened).value();
+  if (Status adopted = (*files)->Adopt(writable); !adopted.ok()) return adopted.error();
+  auto file = (*files)->Memory();
+  if (!file.ok()) return file.error();
+  return StagedMemory::Over(std::move(file).value(), size, store);
+}
+
 Napi::Value RegionOpenStaged(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto pager = OpenPager(info);
@@ -139,11 +162,13 @@ Napi::Value RegionOpenStaged(const Napi::CallbackInfo& info) {
     store = std::move(kept).value();
   }
   if (store == nullptr) return Throw(env, {Code::kArgument, 0, "a region without a source"});
-  auto memory = StagedMemory::Create(size, store.get());
+  std::unique_ptr<MemoryFiles> files;
+  auto memory = OpenMemory(ObjectOf(options.Get("memory")), {size, writable}, store.get(), &files);
   if (!memory.ok()) return Throw(env, memory.error());
   // Memory pressure may write the appliance's own file, never a user's.
   const Region::Options native{size, writable, !keep.empty(), FramesOf(options)};
-  return Open(env, pager, native, std::move(store), std::move(memory).value());
+  return Open(env, pager, native, std::move(store), std::move(memory).value(),
+              std::move(files));
 }
 
 Napi::Value RegionStats(const Napi::CallbackInfo& info) {
@@ -179,6 +204,37 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
   put("writtenBackPages", region.fills.written_back_pages.load(std::memory_order_relaxed));
   put("writtenBackBytes", region.fills.written_back_bytes.load(std::memory_order_relaxed));
   return stats;
+}
+
+// What was found in the memory directory when the region was opened; null without one.
+Napi::Value RegionAdoption(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto object = OpenRegion(info);
+  if (object == nullptr) return env.Undefined();
+  const MemoryFiles* files = object->region->table->files();
+  if (files == nullptr) return env.Null();
+  static constexpr std::array kOutcomes = {"made", "adopted", "discarded", "conflict"};
+  const AdoptionReport& report = files->report();
+  Napi::Object found = Napi::Object::New(env);
+  const auto put = [&](const char* name, uint64_t value) {
+    found.Set(name, Napi::Number::New(env, static_cast<double>(value)));
+  };
+  found.Set("outcome", kOutcomes[static_cast<size_t>(report.outcome)]);
+  put("cleanPages", report.clean_pages);
+  put("dirtyPages", report.dirty_pages);
+  put("repairedPages", report.repaired_pages);
+  put("droppedPages", report.dropped_pages);
+  put("conflictPages", report.conflict_pages);
+  Napi::Array runs = Napi::Array::New(env, report.conflicts.size());
+  for (uint32_t n = 0; n < report.conflicts.size(); n++) {
+    Napi::Array run = Napi::Array::New(env, 2);
+    run.Set(0u, static_cast<double>(report.conflicts[n].offset_bytes()));
+    run.Set(1u, static_cast<double>(report.conflicts[n].length_bytes()));
+    runs.Set(n, run);
+  }
+  found.Set("conflicts", runs);
+  found.Set("conflictFile", report.conflict_file);
+  return found;
 }
 
 Napi::Value ReceiptOf(Napi::Env env, const WriteBackReceipt& receipt) {
@@ -275,6 +331,7 @@ void RegionClose(const Napi::CallbackInfo& info) {
 void ExportRegion(Napi::Env env, Napi::Object exports) {
   exports.Set("regionOpenFile", Napi::Function::New(env, RegionOpenFile));
   exports.Set("regionOpenStaged", Napi::Function::New(env, RegionOpenStaged));
+  exports.Set("regionAdoption", Napi::Function::New(env, RegionAdoption));
   exports.Set("regionStats", Napi::Function::New(env, RegionStats));
   exports.Set("regionWriteBack", Napi::Function::New(env, RegionWriteBack));
   exports.Set("regionReclaim", Napi::Function::New(env, RegionReclaim));

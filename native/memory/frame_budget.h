@@ -19,6 +19,8 @@ class FrameBudget {
     used_.fetch_sub(frames, std::memory_order_relaxed);
     return false;
   }
+  // Takes them even beyond the bound: pages that a restart found in memory.
+  void Take(uint64_t frames) { used_.fetch_add(frames, std::memory_order_relaxed); }
   void Return(uint64_t frames) { used_.fetch_sub(frames, std::memory_order_relaxed); }
 
   [[nodiscard]] uint64_t used() const { return used_.load(std::memory_order_relaxed); }

@@ -36,6 +36,14 @@ struct PagesFrom {
   uint64_t pages = 0;
 };
 
+// Which file a store is, and as which it was last seen: fstat(2). All zero: it is no file.
+struct StoreIdentity {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  uint64_t size_bytes = 0;
+  uint64_t changed_ns = 0;  // of its bytes, since 1970 (st_mtim)
+};
+
 // What became of a read that was started; called once, on any thread, and must not block.
 using ReadDone = std::function<void(Status)>;
 
@@ -79,6 +87,9 @@ class PageStore {
 
   // Pages that were really read from a device or a peer; fill values are not.
   [[nodiscard]] uint64_t pages_read() const { return pages_read_.load(std::memory_order_relaxed); }
+
+  // Which file it is now. Thread: any.
+  [[nodiscard]] virtual StoreIdentity Identity() const { return {}; }
 
   // False: there is nothing to write back to; dirty pages stay in memory.
   [[nodiscard]] virtual bool has_sink() const { return true; }

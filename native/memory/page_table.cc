@@ -1,5 +1,6 @@
 #include "memory/page_table.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/check.h"
@@ -7,6 +8,7 @@
 namespace farpage {
 
 static_assert(sizeof(std::atomic<PageWord>) == 4 && std::atomic<PageWord>::is_always_lock_free);
+static_assert(kSummaryPages * sizeof(PageWord) == 4096, "what MemoryFiles reserves at once");
 static_assert(sizeof(std::atomic<uint64_t>) == 8 && std::atomic<uint64_t>::is_always_lock_free);
 
 Result<Summary> Summary::Create(uint64_t pages) {
@@ -38,6 +40,44 @@ Result<std::unique_ptr<PageTable>> PageTable::Create(uint64_t pages) {
   return std::unique_ptr<PageTable>(new PageTable(std::move(words).value(),
                                                   std::move(present).value(),
                                                   std::move(dirty).value(), pages));
+}
+
+Result<std::unique_ptr<PageTable>> PageTable::Over(std::unique_ptr<MemoryFiles> files,
+                                                   uint64_t pages) {
+  auto present = Summary::Create(pages);
+  if (!present.ok()) return present.error();
+  auto dirty = Summary::Create(pages);
+  if (!dirty.ok()) return dirty.error();
+  auto reserved = Summary::Create(pages);
+  if (!reserved.ok()) return reserved.error();
+  std::unique_ptr<PageTable> table(new PageTable(Mapping(), std::move(present).value(),
+                                                 std::move(dirty).value(), pages));
+  table->words_ = files->words();
+  table->reserved_ = std::move(reserved).value();
+  for (PageIndex page = files->NextTouched(0); page < pages; page = files->NextTouched(page)) {
+    table->reserved_.Set(page);
+    const PageIndex end = std::min(pages, (page / kSummaryPages + 1) * kSummaryPages);
+    for (; page < end; page++) {
+      const PageWord word = table->words_[page].load(std::memory_order_relaxed);
+      if (word == 0) continue;
+      table->Count(0, word);
+      if (HoldsFrame(word)) table->present_summary_.Set(page);
+      if ((word & kUnsafe) != 0) table->dirty_summary_.Set(page);
+    }
+  }
+  table->files_ = std::move(files);
+  return table;
+}
+
+Status PageTable::Reserve(PageRun run) {
+  if (files_ == nullptr) return {};
+  for (PageIndex page = run.first; page < std::min(run.end(), pages_);
+       page = (page / kSummaryPages + 1) * kSummaryPages) {
+    if (reserved_.Has(page)) continue;
+    if (Status room = files_->ReserveWords(page); !room.ok()) return room;
+    reserved_.Set(page);
+  }
+  return {};
 }
 
 bool PageTable::Change(PageIndex page, PageWord& from, PageWord to) {

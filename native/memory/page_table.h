@@ -7,6 +7,7 @@
 
 #include "base/page.h"
 #include "base/result.h"
+#include "memory/memory_files.h"
 #include "memory/page_state.h"
 #include "os/mapping.h"
 
@@ -20,6 +21,8 @@ inline constexpr uint64_t kSummaryPages = 1024;
 class Summary {
  public:
   static Result<Summary> Create(uint64_t pages);
+  // Of nothing.
+  Summary() = default;
 
   // Set after the word, and in one total order with Clear (seq_cst: store word, load bit against
   // clear bit, load word), so that a sweep that clears first and scans then misses nothing.
@@ -30,6 +33,10 @@ class Summary {
     if ((word.load(std::memory_order_seq_cst) & bit) == 0) {
       word.fetch_or(bit, std::memory_order_seq_cst);
     }
+  }
+  [[nodiscard]] bool Has(PageIndex page) const {
+    const uint64_t chunk = page / kSummaryPages;
+    return (words_[chunk / 64].load(std::memory_order_acquire) >> (chunk % 64) & 1) != 0;
   }
   void Clear(uint64_t chunk) {
     words_[chunk / 64].fetch_and(~(uint64_t{1} << (chunk % 64)), std::memory_order_seq_cst);
@@ -46,8 +53,8 @@ class Summary {
         words_(reinterpret_cast<std::atomic<uint64_t>*>(mapping_.data())),
         chunks_(chunks) {}
   Mapping mapping_;
-  std::atomic<uint64_t>* words_;
-  uint64_t chunks_;
+  std::atomic<uint64_t>* words_ = nullptr;
+  uint64_t chunks_ = 0;
 };
 
 // Words in a lazily committed mapping: a table for 1 TiB costs nothing until pages are touched.
@@ -55,9 +62,20 @@ class Summary {
 class PageTable {
  public:
   static Result<std::unique_ptr<PageTable>> Create(uint64_t pages);
+  // Over words of a memory directory that have been adopted; counts and summaries are made from
+  // them, in time proportional to the pages that were ever touched.
+  static Result<std::unique_ptr<PageTable>> Over(std::unique_ptr<MemoryFiles> files,
+                                                 uint64_t pages);
+
+  // Makes room for the words of `run` before one of them is claimed; anonymous words need none.
+  // Fails: kMemoryFull. Thread: any.
+  Status Reserve(PageRun run);
+  [[nodiscard]] MemoryFiles* files() const { return files_.get(); }
 
   [[nodiscard]] uint64_t pages() const { return pages_; }
   [[nodiscard]] PageWord Load(PageIndex page) const {
+    // To look at a hole of a shared file would fill it, and end in a SIGBUS where there is no room.
+    if (files_ != nullptr && !reserved_.Has(page)) [[unlikely]] return 0;
     return words_[page].load(std::memory_order_acquire);
   }
 
@@ -74,6 +92,7 @@ class PageTable {
   }
   // Clears flags that carry no state of their own (ACCESSED, HELD); returns the word before.
   PageWord ClearFlags(PageIndex page, PageWord flags) {
+    if (files_ != nullptr && !reserved_.Has(page)) [[unlikely]] return 0;
     return words_[page].fetch_and(~flags, std::memory_order_acq_rel);
   }
 
@@ -98,7 +117,7 @@ class PageTable {
         dirty_summary_(std::move(dirty)) {}
   void Count(PageWord from, PageWord to);
 
-  Mapping mapping_;
+  Mapping mapping_;  // empty where the words are in files
   std::atomic<PageWord>* words_;
   uint64_t pages_;
   Summary present_summary_;
@@ -107,6 +126,8 @@ class PageTable {
   std::atomic<uint64_t> dirty_{0};
   std::atomic<uint64_t> written_{0};
   std::atomic<uint64_t> lost_{0};
+  std::unique_ptr<MemoryFiles> files_;
+  Summary reserved_;  // chunks whose words have room in the files
 };
 
 // Pages whose bytes occupy region memory; what the budget counts.

@@ -46,7 +46,14 @@ uint64_t StagedMemory::PopulatesInPlace(PageRun run) const {
 Status StagedMemory::Commit(PageRun run) {
   while (::madvise(address() + run.offset_bytes(), run.length_bytes(), MADV_POPULATE_WRITE) != 0) {
     if (errno == EINTR || errno == EAGAIN) continue;
-    if (errno == EINVAL) return {};  // an older kernel: the first touch allocates
+    if (errno == EINVAL) {  // an older kernel
+      if (::fallocate(fd_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(run.offset_bytes()),
+                      static_cast<off_t>(run.length_bytes())) == 0) {
+        return {};
+      }
+      if (errno == ENOSPC) return Error{Code::kMemoryFull, errno, "fallocate region memory"};
+      return SystemError("fallocate");
+    }
     if (errno == EFAULT) return Error{Code::kMemoryFull, errno, "madvise MADV_POPULATE_WRITE"};
     return SystemError("madvise MADV_POPULATE_WRITE");
   }

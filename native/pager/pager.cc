@@ -87,6 +87,14 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
   return outcome;
 }
 
+void Pager::AddRegion(std::shared_ptr<Region> region) {
+  const uint64_t adopted = region->table->present();
+  region->frames.Take(adopted);
+  budget_.Take(adopted);
+  evictor_.Add(std::move(region));
+  if (adopted != 0) WakeReclaim();
+}
+
 Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, FaultKind kind,
                            FaultWaiter* waiter, uint64_t token, PolledFills* fills,
                            uint64_t* in_place_left, Code* code) {
@@ -96,6 +104,10 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
     case PageState::kAbsent: {
       if (region->removed.load(std::memory_order_acquire)) {
         *code = Code::kRegionRemoved;
+        return Step::kFailed;
+      }
+      if (Status room = region->table->Reserve(rest); !room.ok()) {
+        *code = room.error().code;
         return Step::kFailed;
       }
       const uint64_t claimed = Claim(*region, rest);
@@ -237,6 +249,7 @@ void Pager::Advance(const std::shared_ptr<Region>& region, PageIndex page,
   const PageIndex end =
       std::min<PageIndex>(first + stream->window_pages, region->table->pages());
   PageIndex at = first;
+  if (first < end && !region->table->Reserve({first, end - first}).ok()) return;
   while (at < end) {
     const uint64_t claimed = Claim(*region, {at, end - at});
     if (claimed == 0) {

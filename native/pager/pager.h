@@ -48,7 +48,9 @@ class Pager final : public FaultHandler {
   void Nudge() override { filler_.Nudge(); }
   void Forget(FaultWaiter* waiter) override { waiters_.Forget(waiter); }
 
-  void AddRegion(std::shared_ptr<Region> region) { evictor_.Add(std::move(region)); }
+  // Pages that it has already (adopted from a memory directory) are taken from the budget, beyond
+  // its bound if need be; eviction brings it back below.
+  void AddRegion(std::shared_ptr<Region> region);
   // Ends the pager's work on a region: no thread of its touches it when this returns. The fabric
   // must have let go of it before (deregister, grace period). Its memory is unmapped and its
   // store closed then. Not in a turn.

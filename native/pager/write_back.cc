@@ -215,8 +215,11 @@ WriteBack::Batch WriteBack::Collect(Region& region, PageIndex from, PageIndex en
 Status WriteBack::WriteBatch(Region& region, Batch& batch, WriteBackReceipt* receipt) {
   std::vector<PageImage> images =
       ImagesOf(region, batch.writing, kImageBytesMax >> kPageShift);
+  MemoryFiles* files = region.table->files();
+  if (files != nullptr) files->BeginWrite();
   const Status failure = region.store->Write(images);
   if (failure.ok()) WriteSingly(region, images);
+  if (files != nullptr) files->EndWrite(region.store->Identity());
   for (const PageImage& image : images) {
     const bool written = failure.ok() && image.outcome.ok();
     for (PageIndex page = image.run.first; page < image.run.end(); page++) {

@@ -85,6 +85,14 @@ Result<uint64_t> FileStore::AvailableBytes() const {
   return std::min(size - offset_bytes_, length_bytes_);
 }
 
+StoreIdentity FileStore::Identity() const {
+  struct stat status{};
+  if (::fstat(fd_.get(), &status) != 0) return {};
+  return {status.st_dev, status.st_ino, static_cast<uint64_t>(status.st_size),
+          static_cast<uint64_t>(status.st_mtim.tv_sec) * 1'000'000'000u +
+              static_cast<uint64_t>(status.st_mtim.tv_nsec)};
+}
+
 uint64_t FileStore::CachedPages(PageRun run) const {
   return CachedBytes(fd_.get(), offset_bytes_ + run.offset_bytes(), run.length_bytes(), nullptr) >>
          kPageShift;

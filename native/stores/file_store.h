@@ -41,6 +41,7 @@ class FileStore final : public PageStore {
   // By preadv2(RWF_NOWAIT) of the last page, which arrives with the others or behind them.
   [[nodiscard]] bool IsRead(PageRun run) const override;
   [[nodiscard]] bool polls_reads() const override { return true; }
+  [[nodiscard]] StoreIdentity Identity() const override;
   [[nodiscard]] bool has_sink() const override { return writable_; }
   Status Read(PageRun run, std::byte* into) override;
   Status Write(std::span<PageImage> images) override;

@@ -27,6 +27,7 @@ class KeptStore final : public PageStore {
   void WillRead(PageRun run) override;
   [[nodiscard]] bool IsRead(PageRun run) const override { return file_->IsRead(run); }
   [[nodiscard]] bool polls_reads() const override { return true; }
+  [[nodiscard]] StoreIdentity Identity() const override { return file_->Identity(); }
   void StartRead(PageRun run, std::byte* into, ReadDone done) override;
   void EndReads() override;
   Status Read(PageRun run, std::byte* into) override;

@@ -73,6 +73,33 @@ export type PageSource =
   /** Nothing but what `keep` has. */
   | { readonly kind: 'none' };
 
+export interface MemoryDirectory {
+  /** Absolute path of a directory on a tmpfs. */
+  readonly directory: string;
+  /** Names the files, `ID.memory` and `ID.table`; up to 63 characters. */
+  readonly id: string;
+  /** What tells one start of the machine from another; up to 63 characters. */
+  readonly bootId: string;
+}
+
+/** What a region found in the memory directory; pages unless a name says otherwise. */
+export interface AdoptionReport {
+  /** Nothing; all of it; another boot's or region's; that of a store that changed since. */
+  readonly outcome: 'made' | 'adopted' | 'discarded' | 'conflict';
+  readonly cleanPages: number;
+  readonly dirtyPages: number;
+  /** Half-done fills, evictions and write-backs that were put right. */
+  readonly repairedPages: number;
+  /** Clean ones of a store that changed. */
+  readonly droppedPages: number;
+  /** Dirty ones of a store that changed: lost to the region, their bytes are in `conflictFile`. */
+  readonly conflictPages: number;
+  /** The first 64 runs of these, as [offset, length] in bytes. */
+  readonly conflicts: readonly (readonly [number, number])[];
+  /** Each page at its offset; empty without a conflict. */
+  readonly conflictFile: string;
+}
+
 export interface StagedRegionOptions {
   readonly lengthBytes: number;
   readonly access: Access;
@@ -82,6 +109,8 @@ export interface StagedRegionOptions {
   readonly keep?: string | undefined;
   /** Makes that file when it is missing. */
   readonly make?: boolean;
+  /** Memory and page table in two files of a tmpfs, so that they outlive the process. */
+  readonly memory?: MemoryDirectory | undefined;
 }
 
 /** One region's figures; pages unless a name says otherwise. */
@@ -196,6 +225,8 @@ export interface NativeBinding {
   /** Memory of no file's own: a memfd whose pages are filled from a source. */
   regionOpenStaged(pager: PagerHandle, options: StagedRegionOptions): RegionHandle;
   regionStats(region: RegionHandle): RegionStats;
+  /** What it found in the memory directory when it was opened; null without one. */
+  regionAdoption(region: RegionHandle): AdoptionReport | null;
   /**
    * Writes back the dirty pages that the range touches; with `durable` also fdatasync. Runs on the
    * pager's write-back thread; the promise settles on the JavaScript thread.

@@ -1,0 +1,261 @@
+#include "memory/memory_files.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
+#include "base/crc32c.h"
+
+namespace farpage {
+namespace {
+
+constexpr std::array<char, 8> kMagic = {'F', 'A', 'R', 'P', 'A', 'G', 'E', 'M'};
+constexpr uint32_t kFormat = 1;
+// A whole page of any system.
+constexpr uint64_t kHeaderBytes = 65536;
+// Words that are reserved together.
+constexpr uint64_t kChunkBytes = 4096;
+constexpr uint64_t kChunkWords = kChunkBytes / sizeof(PageWord);
+
+Error FullOr(const char* what) {
+  if (errno == ENOSPC) return {Code::kMemoryFull, errno, "the memory directory is full"};
+  return SystemError(what);
+}
+
+Result<Fd> OpenFile(const std::string& path) {
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.valid()) return FullOr("open memory file");
+  return fd;
+}
+
+}  // namespace
+
+// As it stands in the first page of the table file. Everything up to `checksum` never changes
+// while the files belong to one region and boot; what follows does.
+struct MemoryFiles::Header {
+  std::array<char, 8> magic;
+  uint32_t format;
+  uint32_t page_bytes;
+  uint64_t size_bytes;
+  std::array<char, 64> id;
+  std::array<char, 64> boot_id;
+  uint32_t checksum;
+  std::atomic<uint32_t> writing;
+  StoreIdentity store;
+
+  [[nodiscard]] uint32_t Sum() const {
+    return Crc32c(0, {reinterpret_cast<const std::byte*>(this), offsetof(Header, checksum)});
+  }
+};
+
+Result<std::unique_ptr<MemoryFiles>> MemoryFiles::Open(const Options& options) {
+  static_assert(sizeof(Header) <= kHeaderBytes);
+  const std::string base = options.directory + "/" + options.id;
+  auto memory = OpenFile(base + ".memory");
+  if (!memory.ok()) return memory.error();
+  auto table = OpenFile(base + ".table");
+  if (!table.ok()) return table.error();
+  const uint64_t pages = (options.size_bytes + kPageBytes - 1) >> kPageShift;
+  const uint64_t words = (pages * sizeof(PageWord) + kPageBytes - 1) & ~(kPageBytes - 1);
+  struct stat status{};
+  if (::fstat(table.value().get(), &status) != 0) return SystemError("fstat");
+  const bool fits = static_cast<uint64_t>(status.st_size) == kHeaderBytes + words;
+  if (::ftruncate(table.value().get(), static_cast<off_t>(kHeaderBytes + words)) != 0 ||
+      ::fallocate(table.value().get(), FALLOC_FL_KEEP_SIZE, 0, kHeaderBytes) != 0) {
+    return FullOr("fallocate header");
+  }
+  auto header = Mapping::Shared(table.value().get(), 0, kHeaderBytes);
+  if (!header.ok()) return header.error();
+  auto mapped = Mapping::OfFile(table.value().get(), kHeaderBytes, words, PROT_READ | PROT_WRITE,
+                                MAP_SHARED);
+  if (!mapped.ok()) return mapped.error();
+  std::unique_ptr<MemoryFiles> files(
+      new MemoryFiles(options, std::move(memory).value(), std::move(table).value(),
+                      std::move(header).value(), std::move(mapped).value()));
+  if (status.st_size == 0) {
+    files->report_.outcome = Adoption::kMade;
+    files->WriteHeader();
+  } else if (!fits || !files->Belongs()) {
+    files->report_.outcome = Adoption::kDiscarded;
+    if (Status emptied = files->Empty(); !emptied.ok()) return emptied.error();
+    files->WriteHeader();
+  } else {
+    files->report_.outcome = files->SameStore() ? Adoption::kAdopted : Adoption::kConflict;
+  }
+  return files;
+}
+
+bool MemoryFiles::Belongs() const {
+  const Header& found = *header();
+  return found.magic == kMagic && found.format == kFormat && found.page_bytes == kPageBytes &&
+         found.checksum == found.Sum() &&
+         found.size_bytes == options_.size_bytes && options_.id == found.id.data() &&
+         options_.boot_id == found.boot_id.data();
+}
+
+bool MemoryFiles::SameStore() const {
+  const StoreIdentity& was = header()->store;
+  const StoreIdentity& is = options_.store;
+  const bool same_file =
+      was.device == is.device && was.inode == is.inode && was.size_bytes == is.size_bytes;
+  return same_file && (was.changed_ns == is.changed_ns || header()->writing.load() != 0);
+}
+
+// Everything goes but the descriptors.
+Status MemoryFiles::Empty() {
+  const auto all = static_cast<off_t>(table_.size());
+  if (::ftruncate(memory_fd_.get(), 0) != 0 ||
+      ::fallocate(table_fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, kHeaderBytes,
+                  all) != 0) {
+    return SystemError("empty memory files");
+  }
+  return {};
+}
+
+void MemoryFiles::WriteHeader() {
+  Header& to = *header();
+  // Not ours until the checksum says so: a death in between leaves files that are discarded.
+  to.checksum = 0;
+  to.magic = kMagic;
+  to.format = kFormat;
+  to.page_bytes = static_cast<uint32_t>(kPageBytes);
+  to.size_bytes = options_.size_bytes;
+  to.id = {};
+  to.boot_id = {};
+  std::memcpy(to.id.data(), options_.id.data(), std::min(options_.id.size(), to.id.size() - 1));
+  std::memcpy(to.boot_id.data(), options_.boot_id.data(),
+              std::min(options_.boot_id.size(), to.boot_id.size() - 1));
+  to.store = options_.store;
+  to.writing.store(0);
+  to.checksum = to.Sum();
+}
+
+PageIndex MemoryFiles::NextTouched(PageIndex from) const {
+  const uint64_t pages = (options_.size_bytes + kPageBytes - 1) >> kPageShift;
+  if (from >= pages) return pages;
+  const uint64_t at = kHeaderBytes + from * sizeof(PageWord);
+  const off_t found = ::lseek(table_fd_.get(), static_cast<off_t>(at), SEEK_DATA);
+  if (found < 0) return errno == ENXIO ? pages : from;
+  return std::min(pages, (static_cast<uint64_t>(found) - kHeaderBytes) / sizeof(PageWord));
+}
+
+Status MemoryFiles::ReserveWords(PageIndex page) const {
+  const uint64_t at = kHeaderBytes + page / kChunkWords * kChunkBytes;
+  while (::fallocate(table_fd_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(at), kChunkBytes) !=
+         0) {
+    if (errno != EINTR) return FullOr("fallocate page table");
+  }
+  return {};
+}
+
+Result<Fd> MemoryFiles::Memory() const {
+  Fd fd(::fcntl(memory_fd_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!fd.valid()) return SystemError("fcntl F_DUPFD_CLOEXEC");
+  return fd;
+}
+
+void MemoryFiles::Punch(PageIndex page) const {
+  ::fallocate(memory_fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+              static_cast<off_t>(page << kPageShift), static_cast<off_t>(kPageBytes));
+}
+
+// The word that a page begins its next life with.
+PageWord MemoryFiles::Repaired(PageIndex page, PageWord word, bool writable) {
+  const PageState state = StateOf(word);
+  const PageWord lasting = word & kWritten;
+  if (state == PageState::kAbsent) return lasting;
+  const PageWord dirty = (word & kUnsafe) != 0 ? kDirty : 0;
+  if (state == PageState::kLost) return lasting | static_cast<PageWord>(state) | dirty;
+  const bool whole = state == PageState::kPresent || state == PageState::kCopying;
+  if (!whole || state == PageState::kCopying ||
+      (word & (kWriteback | kUnsynced | kWaiters | kHeld)) != 0) {
+    report_.repaired_pages++;
+  }
+  if (!whole || (dirty == 0 && report_.outcome == Adoption::kConflict)) {
+    if (whole) report_.dropped_pages++;
+    Punch(page);
+    return lasting;
+  }
+  (dirty != 0 ? report_.dirty_pages : report_.clean_pages)++;
+  return lasting | static_cast<PageWord>(PageState::kPresent) | kReadable |
+         (writable ? kWritable : 0) | dirty;
+}
+
+void MemoryFiles::NoteConflict(PageIndex page) {
+  report_.conflict_pages++;
+  auto& runs = report_.conflicts;
+  if (!runs.empty() && runs.back().end() == page) {
+    runs.back().count++;
+  } else if (runs.size() < kConflictRunsMax) {
+    runs.push_back({page, 1});
+  }
+}
+
+// The memory file gets a name of its own beside the region, and the region an empty one.
+Status MemoryFiles::SetAside() {
+  const std::string base = options_.directory + "/" + options_.id;
+  for (uint32_t n = 1; n <= kConflictFilesMax; n++) {
+    const std::string path = base + ".conflict-" + std::to_string(n);
+    if (::link((base + ".memory").c_str(), path.c_str()) != 0) {
+      if (errno == EEXIST) continue;
+      return FullOr("link conflict");
+    }
+    if (::unlink((base + ".memory").c_str()) != 0) return SystemError("unlink memory");
+    auto fresh = OpenFile(base + ".memory");
+    if (!fresh.ok()) return fresh.error();
+    memory_fd_ = std::move(fresh).value();
+    report_.conflict_file = path;
+    return {};
+  }
+  return Error{Code::kQuota, 0, "too many conflicts of this region are kept; remove some"};
+}
+
+Status MemoryFiles::Adopt(bool writable) {
+  if (report_.outcome == Adoption::kMade || report_.outcome == Adoption::kDiscarded) return {};
+  const bool conflict = report_.outcome == Adoption::kConflict;
+  const uint64_t pages = (options_.size_bytes + kPageBytes - 1) >> kPageShift;
+  const auto each_word = [&](auto visit) {
+    for (PageIndex page = NextTouched(0); page < pages; page = NextTouched(page)) {
+      const PageIndex end = std::min(pages, (page / kChunkWords + 1) * kChunkWords);
+      for (; page < end; page++) visit(page, words()[page]);
+    }
+  };
+  const auto only_here = [](PageWord word) {
+    return (word & kUnsafe) != 0 && StateOf(word) != PageState::kLost;
+  };
+  each_word([&](PageIndex page, std::atomic<PageWord>& word) {
+    const PageWord seen = word.load(std::memory_order_relaxed);
+    if (conflict && only_here(seen)) {
+      NoteConflict(page);
+    } else {
+      word.store(Repaired(page, seen, writable), std::memory_order_relaxed);
+    }
+  });
+  if (!conflict) return {};
+  if (report_.conflict_pages != 0) {
+    // Set aside before the words change: who dies in between meets the same conflict again.
+    if (Status aside = SetAside(); !aside.ok()) return aside;
+    each_word([&](PageIndex, std::atomic<PageWord>& word) {
+      const PageWord seen = word.load(std::memory_order_relaxed);
+      if (!only_here(seen)) return;
+      word.store((seen & kWritten) | static_cast<PageWord>(PageState::kLost) | kDirty,
+                 std::memory_order_relaxed);
+    });
+  }
+  WriteHeader();
+  return {};
+}
+
+void MemoryFiles::BeginWrite() { header()->writing.store(1, std::memory_order_seq_cst); }
+
+void MemoryFiles::EndWrite(const StoreIdentity& store) {
+  header()->store = store;
+  header()->writing.store(0, std::memory_order_seq_cst);
+}
+
+}  // namespace farpage

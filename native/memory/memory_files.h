@@ -1,0 +1,112 @@
+// The two files of a region in the memory directory: its memory and its page table, which outlive
+// the process.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/page.h"
+#include "base/result.h"
+#include "memory/page_state.h"
+#include "memory/page_store.h"
+#include "os/fd.h"
+#include "os/mapping.h"
+
+namespace farpage {
+
+// Runs of pages in conflict that are named one by one, at most.
+inline constexpr size_t kConflictRunsMax = 64;
+// Conflicts of one region that are kept beside it, at most.
+inline constexpr uint32_t kConflictFilesMax = 16;
+
+enum class Adoption : uint8_t {
+  kMade,       // there was nothing
+  kAdopted,    // every page is where it was
+  kDiscarded,  // it belonged to another boot, region or format
+  kConflict,   // the store is another one: clean pages were dropped, dirty ones set aside
+};
+
+// What was found when the files were opened.
+struct AdoptionReport {
+  Adoption outcome = Adoption::kMade;
+  uint64_t clean_pages = 0;     // kept, and the store has them too
+  uint64_t dirty_pages = 0;     // kept, and only here
+  uint64_t repaired_pages = 0;  // that were half-done
+  uint64_t dropped_pages = 0;   // clean, of a store that changed
+  uint64_t conflict_pages = 0;  // dirty, of a store that changed
+  std::vector<PageRun> conflicts;  // the first kConflictRunsMax runs of these
+  std::string conflict_file;       // where their bytes are, each at its offset
+};
+
+// DIRECTORY/ID.memory holds the pages, DIRECTORY/ID.table a header page and then the page words;
+// both are sparse. The header says what they belong to. Thread: Open and Adopt before anybody else
+// knows the region; the rest as it says.
+class MemoryFiles {
+ public:
+  struct Options {
+    std::string directory;   // on a tmpfs: the caller has looked
+    std::string id;          // of the region; names the files
+    std::string boot_id;     // of the machine's start, /proc/sys/kernel/random/boot_id
+    uint64_t size_bytes = 0;
+    StoreIdentity store;
+  };
+
+  // Opens the files, or makes them; files of another boot, region, size or format are emptied.
+  // Fails: kMemoryFull (the tmpfs has no room for a header), kIo.
+  static Result<std::unique_ptr<MemoryFiles>> Open(const Options& options);
+
+  // Repairs the words that are there and says what was found: half-done fills and evictions
+  // become absent, what was on its way to the store is dirty again, nobody waits. In time
+  // proportional to the pages that were ever touched (SEEK_DATA, lseek(2)). Where the store is
+  // another one, clean pages are dropped and dirty ones LOST, their bytes set aside.
+  Status Adopt(bool writable);
+
+  [[nodiscard]] const AdoptionReport& report() const { return report_; }
+  [[nodiscard]] std::atomic<PageWord>* words() const {
+    return reinterpret_cast<std::atomic<PageWord>*>(table_.data());
+  }
+  // Another descriptor of the memory file; the region's mapping keeps it.
+  Result<Fd> Memory() const;
+  // The first page >= `from` whose table page has been stored to, or `pages`.
+  [[nodiscard]] PageIndex NextTouched(PageIndex from) const;
+
+  // Reserves the table page of a word before it is stored to (fallocate(2)): a full tmpfs is
+  // kMemoryFull and not a SIGBUS. Thread: any.
+  Status ReserveWords(PageIndex page) const;
+
+  // The store is about to be written by ourselves, and has been: its new time is no conflict. A
+  // process that dies in between leaves the mark, and the next start takes the store for its own
+  // when device, inode and size still match. Thread: one at a time.
+  void BeginWrite();
+  void EndWrite(const StoreIdentity& store);
+
+ private:
+  struct Header;
+  MemoryFiles(const Options& options, Fd memory, Fd table, Mapping header, Mapping words)
+      : options_(options),
+        memory_fd_(std::move(memory)),
+        table_fd_(std::move(table)),
+        header_(std::move(header)),
+        table_(std::move(words)) {}
+  [[nodiscard]] Header* header() const { return reinterpret_cast<Header*>(header_.data()); }
+  [[nodiscard]] bool Belongs() const;
+  [[nodiscard]] bool SameStore() const;
+  Status Empty();
+  void WriteHeader();
+  Status SetAside();
+  PageWord Repaired(PageIndex page, PageWord word, bool writable);
+  void NoteConflict(PageIndex page);
+  void Punch(PageIndex page) const;
+
+  Options options_;
+  Fd memory_fd_;
+  Fd table_fd_;
+  Mapping header_;
+  Mapping table_;
+  AdoptionReport report_;
+};
+
+}  // namespace farpage

@@ -1,0 +1,168 @@
+// The memory directory: what a region finds again after its process has died.
+#include <sys/stat.h>
+#include <fcntl.h>
+
+#include "appliance_fixture.h"
+#include "check.h"
+#include "memory/memory_files.h"
+#include "pager/page_change.h"
+
+namespace farpage::test {
+namespace {
+
+constexpr uint64_t kPages = 4096;
+const uint64_t kSize = kPages << kPageShift;
+
+MemoryFiles::Options In(const TemporaryFolder& folder) {
+  return {folder.File("."), "0123456789abcdef0123456789abcdef", "boot-1", kSize, {1, 2, 3, 4}};
+}
+
+std::unique_ptr<MemoryFiles> Open(const MemoryFiles::Options& options) {
+  auto files = MemoryFiles::Open(options);
+  if (!files.ok() || !files.value()->Adopt(true).ok()) std::abort();
+  return std::move(files).value();
+}
+
+// Stores words as a process that died left them, and one byte into each page.
+void Leave(const MemoryFiles::Options& options,
+           const std::vector<std::pair<PageIndex, PageWord>>& words) {
+  auto files = Open(options);
+  auto memory = files->Memory();
+  if (!memory.ok() || ::ftruncate(memory.value().get(), static_cast<off_t>(kSize)) != 0) {
+    std::abort();
+  }
+  for (const auto& [page, word] : words) {
+    CHECK(files->ReserveWords(page).ok());
+    files->words()[page].store(word);
+    const char byte = static_cast<char>(page + 1);
+    CHECK_EQ(::pwrite(memory.value().get(), &byte, 1, static_cast<off_t>(page << kPageShift)), 1);
+  }
+}
+
+char ByteAt(const MemoryFiles& files, PageIndex page) {
+  auto memory = files.Memory();
+  char byte = 0x55;
+  if (::pread(memory.value().get(), &byte, 1, static_cast<off_t>(page << kPageShift)) < 0) return 1;
+  return byte;
+}
+
+constexpr PageWord Word(PageState state, PageWord flags) {
+  return static_cast<PageWord>(state) | flags;
+}
+constexpr PageWord kUsable = kReadable | kWritable;
+
+}  // namespace
+
+FARPAGE_TEST(memory_files_repair_what_was_half_done) {
+  const TemporaryFolder folder;
+  Leave(In(folder), {
+      {0, Word(PageState::kPresent, kUsable | kAccessed)},
+      {1, Word(PageState::kPresent, kUsable | kDirty | kWritten)},
+      {2, Word(PageState::kPresent, kReadable | kWriteback | kWritten)},
+      {3, Word(PageState::kPresent, kUsable | kUnsynced | kWritten)},
+      {4, Word(PageState::kCopying, kReadable | kWritten | kWaiters)},
+      {5, Word(PageState::kFilling, kWaiters | kAhead)},
+      {6, Word(PageState::kEvicting, kWritten)},
+      {7, Word(PageState::kLost, kDirty | kWritten)},
+      {3000, Word(PageState::kPresent, kUsable | kHeld)},
+  });
+  auto files = Open(In(folder));
+  const AdoptionReport report = files->report();
+  CHECK(report.outcome == Adoption::kAdopted);
+  CHECK_EQ(report.clean_pages, 3u);
+  CHECK_EQ(report.dirty_pages, 3u);
+  CHECK_EQ(report.repaired_pages, 6u);
+  CHECK_EQ(ByteAt(*files, 1), 2);
+  CHECK_EQ(ByteAt(*files, 5), 0);
+  CHECK_EQ(ByteAt(*files, 6), 0);
+  auto table = PageTable::Over(std::move(files), kPages);
+  CHECK(table.ok());
+  PageTable& words = *table.value();
+  CHECK_EQ(words.Load(0), Word(PageState::kPresent, kUsable));
+  CHECK_EQ(words.Load(1), Word(PageState::kPresent, kUsable | kDirty | kWritten));
+  CHECK_EQ(words.Load(2), words.Load(1));
+  CHECK_EQ(words.Load(3), words.Load(1));
+  CHECK_EQ(words.Load(4), Word(PageState::kPresent, kUsable | kWritten));
+  CHECK_EQ(words.Load(5), 0u);
+  CHECK_EQ(words.Load(6), kWritten);
+  CHECK_EQ(words.Load(7), Word(PageState::kLost, kDirty | kWritten));
+  CHECK_EQ(words.Load(3000), Word(PageState::kPresent, kUsable));
+  CHECK_EQ(words.Load(2000), 0u);
+  CHECK_EQ(words.present(), 6u);
+  CHECK_EQ(words.dirty(), 4u);
+  CHECK_EQ(words.written(), 6u);
+  CHECK_EQ(words.lost(), 1u);
+  CHECK_EQ(words.dirty_summary().Next(0), 0u);
+  CHECK_EQ(words.dirty_summary().Next(1), words.dirty_summary().chunks());
+  CHECK_EQ(words.present_summary().Next(1), 2u);
+}
+
+FARPAGE_TEST(memory_files_of_another_boot_region_or_size_are_discarded) {
+  const auto discarded = [](auto change) {
+    const TemporaryFolder folder;
+    MemoryFiles::Options options = In(folder);
+    Leave(options, {{9, Word(PageState::kPresent, kUsable | kDirty)}});
+    change(options);
+    auto files = Open(options);
+    CHECK(files->report().outcome == Adoption::kDiscarded);
+    CHECK_EQ(ByteAt(*files, 9) == 10, false);
+    CHECK_EQ(files->NextTouched(0), options.size_bytes >> kPageShift);
+    files.reset();
+    // And from now on they belong to what discarded them.
+    CHECK(Open(options)->report().outcome == Adoption::kAdopted);
+  };
+  discarded([](MemoryFiles::Options& options) { options.boot_id = "boot-2"; });
+  discarded([](MemoryFiles::Options& options) { options.size_bytes *= 2; });
+  discarded([](MemoryFiles::Options& options) {
+    const std::string old = options.directory + "/" + options.id;
+    options.id = "ffffffffffffffffffffffffffffffff";
+    for (const char* kind : {".memory", ".table"}) {
+      CHECK_EQ(::rename((old + kind).c_str(),
+                        (options.directory + "/" + options.id + kind).c_str()), 0);
+    }
+  });
+}
+
+FARPAGE_TEST(memory_files_of_another_store_are_a_conflict_that_keeps_the_bytes) {
+  const TemporaryFolder folder;
+  MemoryFiles::Options options = In(folder);
+  Leave(options, {{9, Word(PageState::kPresent, kUsable)},
+                  {10, Word(PageState::kPresent, kUsable | kDirty)},
+                  {11, Word(PageState::kPresent, kReadable | kUnsynced)}});
+  options.store.changed_ns++;
+  auto files = Open(options);
+  const AdoptionReport report = files->report();
+  CHECK(report.outcome == Adoption::kConflict);
+  CHECK_EQ(report.dropped_pages, 1u);
+  CHECK_EQ(report.conflict_pages, 2u);
+  CHECK_EQ(report.conflicts.size(), 1u);
+  CHECK_EQ(report.conflicts[0].first, 10u);
+  CHECK_EQ(report.conflicts[0].count, 2u);
+  CHECK_EQ(files->words()[9].load(), 0u);
+  CHECK_EQ(files->words()[10].load(), Word(PageState::kLost, kDirty));
+  CHECK_EQ(ByteAt(*files, 10) == 11, false);
+  Fd aside(::open(report.conflict_file.c_str(), O_RDONLY | O_CLOEXEC));
+  char byte = 0;
+  CHECK_EQ(::pread(aside.get(), &byte, 1, static_cast<off_t>(uint64_t{11} << kPageShift)), 1);
+  CHECK_EQ(byte, 12);
+  CHECK_EQ(::pread(aside.get(), &byte, 1, static_cast<off_t>(uint64_t{9} << kPageShift)), 1);
+  CHECK_EQ(byte, 0);
+}
+
+FARPAGE_TEST(memory_files_know_a_write_of_their_own_from_somebody_elses) {
+  const TemporaryFolder folder;
+  MemoryFiles::Options options = In(folder);
+  Leave(options, {{1, Word(PageState::kPresent, kUsable | kWriteback)}});
+  Open(options)->BeginWrite();
+  options.store.changed_ns++;
+  auto died = Open(options);
+  CHECK(died->report().outcome == Adoption::kAdopted);
+  options.store.changed_ns++;
+  died->EndWrite(options.store);
+  died.reset();
+  CHECK(Open(options)->report().outcome == Adoption::kAdopted);
+  options.store.changed_ns++;
+  CHECK(Open(options)->report().outcome == Adoption::kConflict);
+}
+
+}  // namespace farpage::test
