@@ -51,6 +51,10 @@ export const ERROR_TEXT = {
   ERR_SLAB_FULL: 'no free piece of this length is left in the region; free a slab or allocate more',
   ERR_CLOSED: 'the object was closed; open a new one',
   ERR_UNSUPPORTED: 'this machine or peer cannot do that; `farpage doctor` tells what is missing',
+  ERR_SOURCE_AWAY:
+    'the source of this copy cannot be reached; what is here goes on, try the rest again later',
+  ERR_SOURCE_CHANGED:
+    'the source of this copy is gone or another one now; put it back, or copy it anew',
   ERR_NATIVE_MISSING:
     'the native addon cannot be loaded; run `npm approve-scripts farpage`, then `npm rebuild`',
   ERR_LOCKED_STATE: 'another appliance holds the state directory; end it or choose another one',

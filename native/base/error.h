@@ -38,6 +38,8 @@ enum class Code : uint8_t {
   kIo,
   kClosed,
   kUnsupported,
+  kSourceAway,
+  kSourceChanged,
   kInternal,
   kCount,
 };
@@ -75,6 +77,8 @@ constexpr const char* CodeName(Code code) {
     case Code::kIo: return "ERR_IO";
     case Code::kClosed: return "ERR_CLOSED";
     case Code::kUnsupported: return "ERR_UNSUPPORTED";
+    case Code::kSourceAway: return "ERR_SOURCE_AWAY";
+    case Code::kSourceChanged: return "ERR_SOURCE_CHANGED";
     case Code::kInternal:
     case Code::kCount: break;
   }

@@ -6,6 +6,7 @@
 #include "base/version.h"
 #include "binding/environment.h"
 #include "binding/objects.h"
+#include "binding/remote_source.h"
 #include "binding/queue_pair_binding.h"
 
 namespace farpage::binding {
@@ -21,6 +22,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   }
   exports.Set("errorCodes", codes);
   ExportPager(env, exports);
+  ExportRemoteSource(env, exports);
   ExportRegion(env, exports);
   ExportNic(env, exports);
   ExportSystem(env, exports);

@@ -6,6 +6,7 @@
 
 #include "binding/handle.h"
 #include "fabric/nic.h"
+#include "fabric/remote_store.h"
 #include "pager/pager.h"
 
 namespace farpage::binding {
@@ -36,6 +37,8 @@ class RegionObject final : public Closable {
   std::shared_ptr<PagerObject> pager;
   std::shared_ptr<Region> region;
   uintptr_t address;
+  // The store of its source elsewhere, or null; it lives as long as the region.
+  RemoteStore* remote = nullptr;
   // Domains that have memory regions of it.
   std::vector<std::weak_ptr<ProtectionDomain>> domains;
   bool closed = false;

@@ -5,6 +5,7 @@
 #include "binding/arguments.h"
 #include "binding/objects.h"
 #include "binding/page_map.h"
+#include "binding/remote_source.h"
 #include "memory/mapped_memory.h"
 #include "memory/staged_memory.h"
 #include "stores/file_store.h"
@@ -78,15 +79,17 @@ std::shared_ptr<RegionObject> OpenRegion(const Napi::CallbackInfo& info) {
 Napi::Value Open(Napi::Env env, const std::shared_ptr<PagerObject>& pager,
                  const Region::Options& options, std::unique_ptr<PageStore> store,
                  std::unique_ptr<RegionMemory> memory,
-                 std::unique_ptr<MemoryFiles> files = nullptr) {
+                 std::unique_ptr<MemoryFiles> files = nullptr,
+                 RemoteStore* remote = nullptr) {
   const uint64_t pages = (options.size_bytes + kPageBytes - 1) >> kPageShift;
   auto table = files == nullptr ? PageTable::Create(pages)
                                 : PageTable::Over(std::move(files), pages);
   if (!table.ok()) return Throw(env, table.error());
   auto region = std::make_shared<Region>(options, std::move(table).value(), std::move(store),
                                          std::move(memory));
-  return MakeHandle(env, HandleKind::kRegion,
-                    std::make_shared<RegionObject>(pager, std::move(region)));
+  auto object = std::make_shared<RegionObject>(pager, std::move(region));
+  object->remote = remote;
+  return MakeHandle(env, HandleKind::kRegion, std::move(object));
 }
 
 Napi::Value RegionOpenFile(const Napi::CallbackInfo& info) {
@@ -122,6 +125,9 @@ Result<std::unique_ptr<PageStore>> OpenSource(const Napi::Object& source, bool w
     if (!file.ok()) return file.error();
     return std::unique_ptr<PageStore>(std::move(file).value());
   }
+  if (kind == "remote" && source.Get("needDoor").IsFunction()) {
+    return std::unique_ptr<PageStore>(OpenRemoteSource(source));
+  }
   if (kind == "none") return std::unique_ptr<PageStore>();
   return Error{Code::kArgument, 0, "a source of an unknown kind"};
 }
@@ -155,6 +161,9 @@ Napi::Value RegionOpenStaged(const Napi::CallbackInfo& info) {
   auto source = OpenSource(ObjectOf(options.Get("source")), writable);
   if (!source.ok()) return Throw(env, source.error());
   std::unique_ptr<PageStore> store = std::move(source).value();
+  RemoteStore* const remote = TextOf(ObjectOf(options.Get("source")), "kind") == "remote"
+                                  ? static_cast<RemoteStore*>(store.get())
+                                  : nullptr;
   const std::string keep = TextOf(options, "keep");
   if (!keep.empty()) {
     auto kept = KeptStore::Open(keep, size, FlagOf(options, "make"), std::move(store));
@@ -168,7 +177,7 @@ Napi::Value RegionOpenStaged(const Napi::CallbackInfo& info) {
   // Memory pressure may write the appliance's own file, never a user's.
   const Region::Options native{size, writable, !keep.empty(), FramesOf(options)};
   return Open(env, pager, native, std::move(store), std::move(memory).value(),
-              std::move(files));
+              std::move(files), remote);
 }
 
 Napi::Value RegionStats(const Napi::CallbackInfo& info) {
@@ -200,9 +209,13 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
   put("faultedOperations", faulted);
   put("filledPages", region.fills.filled_pages.load(std::memory_order_relaxed));
   put("filledBytes", region.fills.filled_pages.load(std::memory_order_relaxed) << kPageShift);
-  put("readPages", region.store->pages_read());
+  // A kept file counts what it read itself; the store below it, the rest.
+  const bool below = object->remote != nullptr && object->remote != region.store.get();
+  put("readPages", region.store->pages_read() + (below ? object->remote->pages_read() : 0));
   put("writtenBackPages", region.fills.written_back_pages.load(std::memory_order_relaxed));
   put("writtenBackBytes", region.fills.written_back_bytes.load(std::memory_order_relaxed));
+  stats.Set("sourceConnected",
+            Napi::Boolean::New(info.Env(), object->remote != nullptr && object->remote->connected()));
   return stats;
 }
 

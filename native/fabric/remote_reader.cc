@@ -27,6 +27,18 @@ bool Passing(Code code) {
   }
 }
 
+// What the reader of a page hears: a lost connection to the source is not one of the reader's own,
+// which would only be made again.
+Error ToldAs(const Error& error) {
+  switch (error.code) {
+    case Code::kConnection:
+    case Code::kTicket:
+    case Code::kStag:
+    case Code::kClosed: return {Code::kSourceAway, error.system_errno, error.context};
+    default: return error;
+  }
+}
+
 }  // namespace
 
 RemoteReader::RemoteReader(RemoteStoreOptions options)
@@ -217,7 +229,7 @@ void RemoteReader::Repeat(RemoteRead read, const Error& why) {
 
 void RemoteReader::End(const RemoteRead& read, const Status& outcome) {
   RemoteRun& run = *read.run;
-  if (!outcome.ok() && run.outcome.ok()) run.outcome = outcome;
+  if (!outcome.ok() && run.outcome.ok()) run.outcome = ToldAs(outcome.error());
   if (--run.reads_left == 0) {
     const ReadDone done = std::move(run.done);
     done(run.outcome);

@@ -96,14 +96,21 @@ export class Appliance implements AsyncDisposable {
     settings: ResolvedOptions,
     { lock, undo }: { lock: AsyncDisposable; undo: (() => unknown)[] },
   ): Promise<Appliance> {
-    const { quota, root, sessionGraceMs: graceMs } = settings;
+    const { quota, root, allowedUrls, sessionGraceMs: graceMs } = settings;
     const catalog = Catalog.open(settings.stateDirectory);
     const pager = native().pagerOpen(settings.pager);
     undo.push(() => native().pagerClose(pager));
     const keepFolder = join(settings.stateDirectory, 'regions');
     makePrivateDirectory(keepFolder);
     const { regionsMax } = quota;
-    const unit = new RegionAccessUnit({ pager, catalog, root, regionsMax, keepFolder });
+    const unit = new RegionAccessUnit({
+      pager,
+      catalog,
+      root,
+      allowedUrls,
+      regionsMax,
+      keepFolder,
+    });
     undo.push(() => unit.close());
     for (const body of settings.regions) unit.serve(validate(regionBody, body, 'ERR_ARGUMENT'));
     const nic = Nic.open(pager, settings.nic);

@@ -29,6 +29,12 @@ const record = v.object({
   resident: bytes,
   source: v.variant('kind', [
     v.object({ kind: v.literal('anonymous'), fill, persist: v.boolean() }),
+    v.object({
+      kind: v.literal('remote'),
+      url: v.string(),
+      identity: secret,
+      tokenFile: v.optional(v.string()),
+    }),
     v.object({ kind: v.literal('staged'), path: v.string(), offset: bytes }),
     v.object({
       kind: v.literal('mapped'),

@@ -19,7 +19,8 @@ export class FileClaims {
    */
   claim(record: RegionRecord): () => void {
     const { source, name, size } = record;
-    if (source.kind === 'anonymous' || record.access === 'read-only') return () => {};
+    if (source.kind === 'anonymous' || source.kind === 'remote' || record.access === 'read-only')
+      return () => {};
     const found = statSync(source.path, { bigint: true, throwIfNoEntry: false });
     if (found === undefined) throw new FarpageError('ERR_FILE_NOT_FOUND', source.path);
     const key = `${found.dev}:${found.ino}`;

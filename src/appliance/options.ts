@@ -28,6 +28,8 @@ export interface ApplianceOptions {
   readonly stateDirectory?: string | undefined;
   /** The directory that TCP clients may name files in; none by default. */
   readonly root?: string | undefined;
+  /** What the URLs that TCP clients may name begin with; none by default. */
+  readonly allowUrl?: readonly string[] | undefined;
   /** File with the token that TCP clients must show. */
   readonly tokenFile?: string | undefined;
   /** Bound on present pages over all regions; by default half of the available memory. */
@@ -53,6 +55,7 @@ export interface ResolvedOptions {
   readonly fabric: HostPort | undefined;
   readonly stateDirectory: string;
   readonly root: string | undefined;
+  readonly allowedUrls: readonly string[];
   readonly token: string | undefined;
   /** Where a token that was not given is kept. */
   readonly tokenPath: string | undefined;
@@ -135,6 +138,7 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
     fabric: fabric ?? (listen && { host: listen.host, port: 0 }),
     stateDirectory,
     root: options.root === undefined ? undefined : resolveRoot(options.root),
+    allowedUrls: options.allowUrl ?? [],
     token: tokenPath === undefined ? given : keepToken(tokenPath),
     tokenPath,
     regions: options.regions ?? [],

@@ -27,6 +27,14 @@ export interface RegionRecord {
         readonly persist: boolean;
       }
     | {
+        /** A copy of a region elsewhere, under a file of the state directory. */
+        readonly kind: 'remote';
+        readonly url: string;
+        /** What the source was when it was first met. */
+        readonly identity: string;
+        readonly tokenFile?: string | undefined;
+      }
+    | {
         readonly kind: 'staged';
         readonly path: string;
         readonly offset: number;
@@ -133,17 +141,44 @@ function anonymousRecord(spec: RegionSpec): Contents {
   return { access: spec.access ?? 'read-write', size, resident: spec.resident ?? 0, source };
 }
 
+/** What a region elsewhere was found to be. */
+export interface Origin {
+  readonly size: number;
+  readonly identity: string;
+}
+
+function copyRecord(spec: RegionSpec, url: string, origin: Origin | undefined): Contents {
+  if (origin === undefined) throw new FarpageError('ERR_ARGUMENT', 'a copy is made by create');
+  const none = [spec.file, spec.size, spec.length, spec.fill].every((given) => given === undefined);
+  if (!none || spec.offset !== 0 || spec.make || spec.writeBehind) {
+    throw new FarpageError('ERR_ARGUMENT', 'a copy has the size and contents of its source');
+  }
+  if (spec.kind !== undefined && spec.kind !== 'staged') {
+    throw new FarpageError('ERR_ARGUMENT', `a copy is staged, not ${spec.kind}`);
+  }
+  const { size, identity } = origin;
+  const { access = 'read-write', resident = 0, fromTokenFile: tokenFile } = spec;
+  const source = { kind: 'remote', url, identity, ...(tokenFile && { tokenFile }) } as const;
+  return { access, size, resident, source };
+}
+
 /**
  * Turns a request into a record; `path` is the resolved path of its file. ERR_ARGUMENT,
  * ERR_ALIGNMENT (with the values that would do), ERR_RANGE, ERR_FILE_*.
  */
 export function toRecord(
   spec: RegionSpec,
-  options: { door: Door; path: string | undefined; name: string },
+  options: { door: Door; path: string | undefined; name: string; origin?: Origin | undefined },
 ): RegionRecord {
   if (spec.resident !== undefined) checkAligned('resident', spec.resident);
   const { path, name, door } = options;
   const id = randomBytes(ID_BYTES).toString('hex');
+  if (spec.from !== undefined) {
+    return { name, id, door, ...copyRecord(spec, spec.from, options.origin) };
+  }
+  if (spec.fromTokenFile !== undefined) {
+    throw new FarpageError('ERR_ARGUMENT', 'a token for a source needs from');
+  }
   return {
     name,
     id,
@@ -161,9 +196,10 @@ export function nameOfFile(path: string): string {
 
 /** Whether two records mean the same bytes of the same store. */
 export function sameRegion(left: RegionRecord, right: RegionRecord): boolean {
-  const of = ({ size, source }: RegionRecord) =>
-    source.kind === 'anonymous'
-      ? [size, source.fill, source.persist]
-      : [size, source.path, source.offset];
+  const of = ({ size, source }: RegionRecord) => {
+    if (source.kind === 'anonymous') return [size, source.fill, source.persist];
+    if (source.kind === 'remote') return [size, source.url, source.identity];
+    return [size, source.path, source.offset];
+  };
   return left.source.kind === right.source.kind && `${of(left)}` === `${of(right)}`;
 }

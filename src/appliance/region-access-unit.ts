@@ -4,11 +4,13 @@ import type { Door } from '../control/authorize.js';
 import type { RegionSpec } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { PagerHandle } from '../native/binding.js';
+import { checkUrl } from './allowed-urls.js';
 import type { Catalog } from './catalog.js';
 import { FileClaims } from './file-claims.js';
 import { admit } from './quota.js';
-import { nameOfFile, type RegionRecord, sameRegion, toRecord } from './record.js';
+import { nameOfFile, type Origin, type RegionRecord, sameRegion, toRecord } from './record.js';
 import { Region } from './region.js';
+import { RemoteSource } from './remote-source.js';
 import { resolveFile } from './root.js';
 
 export type DirtyRule = 'refuse' | 'sync' | 'discard';
@@ -19,6 +21,7 @@ export class RegionAccessUnit {
   readonly #pager: PagerHandle;
   readonly #catalog: Catalog;
   readonly #root: string | undefined;
+  readonly #allowedUrls: readonly string[];
   readonly #regionsMax: number;
   readonly #keepFolder: string;
   readonly #claims = new FileClaims();
@@ -28,6 +31,7 @@ export class RegionAccessUnit {
     pager: PagerHandle;
     catalog: Catalog;
     root: string | undefined;
+    allowedUrls: readonly string[];
     regionsMax: number;
     keepFolder: string;
   }) {
@@ -35,6 +39,7 @@ export class RegionAccessUnit {
     this.#keepFolder = options.keepFolder;
     this.#catalog = options.catalog;
     this.#root = options.root;
+    this.#allowedUrls = options.allowedUrls;
     this.#regionsMax = options.regionsMax;
     // Only reserved: each is opened when somebody first uses it.
     for (const record of options.catalog.regions) this.#reserve(record, { fresh: false });
@@ -58,8 +63,8 @@ export class RegionAccessUnit {
    * Makes a named region that the catalog keeps, or finds the one that is already what was asked
    * for. ERR_REGION_EXISTS when the name stands for something else.
    */
-  create(spec: RegionSpec, door: Door): Region {
-    const record = this.#record(spec, door);
+  create(spec: RegionSpec, door: Door, origin?: Origin): Region {
+    const record = this.#record(spec, door, origin);
     const found = this.#same(record);
     const region = found ?? this.#allocate(record, undefined);
     try {
@@ -69,6 +74,21 @@ export class RegionAccessUnit {
       throw error;
     }
     return region;
+  }
+
+  /**
+   * The same for a copy of a region elsewhere, which is asked what it is. ERR_URL_NOT_ALLOWED,
+   * ERR_NO_APPLIANCE, ERR_NO_SUCH_REGION, ERR_TOKEN, ERR_TIMEOUT, ERR_CONNECTION.
+   */
+  async copy(spec: RegionSpec & { from: string }, door: Door): Promise<Region> {
+    const { from: url, fromTokenFile: tokenFile } = spec;
+    checkUrl(url, { door, allowed: this.#allowedUrls, tokenFile });
+    const source = new RemoteSource({ url, tokenFile });
+    try {
+      return this.create(spec, door, await source.probe());
+    } finally {
+      source.close();
+    }
   }
 
   /** Makes a region for as long as this process lives: those of `serve`'s command line. */
@@ -139,12 +159,12 @@ export class RegionAccessUnit {
     return file === undefined ? undefined : resolveFile(file, { door, root: this.#root, make });
   }
 
-  #record(spec: RegionSpec, door: Door): RegionRecord {
+  #record(spec: RegionSpec, door: Door, origin?: Origin): RegionRecord {
     const path = this.#path(spec, door);
     const name = spec.name ?? (path === undefined ? undefined : nameOfFile(spec.file ?? path));
     if (name === undefined) throw new FarpageError('ERR_NAME', 'this region needs a name');
     if (name.startsWith('@')) throw new FarpageError('ERR_NAME', name);
-    return toRecord(spec, { path, name, door });
+    return toRecord(spec, { path, name, door, origin });
   }
 
   #same(record: RegionRecord): Region | undefined {

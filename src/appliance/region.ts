@@ -1,5 +1,6 @@
 /** One region: its record, and once somebody touches it, the native region behind it. */
-import { rmSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Receipt, RegionStat } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
@@ -10,6 +11,7 @@ import { native } from '../native/load.js';
 import { PAGE_BYTES, pageCount } from '../units.js';
 import type { FileClaims } from './file-claims.js';
 import type { RegionRecord } from './record.js';
+import { RemoteSource, refusalOf } from './remote-source.js';
 
 /** A range of a region in bytes; to the end when it has no length. */
 export interface Range {
@@ -20,6 +22,8 @@ export interface Range {
 /** The bit of `regionPageMap` for a dirty page, and what one call of it looks at here. */
 const DIRTY = 2;
 const WINDOW_BYTES = 65_536 * PAGE_BYTES;
+/** Memory that no file keeps is another one in another process. */
+const PROCESS = randomBytes(16).toString('hex');
 
 interface Opened {
   readonly handle: RegionHandle;
@@ -42,6 +46,7 @@ export class Region {
   #fresh: boolean;
   readonly #running = new Set<Promise<unknown>>();
   #opened: Opened | undefined;
+  #source: RemoteSource | undefined;
   #failure: FarpageError | undefined;
   #removing = false;
 
@@ -99,6 +104,19 @@ export class Region {
     return native().regionStats(this.open()).address;
   }
 
+  /** 128 bits that change when the name stands for other contents, as far as that can be told. */
+  get identity(): string {
+    const { id, source } = this.record;
+    const parts: unknown[] = [id];
+    if ('path' in source) {
+      const { dev, ino } = statSync(source.path, { bigint: true });
+      parts.splice(0, 1, dev, ino, source.offset);
+    } else if (!this.persists) {
+      parts.push(PROCESS);
+    }
+    return createHash('sha256').update(parts.join('/')).digest('hex').slice(0, 32);
+  }
+
   /** Writes back what is dirty in the range; with `durable` also fdatasync. */
   async writeBack(range: Range & { durable: boolean }): Promise<Receipt> {
     const { durable } = range;
@@ -140,19 +158,19 @@ export class Region {
   /** Its figures; those of an idle region are zero. */
   stat(): RegionStat {
     const { name, access, size, source } = this.record;
-    const native = this.#nativeStats();
+    const { connected, ...native } = this.#nativeStats();
     return {
       name,
-      kind: source.kind,
+      kind: source.kind === 'remote' ? 'staged' : source.kind,
       access,
       size,
       pageSize: PAGE_BYTES,
       ...native,
       state: this.#state(),
       persist: this.persists,
-      ...(source.kind === 'anonymous'
-        ? { fill: source.fill }
-        : { file: { path: source.path, offset: source.offset } }),
+      ...(source.kind === 'anonymous' && { fill: source.fill }),
+      ...('path' in source && { file: { path: source.path, offset: source.offset } }),
+      ...(source.kind === 'remote' && { from: { url: source.url, connected } }),
       ...(this.#failure && { error: { code: this.#failure.code, message: this.#failure.message } }),
     };
   }
@@ -167,6 +185,7 @@ export class Region {
     const opened = this.#opened;
     this.#opened = undefined;
     if (opened !== undefined) native().regionClose(opened.handle);
+    this.#source?.close();
     // Its STags stay with the sessions that have them: what they try from now on shall end with
     // the region's own code, not as an unknown STag.
     opened?.release();
@@ -175,7 +194,8 @@ export class Region {
   /** Deletes the appliance's own file of it; once it is closed. A user's file stays. */
   forget(): void {
     const { source } = this.record;
-    if (source.kind === 'anonymous' && source.persist) rmSync(this.#keptPath, { force: true });
+    const kept = source.kind === 'remote' || (source.kind === 'anonymous' && source.persist);
+    if (kept) rmSync(this.#keptPath, { force: true });
   }
 
   #openNative(): RegionHandle {
@@ -187,6 +207,13 @@ export class Region {
       const options = { ...memory, source: { kind: source.fill }, ...kept };
       return native().regionOpenStaged(this.#pager, options);
     }
+    if (source.kind === 'remote') {
+      this.#source = new RemoteSource(source);
+      const needDoor = () => void this.#answerSource();
+      const remote = { kind: 'remote', lengthBytes: size, needDoor } as const;
+      const kept = { keep: this.#keptPath, make: this.#fresh };
+      return native().regionOpenStaged(this.#pager, { ...memory, source: remote, ...kept });
+    }
     const { path, offset } = source;
     if (source.kind === 'staged') {
       const file = { kind: 'file', path, offset, lengthBytes: size } as const;
@@ -194,6 +221,19 @@ export class Region {
     }
     const { writeBehind } = source;
     return native().regionOpenFile(this.#pager, { ...memory, path, offset, writeBehind });
+  }
+
+  /** Gives the native side a door to the source, or the reason why there is none. */
+  async #answerSource(): Promise<void> {
+    const { source, size } = this.record;
+    if (source.kind !== 'remote' || this.#source === undefined) return;
+    try {
+      const door = await this.#source.door({ size, identity: source.identity });
+      if (this.#opened !== undefined) native().regionOpenDoor(this.#opened.handle, door);
+    } catch (error) {
+      if (this.#opened === undefined) return;
+      native().regionRefuseDoor(this.#opened.handle, refusalOf(error));
+    }
   }
 
   /** The first `max` runs of dirty pages as [offset, length], looked for window by window. */
@@ -244,6 +284,7 @@ export class Region {
   #nativeStats() {
     const found = this.#opened && native().regionStats(this.#opened.handle);
     return {
+      connected: found?.sourceConnected ?? false,
       address: found === undefined ? null : `0x${found.address.toString(16)}`,
       pages: {
         total: found?.totalPages ?? pageCount(this.record.size),

@@ -32,7 +32,11 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       const shown = unit.list().filter(({ owner }) => door === 'unix' || owner === undefined);
       return { regions: shown.map((region) => region.stat()) };
     },
-    create: ({ body, door }) => unit.create(body, door).stat(),
+    create: async ({ body, door }) => {
+      const { from } = body;
+      if (from === undefined) return unit.create(body, door).stat();
+      return (await unit.copy({ ...body, from }, door)).stat();
+    },
     stat: ({ params }) => unit.find(params.region).stat(),
     remove: async ({ params, query, door }) => {
       const region = unit.find(params.region);

@@ -109,6 +109,7 @@ export class Session {
       address: `0x${region.address().toString(16)}`,
       access,
       carve: region.carver === this.id,
+      identity: region.identity,
     };
   }
 

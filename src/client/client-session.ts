@@ -1,7 +1,8 @@
 /** A client's session at the appliance: opened, held, and opened anew when it was lost. */
+import { fabricDoorOf } from '../control/address.js';
 import type { ControlClient } from '../control/http-client.js';
 import { HOLD_PATH, type Sent } from '../control/routes.js';
-import type { Attachment, Endpoints, SessionReply } from '../control/schema.js';
+import type { Attachment, SessionReply } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { QueuePairOptions } from '../fabric/queue-pair.js';
 import { type Limits, NO_LIMITS } from './limits.js';
@@ -16,7 +17,6 @@ export interface Attached {
 
 /** Pause before a lost connection that held the session is opened again. */
 const HOLD_AGAIN_MS = 10;
-const WILDCARDS: readonly string[] = ['0.0.0.0', '::'];
 
 export class ClientSession {
   readonly #control: ControlClient;
@@ -46,7 +46,10 @@ export class ClientSession {
     // The first ticket came with the session; it is good for one connection's worth of time.
     const ticket = this.#fresh ? this.#current.ticket : await this.#ticket();
     this.#fresh = false;
-    return { ...this.#endpoint(this.#current.fabric), ticket: Buffer.from(ticket, 'hex') };
+    return {
+      ...fabricDoorOf(this.#control.address, this.#current.fabric),
+      ticket: Buffer.from(ticket, 'hex'),
+    };
   }
 
   /** Attaches a region; it stays attached when the session is opened anew. */
@@ -88,18 +91,6 @@ export class ClientSession {
   get #current(): SessionReply {
     if (this.#reply === undefined) throw new FarpageError('ERR_SESSION_ENDED', 'not opened yet');
     return this.#reply;
-  }
-
-  #endpoint(fabric: Endpoints): { path: string } | { host: string; port: number } {
-    const { address } = this.#control;
-    if ('path' in address) {
-      if (fabric.unix !== undefined) return { path: fabric.unix };
-    } else if (fabric.tcp !== undefined) {
-      const { host, port } = fabric.tcp;
-      // An appliance on all its addresses does not know which of them leads to it from here.
-      return { host: WILDCARDS.includes(host) ? address.host : host, port };
-    }
-    throw new FarpageError('ERR_CONNECTION', 'the appliance has no fabric door of this kind');
   }
 
   #keep(attached: Attached): Attached {

@@ -4,6 +4,7 @@ import { isAbsolute, join } from 'node:path';
 import { FarpageError } from '../errors.js';
 import type { ControlAddress } from './http-client.js';
 import { checkSocketPath } from './listen.js';
+import type { Endpoints } from './schema.js';
 
 export const CONTROL_PORT = 7433;
 
@@ -66,6 +67,26 @@ export function parseHostPort(text: string, defaultPort: number): { host: string
   const host = parts?.[1] ?? parts?.[2];
   if (host === undefined) throw bad(text, 'is not HOST:PORT');
   return { host, port: parts?.[3] === undefined ? defaultPort : parsePort(parts[3], text) };
+}
+
+const WILDCARDS: readonly string[] = ['0.0.0.0', '::'];
+
+/**
+ * The fabric's door beside a control door: a Unix socket for a Unix socket, else TCP.
+ * ERR_CONNECTION when the appliance has none of that kind.
+ */
+export function fabricDoorOf(
+  address: ControlAddress,
+  fabric: Endpoints,
+): { path: string } | { host: string; port: number } {
+  if ('path' in address) {
+    if (fabric.unix !== undefined) return { path: fabric.unix };
+  } else if (fabric.tcp !== undefined) {
+    const { host, port } = fabric.tcp;
+    // An appliance on all its addresses does not know which of them leads to it from here.
+    return { host: WILDCARDS.includes(host) ? address.host : host, port };
+  }
+  throw new FarpageError('ERR_CONNECTION', 'the appliance has no fabric door of this kind');
 }
 
 /** The URL of an address, for people and for `FARPAGE_URL`. */

@@ -44,6 +44,10 @@ export const regionBody = v.strictObject({
   writeBehind: v.optional(v.boolean(), false),
   kind: v.optional(kind),
   persist: v.optional(v.boolean(), false),
+  /** The region elsewhere that it is a copy of. */
+  from: v.optional(text(4096)),
+  /** File of the appliance's machine with the token for the other appliance. */
+  fromTokenFile: v.optional(text(4096)),
 });
 
 export const region = v.object({
@@ -62,6 +66,7 @@ export const region = v.object({
   fill: v.optional(fill),
   persist: v.boolean(),
   file: v.optional(v.object({ path: v.string(), offset: bytes })),
+  from: v.optional(v.object({ url: v.string(), connected: v.boolean() })),
   error: v.optional(v.object({ code: v.string(), message: v.string() })),
 });
 
@@ -133,6 +138,8 @@ export const attachment = v.object({
   address: v.string(),
   access,
   carve: v.boolean(),
+  /** Another one once the name stands for other contents; a restart does not change it. */
+  identity: secret,
 });
 
 export const exportBody = v.strictObject({

@@ -70,6 +70,12 @@ export type PageSource =
       readonly offset: number;
       readonly lengthBytes: number;
     }
+  | {
+      readonly kind: 'remote';
+      readonly lengthBytes: number;
+      /** Called when a read needs a connection; answered by regionOpenDoor or regionRefuseDoor. */
+      readonly needDoor: () => void;
+    }
   /** Nothing but what `keep` has. */
   | { readonly kind: 'none' };
 
@@ -98,6 +104,15 @@ export interface AdoptionReport {
   readonly conflicts: readonly (readonly [number, number])[];
   /** Each page at its offset; empty without a conflict. */
   readonly conflictFile: string;
+}
+
+/** Where the pages of a copy are read; the ticket is good for one connection. */
+export interface SourceDoor {
+  readonly path?: string;
+  readonly host?: string;
+  readonly port?: number;
+  readonly ticket: Uint8Array;
+  readonly stag: number;
 }
 
 export interface StagedRegionOptions {
@@ -134,6 +149,8 @@ export interface RegionStats {
   readonly filledBytes: number;
   /** Pages that were really read from a device or a peer; fill values are not. */
   readonly readPages: number;
+  /** Whether a connection to a source elsewhere stands. */
+  readonly sourceConnected: boolean;
   readonly writtenBackPages: number;
   readonly writtenBackBytes: number;
 }
@@ -224,6 +241,10 @@ export interface NativeBinding {
   regionOpenFile(pager: PagerHandle, options: FileRegionOptions): RegionHandle;
   /** Memory of no file's own: a memfd whose pages are filled from a source. */
   regionOpenStaged(pager: PagerHandle, options: StagedRegionOptions): RegionHandle;
+  /** The door that a remote source asked for: where to connect, with which ticket and STag. */
+  regionOpenDoor(region: RegionHandle, door: SourceDoor): void;
+  /** No door: ERR_CONNECTION and ERR_TIMEOUT let reads wait for another, others end them. */
+  regionRefuseDoor(region: RegionHandle, code: string): void;
   regionStats(region: RegionHandle): RegionStats;
   /** What it found in the memory directory when it was opened; null without one. */
   regionAdoption(region: RegionHandle): AdoptionReport | null;

@@ -136,7 +136,7 @@ FARPAGE_TEST(remote_source_away_fails_what_needs_it_only) {
   away = true;
   source.appliance.nic->CloseDomain(source.appliance.domain);
   const uint64_t begin = NowNs();
-  CHECK_EQ(int(ReadPage(copy, 300, &byte)), int(Code::kConnection));
+  CHECK_EQ(int(ReadPage(copy, 300, &byte)), int(Code::kSourceAway));
   const uint64_t took = NowNs() - begin;
   CHECK(took > 250'000'000 && took < 3'000'000'000);
   CHECK_EQ(int(ReadPage(copy, 3, &byte)), 0);

@@ -17,12 +17,29 @@ interface Options extends ConnectionOptions {
   readonly writeBehind?: true;
   readonly kind?: 'mapped' | 'staged' | 'anonymous';
   readonly persist?: true;
+  readonly from?: string;
+  readonly fromTokenFile?: string;
 }
 
 function bodyOf(name: string, options: Options, local: boolean): RegionBody {
   const { file, offset, length, size, make, fill, access, resident, writeBehind } = options;
-  const { kind, persist } = options;
-  const given = { offset, length, size, make, fill, access, resident, writeBehind, kind, persist };
+  const { kind, persist, from } = options;
+  const { fromTokenFile: token } = options;
+  const fromTokenFile = token === undefined ? undefined : resolve(token);
+  const given = {
+    offset,
+    length,
+    size,
+    make,
+    fill,
+    access,
+    resident,
+    writeBehind,
+    kind,
+    persist,
+    from,
+    fromTokenFile,
+  };
   const known = Object.entries(given).filter(([, value]) => value !== undefined);
   // A path on TCP is one of the appliance's, below its --root.
   const path = file === undefined || !local ? file : resolve(file);
@@ -44,6 +61,8 @@ export function createCommand(shell: Shell): Command {
       new Option('--kind <kind>', 'of its memory').choices(['mapped', 'staged', 'anonymous']),
     )
     .option('--persist', 'keeps a region without a file over restarts: what was synced comes back')
+    .option('--from <url>', 'a region elsewhere to copy: farpage://HOST[:PORT]/REGION')
+    .option('--from-token-file <file>', 'token for that appliance, read by this one')
     .option('--resident <size>', 'bound on its present pages', size)
     .option('--write-behind', 'lets memory pressure write dirty pages to the file');
   return withConnection(command).action(async (name: string, options: Options) => {

@@ -8,11 +8,14 @@ import { FarpageError } from '../../errors.js';
 import type { Access } from '../../native/binding.js';
 import { duration, hostPort, integer, type Shell, size } from '../options.js';
 
+const collect = (text: string, before: string[] = []) => [...before, text];
+
 interface Options {
   readonly socket?: string;
   readonly listen?: { host: string; port: number };
   readonly fabric?: { host: string; port: number };
   readonly root?: string;
+  readonly allowUrl?: string[];
   readonly state?: string;
   readonly tokenFile?: string;
   readonly memory?: number;
@@ -90,6 +93,7 @@ async function serve(files: readonly string[], options: Options, shell: Shell): 
     listen: options.listen,
     fabric: options.fabric,
     root: options.root,
+    allowUrl: options.allowUrl,
     stateDirectory: options.state,
     tokenFile: options.tokenFile,
     memory: options.memory,
@@ -121,6 +125,7 @@ export function serveCommand(shell: Shell): Command {
     .option('--fabric <host:port>', 'where the fabric accepts on TCP', hostPort(0))
     .option('--token-file <file>', 'token that TCP clients must show')
     .option('--root <directory>', 'below which TCP clients may name files')
+    .option('--allow-url <prefix>', 'URLs that TCP clients may copy from; repeatable', collect)
     .option('--state <directory>', 'where catalog and token are kept')
     .option('--session-grace <time>', 'how long a session outlives its connection', duration)
     .option('--connections <n>', 'fabric connections of a session at most', integer(1, 1024))

@@ -10,6 +10,11 @@ const PICTURE_CELLS_MAX = 76;
 
 const filled = (stat: RegionStat) => `${stat.fill} filled${stat.persist ? ', kept' : ''}`;
 
+const origin = (stat: RegionStat) =>
+  stat.from
+    ? `copy of ${stat.from.url}, ${stat.from.connected ? 'connected' : 'not connected'}`
+    : (stat.file?.path ?? filled(stat));
+
 function rowsOf(stat: RegionStat): string[][] {
   const { pages, frames, operations, fills, writebacks } = stat;
   const counted = (group: { pages: number; bytes: number }) =>
@@ -17,7 +22,7 @@ function rowsOf(stat: RegionStat): string[][] {
   const lost = pages.lost > 0 ? `, ${pages.lost} lost` : '';
   return [
     ['region', stat.name],
-    ['kind', `${stat.kind}, ${stat.file?.path ?? filled(stat)}`],
+    ['kind', `${stat.kind}, ${origin(stat)}`],
     ['access', stat.access],
     ['state', stat.error ? `${stat.state}: ${stat.error.message}` : stat.state],
     ['size', `${formatSize(stat.size)} (${stat.size} bytes)`],
