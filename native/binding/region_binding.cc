@@ -214,8 +214,8 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
   put("readPages", region.store->pages_read() + (below ? object->remote->pages_read() : 0));
   put("writtenBackPages", region.fills.written_back_pages.load(std::memory_order_relaxed));
   put("writtenBackBytes", region.fills.written_back_bytes.load(std::memory_order_relaxed));
-  stats.Set("sourceConnected",
-            Napi::Boolean::New(info.Env(), object->remote != nullptr && object->remote->connected()));
+  const bool connected = object->remote != nullptr && object->remote->connected();
+  stats.Set("sourceConnected", Napi::Boolean::New(info.Env(), connected));
   return stats;
 }
 

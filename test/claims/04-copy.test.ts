@@ -54,7 +54,9 @@ describe('promise 4: a region is a copy of one of a second appliance', () => {
     const again = await ServeProcess.start(folder);
     const back = await (await connectClient(again.ready.control)).attach('copy');
     expect(Buffer.from(await back.read(5000, 4)).toString()).toBe('mine');
-    expect(await codeOf(() => back.read(2 ** 20, 1, { timeoutMs: 20_000 }))).toBe('ERR_SOURCE_AWAY');
+    expect(await codeOf(() => back.read(2 ** 20, 1, { timeoutMs: 20_000 }))).toBe(
+      'ERR_SOURCE_AWAY',
+    );
     expect(Buffer.from(await back.read(5000, 4)).toString()).toBe('mine');
 
     // The source is back, and so is the rest.
