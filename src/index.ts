@@ -7,7 +7,7 @@ export { type BlockingLimits, ExternalMemory } from './client/external-memory.js
 export { ExternalRegion, type PageMap, type RangeOptions } from './client/external-region.js';
 export type { Limits } from './client/limits.js';
 export { Slab } from './client/slab.js';
-export type { Receipt, RegionBody, RegionStat } from './control/schema.js';
+export type { Receipt, RegionBody, RegionStat, RestartReceipt } from './control/schema.js';
 export {
   ERROR_TEXT,
   type ErrorCode,

@@ -12,12 +12,14 @@ import type { PagerHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { Catalog } from './catalog.js';
 import { Exports } from './exports.js';
+import { bootIdOfMachine, MemoryDirectory } from './memory-directory.js';
 import {
   type ApplianceOptions,
   makePrivateDirectory,
   type ResolvedOptions,
   resolveOptions,
 } from './options.js';
+import { Predecessor } from './predecessor.js';
 import type { Region } from './region.js';
 import { RegionAccessUnit } from './region-access-unit.js';
 import { createService } from './service.js';
@@ -44,6 +46,8 @@ export class Appliance implements AsyncDisposable {
   readonly #nic: Nic;
   readonly #pager: PagerHandle;
   readonly #lock: AsyncDisposable;
+  readonly #memory: MemoryDirectory | undefined;
+  readonly #predecessor: Predecessor;
   #closing: Promise<void> | undefined;
 
   private constructor(parts: {
@@ -55,6 +59,8 @@ export class Appliance implements AsyncDisposable {
     nic: Nic;
     pager: PagerHandle;
     lock: AsyncDisposable;
+    memory: MemoryDirectory | undefined;
+    predecessor: Predecessor;
   }) {
     this.doors = parts.doors;
     this.#unit = parts.unit;
@@ -64,6 +70,8 @@ export class Appliance implements AsyncDisposable {
     this.#nic = parts.nic;
     this.#pager = parts.pager;
     this.#lock = parts.lock;
+    this.#memory = parts.memory;
+    this.#predecessor = parts.predecessor;
   }
 
   /**
@@ -98,6 +106,13 @@ export class Appliance implements AsyncDisposable {
   ): Promise<Appliance> {
     const { quota, root, allowedUrls, sessionGraceMs: graceMs } = settings;
     const catalog = Catalog.open(settings.stateDirectory);
+    const { memoryDirectory, bootId = bootIdOfMachine() } = settings;
+    const memory =
+      memoryDirectory === undefined
+        ? undefined
+        : await MemoryDirectory.open(memoryDirectory, bootId);
+    undo.push(() => memory?.[Symbol.asyncDispose]());
+    const predecessor = await Predecessor.await(settings.stateDirectory);
     const pager = native().pagerOpen(settings.pager);
     undo.push(() => native().pagerClose(pager));
     const keepFolder = join(settings.stateDirectory, 'regions');
@@ -110,6 +125,7 @@ export class Appliance implements AsyncDisposable {
       allowedUrls,
       regionsMax,
       keepFolder,
+      memory,
     });
     undo.push(() => unit.close());
     for (const body of settings.regions) unit.serve(validate(regionBody, body, 'ERR_ARGUMENT'));
@@ -139,7 +155,18 @@ export class Appliance implements AsyncDisposable {
     undo.push(() => server.close());
     const doors = await openDoors(settings, { server, nic });
     open(doors.fabric);
-    return new Appliance({ doors, unit, sessions, exports, server, nic, pager, lock });
+    return new Appliance({
+      doors,
+      unit,
+      sessions,
+      exports,
+      server,
+      nic,
+      pager,
+      lock,
+      memory,
+      predecessor,
+    });
   }
 
   /** Makes a named region that comes back after a restart, as the administrator. */
@@ -182,6 +209,8 @@ export class Appliance implements AsyncDisposable {
     await this.#unit.close();
     native().pagerClose(this.#pager);
     rmSync(`${this.doors.socket}.fabric`, { force: true });
+    if (lost.length === 0) this.#predecessor.end();
+    await this.#memory?.[Symbol.asyncDispose]();
     await this.#lock[Symbol.asyncDispose]();
     const [first, ...rest] = lost;
     if (first === undefined) return;

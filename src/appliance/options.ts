@@ -26,6 +26,13 @@ export interface ApplianceOptions {
   readonly fabric?: HostPort | string | undefined;
   /** Where the catalog and the token are kept; by default below `$XDG_STATE_HOME`. */
   readonly stateDirectory?: string | undefined;
+  /** A directory on a tmpfs where memory outlives the process, so that a crash loses nothing. */
+  readonly memoryDirectory?: string | undefined;
+  /**
+   * What tells one start of the machine from another; by default the kernel's
+   * /proc/sys/kernel/random/boot_id. For systems that carry memory over a start, or hide that file.
+   */
+  readonly bootId?: string | undefined;
   /** The directory that TCP clients may name files in; none by default. */
   readonly root?: string | undefined;
   /** What the URLs that TCP clients may name begin with; none by default. */
@@ -54,6 +61,8 @@ export interface ResolvedOptions {
   readonly listen: HostPort | undefined;
   readonly fabric: HostPort | undefined;
   readonly stateDirectory: string;
+  readonly memoryDirectory: string | undefined;
+  readonly bootId: string | undefined;
   readonly root: string | undefined;
   readonly allowedUrls: readonly string[];
   readonly token: string | undefined;
@@ -137,6 +146,8 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
     listen,
     fabric: fabric ?? (listen && { host: listen.host, port: 0 }),
     stateDirectory,
+    memoryDirectory: options.memoryDirectory,
+    bootId: options.bootId,
     root: options.root === undefined ? undefined : resolveRoot(options.root),
     allowedUrls: options.allowUrl ?? [],
     token: tokenPath === undefined ? given : keepToken(tokenPath),

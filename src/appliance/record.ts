@@ -92,7 +92,7 @@ function mayWrite(path: string): boolean {
 
 type Contents = Omit<RegionRecord, 'name' | 'id' | 'door'>;
 
-function fileRecord(spec: RegionSpec, path: string): Contents {
+function fileRecord(spec: RegionSpec, path: string, staged: boolean): Contents {
   if (spec.kind === 'anonymous') throw new FarpageError('ERR_ARGUMENT', 'anonymous with a file');
   if (spec.persist) throw new FarpageError('ERR_ARGUMENT', 'a file persists by itself');
   if (spec.fill !== undefined) throw new FarpageError('ERR_ARGUMENT', 'a file needs no fill');
@@ -118,7 +118,9 @@ function fileRecord(spec: RegionSpec, path: string): Contents {
   if (size !== rest) checkAligned('length', size);
   const access = spec.access ?? (mayWrite(path) ? 'read-write' : 'read-only');
   const { offset, writeBehind } = spec;
-  if (spec.kind === 'staged') {
+  const kind =
+    spec.kind ?? (staged && access === 'read-write' && !writeBehind ? 'staged' : 'mapped');
+  if (kind === 'staged') {
     if (writeBehind) throw new FarpageError('ERR_ARGUMENT', 'writeBehind needs kind mapped');
     return { access, size, resident: spec.resident ?? 0, source: { kind: 'staged', path, offset } };
   }
@@ -168,7 +170,14 @@ function copyRecord(spec: RegionSpec, url: string, origin: Origin | undefined): 
  */
 export function toRecord(
   spec: RegionSpec,
-  options: { door: Door; path: string | undefined; name: string; origin?: Origin | undefined },
+  options: {
+    door: Door;
+    path: string | undefined;
+    name: string;
+    origin?: Origin | undefined;
+    /** Writable files are staged unless the request says otherwise: memory outlives the process. */
+    staged?: boolean;
+  },
 ): RegionRecord {
   if (spec.resident !== undefined) checkAligned('resident', spec.resident);
   const { path, name, door } = options;
@@ -183,7 +192,9 @@ export function toRecord(
     name,
     id,
     door,
-    ...(path === undefined ? anonymousRecord(spec) : fileRecord(spec, path)),
+    ...(path === undefined
+      ? anonymousRecord(spec)
+      : fileRecord(spec, path, options.staged ?? false)),
   };
 }
 

@@ -1,5 +1,5 @@
 /** The region access unit: reserves, allocates, finds, attaches and frees regions. */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { Door } from '../control/authorize.js';
 import type { RegionSpec } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
@@ -7,6 +7,7 @@ import type { PagerHandle } from '../native/binding.js';
 import { checkUrl } from './allowed-urls.js';
 import type { Catalog } from './catalog.js';
 import { FileClaims } from './file-claims.js';
+import type { MemoryDirectory } from './memory-directory.js';
 import { admit } from './quota.js';
 import { nameOfFile, type Origin, type RegionRecord, sameRegion, toRecord } from './record.js';
 import { Region } from './region.js';
@@ -17,6 +18,11 @@ export type DirtyRule = 'refuse' | 'sync' | 'discard';
 
 const UNNAMED_BYTES = 6;
 
+function servedId({ name, size, source }: RegionRecord): string {
+  const what = JSON.stringify([name, size, source]);
+  return `served-${createHash('sha256').update(what).digest('hex').slice(0, 32)}`;
+}
+
 export class RegionAccessUnit {
   readonly #pager: PagerHandle;
   readonly #catalog: Catalog;
@@ -24,6 +30,7 @@ export class RegionAccessUnit {
   readonly #allowedUrls: readonly string[];
   readonly #regionsMax: number;
   readonly #keepFolder: string;
+  readonly #memory: MemoryDirectory | undefined;
   readonly #claims = new FileClaims();
   readonly #regions = new Map<string, Region>();
 
@@ -34,9 +41,11 @@ export class RegionAccessUnit {
     allowedUrls: readonly string[];
     regionsMax: number;
     keepFolder: string;
+    memory?: MemoryDirectory | undefined;
   }) {
     this.#pager = options.pager;
     this.#keepFolder = options.keepFolder;
+    this.#memory = options.memory;
     this.#catalog = options.catalog;
     this.#root = options.root;
     this.#allowedUrls = options.allowedUrls;
@@ -93,7 +102,10 @@ export class RegionAccessUnit {
 
   /** Makes a region for as long as this process lives: those of `serve`'s command line. */
   serve(spec: RegionSpec): Region {
-    const record = this.#record(spec, 'unix');
+    // The same file under the same name is the same region at every start, though no catalog says
+    // so: its memory and its count of syncs are found again by this.
+    const asked = this.#record(spec, 'unix');
+    const record = { ...asked, id: servedId(asked) };
     return this.#same(record) ?? this.#allocate(record, undefined);
   }
 
@@ -164,7 +176,8 @@ export class RegionAccessUnit {
     const name = spec.name ?? (path === undefined ? undefined : nameOfFile(spec.file ?? path));
     if (name === undefined) throw new FarpageError('ERR_NAME', 'this region needs a name');
     if (name.startsWith('@')) throw new FarpageError('ERR_NAME', name);
-    return toRecord(spec, { path, name, door, origin });
+    const staged = this.#memory !== undefined;
+    return toRecord(spec, { path, name, door, origin, staged });
   }
 
   #same(record: RegionRecord): Region | undefined {
@@ -183,6 +196,7 @@ export class RegionAccessUnit {
       pager: this.#pager,
       claims: this.#claims,
       keepFolder: this.#keepFolder,
+      memory: this.#memory,
     });
     this.#regions.set(record.name, region);
     return region;

@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Receipt, RegionStat } from '../control/schema.js';
+import type { Receipt, RegionStat, RestartReceipt } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { MemoryRegion } from '../fabric/memory-region.js';
 import type { ProtectionDomain } from '../fabric/protection-domain.js';
@@ -10,8 +10,11 @@ import type { Access, PagerHandle, RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { PAGE_BYTES, pageCount } from '../units.js';
 import type { FileClaims } from './file-claims.js';
+import type { MemoryDirectory } from './memory-directory.js';
 import type { RegionRecord } from './record.js';
 import { RemoteSource, refusalOf } from './remote-source.js';
+import { type RestartFacts, restartFacts, restartReceiptOf } from './restart-receipt.js';
+import { SyncRecord } from './sync-record.js';
 
 /** A range of a region in bytes; to the end when it has no length. */
 export interface Range {
@@ -43,11 +46,15 @@ export class Region {
   readonly #pager: PagerHandle;
   readonly #claims: FileClaims;
   readonly #keptPath: string;
+  readonly #syncPath: string;
+  readonly #memory: MemoryDirectory | undefined;
   #fresh: boolean;
   readonly #running = new Set<Promise<unknown>>();
   #opened: Opened | undefined;
   #source: RemoteSource | undefined;
   #failure: FarpageError | undefined;
+  #syncs: SyncRecord | undefined;
+  #restart: RestartFacts | undefined;
   #removing = false;
 
   constructor(options: {
@@ -57,6 +64,8 @@ export class Region {
     owner: string | undefined;
     /** The folder of the appliance's own files of regions that it keeps. */
     keepFolder: string;
+    /** Where its memory outlives the process; what ends with its session needs none. */
+    memory?: MemoryDirectory | undefined;
     /** Made just now: its kept file is not there yet. */
     fresh: boolean;
   }) {
@@ -65,6 +74,8 @@ export class Region {
     this.#pager = options.pager;
     this.#claims = options.claims;
     this.#keptPath = join(options.keepFolder, `${options.record.id}.pages`);
+    this.#syncPath = join(options.keepFolder, `${options.record.id}.sync`);
+    this.#memory = options.owner === undefined ? options.memory : undefined;
     this.#fresh = options.fresh;
   }
 
@@ -75,7 +86,14 @@ export class Region {
     try {
       const release = this.#claims.claim(this.record);
       try {
-        this.#opened = { handle: this.#openNative(), release };
+        const handle = this.#openNative();
+        try {
+          this.#begin(handle);
+        } catch (error) {
+          native().regionClose(handle);
+          throw error;
+        }
+        this.#opened = { handle, release };
       } catch (error) {
         release();
         throw error;
@@ -124,7 +142,17 @@ export class Region {
     const done = native().regionWriteBack(this.open(), { ...bounds, durable });
     const { pagesWritten, bytesWritten, elapsedNs } = await this.#track(done);
     const elapsedMs = Math.round(elapsedNs / 1e3) / 1e3;
-    return { region: this.record.name, pagesWritten, bytesWritten, durable, elapsedMs };
+    const receipt = { region: this.record.name, pagesWritten, bytesWritten, durable, elapsedMs };
+    if (!durable || this.#syncs === undefined) return receipt;
+    // The data is durable; the count becomes so before anybody hears of it.
+    const epoch = pagesWritten > 0 ? await this.#track(this.#syncs.advance()) : this.#syncs.epoch;
+    return { ...receipt, epoch };
+  }
+
+  /** What the last start found of it; opens it, because only that can tell. */
+  restartReceipt(): RestartReceipt {
+    this.open();
+    return restartReceiptOf(this.stat(), { facts: this.#restart, syncs: this.#syncs });
   }
 
   /** Evicts the clean pages of the range; returns how many. */
@@ -184,7 +212,12 @@ export class Region {
     await Promise.allSettled(this.#running);
     const opened = this.#opened;
     this.#opened = undefined;
-    if (opened !== undefined) native().regionClose(opened.handle);
+    if (opened !== undefined) {
+      const { dirtyPages } = native().regionStats(opened.handle);
+      native().regionClose(opened.handle);
+      const lasts = this.#usesMemory || (this.persists && dirtyPages === 0);
+      if (lasts) this.#syncs?.end();
+    }
     this.#source?.close();
     // Its STags stay with the sessions that have them: what they try from now on shall end with
     // the region's own code, not as an unknown STag.
@@ -196,11 +229,31 @@ export class Region {
     const { source } = this.record;
     const kept = source.kind === 'remote' || (source.kind === 'anonymous' && source.persist);
     if (kept) rmSync(this.#keptPath, { force: true });
+    rmSync(this.#syncPath, { force: true });
+    this.#memory?.forget(this.record.id);
+  }
+
+  get #usesMemory(): boolean {
+    return this.#memory !== undefined && this.record.source.kind !== 'mapped';
+  }
+
+  /** Compares what was found with what the last process left, and begins this one's record. */
+  #begin(handle: RegionHandle): void {
+    if (this.owner !== undefined || this.record.access === 'read-only') return;
+    const syncs = SyncRecord.open(this.#syncPath);
+    this.#restart = restartFacts(native().regionAdoption(handle), syncs);
+    syncs.begin({ lost: this.#restart.lostSince !== null });
+    this.#syncs = syncs;
   }
 
   #openNative(): RegionHandle {
     const { source, size, access, resident: residentBytes } = this.record;
-    const memory = { lengthBytes: size, access, residentBytes };
+    const memory = {
+      lengthBytes: size,
+      access,
+      residentBytes,
+      ...(this.#usesMemory && { memory: this.#memory?.of(this.record.id) }),
+    };
     if (source.kind === 'anonymous') {
       const keep = source.persist ? this.#keptPath : undefined;
       const kept = keep !== undefined && { keep, make: this.#fresh };

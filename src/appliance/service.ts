@@ -52,6 +52,7 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       const pagesReclaimed = await unit.find(params.region).reclaim(body);
       return { region: params.region, pagesReclaimed };
     },
+    receipt: ({ params }) => unit.find(params.region).restartReceipt(),
     pages: ({ params, query }) => {
       const { bounds, cells } = unit.find(params.region).pageMap(query);
       return { region: params.region, ...bounds, cells: Buffer.from(cells).toString('base64') };

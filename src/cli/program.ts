@@ -12,6 +12,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   regions: async () => (await import('./commands/regions.js')).regionsCommand,
   create: async () => (await import('./commands/create.js')).createCommand,
   export: async () => (await import('./commands/export.js')).exportCommand,
+  receipt: async () => (await import('./commands/receipt.js')).receiptCommand,
   stat: async () => (await import('./commands/stat.js')).statCommand,
   read: async () => (await import('./commands/read.js')).readCommand,
   write: async () => (await import('./commands/write.js')).writeCommand,

@@ -1,6 +1,6 @@
 /** A region of an appliance as its client has it. */
 import type { ControlClient } from '../control/http-client.js';
-import type { Receipt, RegionStat } from '../control/schema.js';
+import type { Receipt, RegionStat, RestartReceipt } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { Access } from '../native/binding.js';
 import { parseSize } from '../units.js';
@@ -98,6 +98,20 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
   /** Its figures. */
   async stat(limits: Limits = NO_LIMITS): Promise<RegionStat> {
     return await this.#control.call('stat', { ...limits, params: { region: this.name } });
+  }
+
+  /** What the appliance's last start found of it. */
+  async receipt(limits: Limits = NO_LIMITS): Promise<RestartReceipt> {
+    return await this.#control.call('receipt', { ...limits, params: { region: this.name } });
+  }
+
+  /**
+   * Whether a restart has lost writes that came after the sync of this epoch (`sync` returns it)
+   * and before the next one. What is a conflict is in `receipt`.
+   */
+  async lostSince(epoch: number, limits: Limits = NO_LIMITS): Promise<boolean> {
+    const receipt = await this.receipt(limits);
+    return epoch > receipt.epoch || (receipt.lastLoss !== null && receipt.lastLoss >= epoch);
   }
 
   /** A picture of its page table in `cells` cells, 64 by default. */

@@ -98,6 +98,12 @@ export const ROUTES = {
     body: s.rangeBody,
     reply: s.reclaimReply,
   },
+  receipt: {
+    method: 'GET',
+    path: `${REGION}/receipt`,
+    summary: 'What the last start found: restored, kept in memory, filled, lost, in conflict',
+    reply: s.restartReceipt,
+  },
   pages: {
     method: 'GET',
     path: `${REGION}/pages`,

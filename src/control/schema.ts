@@ -78,6 +78,33 @@ export const receipt = v.object({
   bytesWritten: bytes,
   durable: v.boolean(),
   elapsedMs: v.pipe(v.number(), v.minValue(0)),
+  /** Durable syncs of the region so far, over restarts; what `lostSince` compares. */
+  epoch: v.optional(count),
+});
+
+/** What the last start found of a region; in pages. */
+export const restartReceipt = v.object({
+  region: regionName,
+  /** How the region ended before: this is its first start, it was closed, its process died. */
+  start: v.picklist(['first', 'clean', 'unclean']),
+  /** What the memory directory had; null without one. */
+  memory: v.nullable(v.picklist(['made', 'adopted', 'discarded', 'conflict'])),
+  kept: v.object({ clean: count, dirty: count, repaired: count, dropped: count }),
+  /** Read from the store since, and set to a fill value since, each when it was touched. */
+  restored: count,
+  filled: count,
+  epoch: count,
+  /** The sync whose later writes this start found lost; null when nothing was. */
+  lostSince: v.nullable(count),
+  /** The same of the last start that lost anything. */
+  lastLoss: v.nullable(count),
+  conflicts: v.object({
+    pages: count,
+    /** The first 64 runs in bytes. */
+    runs: v.array(v.object({ offset: bytes, length: bytes })),
+    /** Where the bytes are, each page at its offset. */
+    file: v.optional(v.string()),
+  }),
 });
 
 export const reclaimReply = v.object({ region: regionName, pagesReclaimed: count });
@@ -166,6 +193,7 @@ export const failure = v.object({
 export type RegionBody = v.InferInput<typeof regionBody>;
 export type RegionSpec = v.InferOutput<typeof regionBody>;
 export type RegionStat = v.InferOutput<typeof region>;
+export type RestartReceipt = v.InferOutput<typeof restartReceipt>;
 export type Receipt = v.InferOutput<typeof receipt>;
 export type SessionReply = v.InferOutput<typeof session>;
 export type Endpoints = v.InferOutput<typeof endpoints>;

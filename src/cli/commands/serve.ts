@@ -17,6 +17,7 @@ interface Options {
   readonly root?: string;
   readonly allowUrl?: string[];
   readonly state?: string;
+  readonly memoryDir?: string;
   readonly tokenFile?: string;
   readonly memory?: number;
   readonly resident?: number;
@@ -95,6 +96,7 @@ async function serve(files: readonly string[], options: Options, shell: Shell): 
     root: options.root,
     allowUrl: options.allowUrl,
     stateDirectory: options.state,
+    memoryDirectory: options.memoryDir,
     tokenFile: options.tokenFile,
     memory: options.memory,
     sessionGraceMs: options.sessionGrace,
@@ -127,6 +129,7 @@ export function serveCommand(shell: Shell): Command {
     .option('--root <directory>', 'below which TCP clients may name files')
     .option('--allow-url <prefix>', 'URLs that TCP clients may copy from; repeatable', collect)
     .option('--state <directory>', 'where catalog and token are kept')
+    .option('--memory-dir <directory>', 'on a tmpfs: where memory outlives a crash')
     .option('--session-grace <time>', 'how long a session outlives its connection', duration)
     .option('--connections <n>', 'fabric connections of a session at most', integer(1, 1024))
     .option('--read-ahead <size>', 'window of sequential streams; 0 turns it off', size)

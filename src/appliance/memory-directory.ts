@@ -1,0 +1,61 @@
+/** The directory on a tmpfs where memory and page tables of regions outlive the process. */
+import { readdirSync, readFileSync, realpathSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { takeName } from '../control/listen.js';
+import { FarpageError } from '../errors.js';
+import type { MemoryDirectory as NativeDirectory } from '../native/binding.js';
+import { makePrivateDirectory } from './options.js';
+
+/** `f_type` of a tmpfs (statfs(2)). */
+const TMPFS_MAGIC = 0x01021994;
+const BOOT_ID_PATH = '/proc/sys/kernel/random/boot_id';
+
+/** What tells this start of the machine from any other. */
+export function bootIdOfMachine(): string {
+  return readFileSync(BOOT_ID_PATH, 'utf8').trim();
+}
+
+export class MemoryDirectory implements AsyncDisposable {
+  readonly path: string;
+  readonly #bootId: string;
+  readonly #lock: AsyncDisposable;
+
+  private constructor(path: string, options: { bootId: string; lock: AsyncDisposable }) {
+    this.path = path;
+    this.#bootId = options.bootId;
+    this.#lock = options.lock;
+  }
+
+  /**
+   * Makes the directory unless it is there, and keeps other appliances out of it. ERR_UNSUPPORTED
+   * when it is not on a tmpfs: elsewhere memory would be written to a device behind our back, and
+   * would come back after a reboot as if it were current. ERR_LOCKED_STATE, ERR_IO.
+   */
+  static async open(directory: string, bootId: string): Promise<MemoryDirectory> {
+    makePrivateDirectory(directory);
+    const path = realpathSync(directory);
+    if (statfsSync(path).type !== TMPFS_MAGIC) {
+      throw new FarpageError('ERR_UNSUPPORTED', `${path} is not on a tmpfs, as /dev/shm is`);
+    }
+    const { dev, ino } = statSync(path);
+    const lock = await takeName(`memory/${dev}/${ino}`);
+    if (lock === undefined) throw new FarpageError('ERR_LOCKED_STATE', path);
+    return new MemoryDirectory(path, { bootId, lock });
+  }
+
+  /** Where the memory of one region is. */
+  of(id: string): NativeDirectory {
+    return { directory: this.path, id, bootId: this.#bootId };
+  }
+
+  /** Deletes what one region has here, conflicts that were set aside among it. */
+  forget(id: string): void {
+    for (const name of readdirSync(this.path)) {
+      if (name.startsWith(`${id}.`)) rmSync(join(this.path, name), { force: true });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#lock[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,53 @@
+/** What a start found of a region: kept, restored, filled, lost, in conflict. */
+import type { RegionStat, RestartReceipt } from '../control/schema.js';
+import type { AdoptionReport } from '../native/binding.js';
+import type { SyncRecord } from './sync-record.js';
+
+/** What is known once the region has been opened, and does not change afterwards. */
+export interface RestartFacts {
+  readonly start: RestartReceipt['start'];
+  readonly adoption: AdoptionReport | null;
+  /** The sync whose later writes this start found lost. */
+  readonly lostSince: number | null;
+}
+
+/**
+ * A process that died with the region open has lost what came after the last sync, unless the
+ * memory directory has it; what is a conflict there is named, not lost without a word.
+ */
+export function restartFacts(adoption: AdoptionReport | null, syncs: SyncRecord): RestartFacts {
+  if (syncs.fresh) return { start: 'first', adoption, lostSince: null };
+  const kept = adoption?.outcome === 'adopted' || adoption?.outcome === 'conflict';
+  const lostSince = syncs.unclean && !kept ? syncs.epoch : null;
+  return { start: syncs.unclean ? 'unclean' : 'clean', adoption, lostSince };
+}
+
+/** The receipt as it stands now: pages are restored and filled as they are touched. */
+export function restartReceiptOf(
+  stat: RegionStat,
+  known: { facts: RestartFacts | undefined; syncs: SyncRecord | undefined },
+): RestartReceipt {
+  const { facts, syncs } = known;
+  const adoption = facts?.adoption;
+  return {
+    region: stat.name,
+    start: facts?.start ?? 'first',
+    memory: adoption?.outcome ?? null,
+    kept: {
+      clean: adoption?.cleanPages ?? 0,
+      dirty: adoption?.dirtyPages ?? 0,
+      repaired: adoption?.repairedPages ?? 0,
+      dropped: adoption?.droppedPages ?? 0,
+    },
+    restored: stat.fills.read,
+    filled: stat.fills.pages - Math.min(stat.fills.read, stat.fills.pages),
+    epoch: syncs?.epoch ?? 0,
+    lostSince: facts?.lostSince ?? null,
+    lastLoss: syncs?.lost ?? null,
+    conflicts: {
+      pages: adoption?.conflictPages ?? 0,
+      runs: adoption?.conflicts.map(([offset, length]) => ({ offset, length })) ?? [],
+      ...(adoption?.conflictFile && { file: adoption.conflictFile }),
+    },
+  };
+}

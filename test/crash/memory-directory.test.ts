@@ -1,0 +1,157 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, it, onTestFinished } from 'vitest';
+import { connect } from '../../src/client/client.js';
+import type { RestartReceipt } from '../../src/control/schema.js';
+import { connectClient, serveAppliance } from '../helpers/appliance.js';
+import { ServeProcess } from '../helpers/cli.js';
+import { patternFile, scratch } from '../helpers/scratch.js';
+
+/** More rounds in a long run. */
+const ROUNDS = Number(process.env.FARPAGE_CRASH_ROUNDS ?? 4);
+const SEED = Number(process.env.FARPAGE_SEED ?? Date.now() % 2 ** 31);
+const PAGES = 256;
+
+/** A folder on the tmpfs that every Linux has. */
+function memoryFolder(): string {
+  const path = mkdtempSync('/dev/shm/farpage-test-');
+  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+function randomOf(seed: number): (below: number) => number {
+  let state = seed || 1;
+  return (below) => {
+    state = (Math.imul(state, 48_271) >>> 0) % 0x7fff_ffff || 1;
+    return state % below;
+  };
+}
+
+const pageOf = (version: number) => Buffer.alloc(4096, Buffer.from(`${version}|`));
+
+it('loses nothing, synced or not, when it is killed with a memory directory', async () => {
+  const folder = scratch();
+  const memory = memoryFolder();
+  const file = patternFile(folder, { length: PAGES * 4096 });
+  const words = ['--memory-dir', memory, `file=${file}`];
+  const random = randomOf(SEED);
+  const names = ['file', 'kept', 'plain'];
+  const done = new Map(names.map((name) => [name, new Map<number, number>()]));
+  let version = 0;
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const serve = await ServeProcess.start(folder, words);
+    const client = await connect(serve.ready.control);
+    if (round === 0) {
+      await serve.run(['create', 'kept', '--size', '1MiB', '--persist']);
+      await serve.run(['create', 'plain', '--size', '1MiB']);
+    }
+    const unsure = new Map<string, number>();
+    const writers = names.map(async (name) => {
+      const region = await client.attach(name);
+      const known = done.get(name)!;
+      for (const [page, seen] of known) {
+        const bytes = await region.read(page * 4096, 4096);
+        expect(Buffer.compare(bytes, pageOf(seen)), `${name} ${page} seed ${SEED}`).toBe(0);
+      }
+      const receipt = await region.receipt();
+      expect(receipt).toMatchObject({ lostSince: null, conflicts: { pages: 0 } });
+      if (round > 0) expect(receipt).toMatchObject({ start: 'unclean', memory: 'adopted' });
+      for (;;) {
+        const page = random(PAGES);
+        version += 1;
+        const mine = version;
+        unsure.set(name, page);
+        try {
+          await region.write(page * 4096, pageOf(mine), { timeoutMs: 2000 });
+          await region.fence({ timeoutMs: 2000 });
+          if (random(16) === 0 && name !== 'plain') await region.sync({ timeoutMs: 2000 });
+        } catch {
+          return;
+        }
+        known.set(page, mine);
+        unsure.delete(name);
+      }
+    });
+    await sleep(150 + random(150));
+    await serve.end('SIGKILL');
+    await Promise.all(writers);
+    await client.close();
+    // A write that was under way may be there or not.
+    for (const [name, page] of unsure) done.get(name)!.delete(page);
+  }
+  for (const known of done.values()) expect(known.size).toBeGreaterThan(PAGES / 8);
+});
+
+it('knows a reboot from a kill, and says since which sync writes are lost', async () => {
+  const folder = scratch();
+  const memory = memoryFolder();
+  const serve = await ServeProcess.start(folder, ['--memory-dir', memory]);
+  await serve.run(['create', 'notes', '--size', '1MiB', '--persist']);
+  const region = await (await connectClient(serve.ready.control)).attach('notes');
+  await region.write(0, pageOf(1));
+  const { epoch } = await region.sync();
+  expect(epoch).toBe(1);
+  await region.write(0, pageOf(2));
+  await region.write(4096, pageOf(3));
+  await region.fence();
+  await serve.end('SIGKILL');
+  // The machine was started again: what is in the directory is of another boot.
+  const second = await serveAppliance({ memoryDirectory: memory, bootId: 'another' }, folder);
+  const after = await (await connectClient(second.url)).attach('notes');
+  expect(await after.receipt()).toMatchObject({
+    start: 'unclean',
+    memory: 'discarded',
+    kept: { clean: 0, dirty: 0 },
+    epoch: 2,
+    lostSince: 1,
+    lastLoss: 1,
+  });
+  expect(await after.lostSince(1)).toBe(true);
+  expect(Buffer.compare(await after.read(0, 4096), pageOf(1))).toBe(0);
+  expect((await after.read(4096, 4096)).every((byte) => byte === 0)).toBe(true);
+  expect(await after.receipt()).toMatchObject({ restored: 1, filled: 1 });
+  // From the next sync on the loss is behind its client.
+  const next = await after.sync();
+  expect(await after.lostSince(next.epoch ?? 0)).toBe(false);
+  await second.appliance.close();
+  const third = await serveAppliance({ memoryDirectory: memory, bootId: 'another' }, folder);
+  const last = await (await connectClient(third.url)).attach('notes');
+  expect(await last.receipt()).toMatchObject({ start: 'clean', lostSince: null, lastLoss: 1 });
+});
+
+it('names dirty pages of a file that changed meanwhile, and writes none of them', async () => {
+  const folder = scratch();
+  const memory = memoryFolder();
+  const file = patternFile(folder, { length: 64 * 4096 });
+  const words = ['--memory-dir', memory, `r=${file}`];
+  const serve = await ServeProcess.start(folder, words);
+  const region = await (await connectClient(serve.ready.control)).attach('r');
+  await region.read(0, 4096);
+  await region.write(3 * 4096, pageOf(7));
+  await region.fence();
+  await serve.end('SIGKILL');
+  const changed = Buffer.alloc(64 * 4096, 'other');
+  writeFileSync(file, changed);
+  utimesSync(file, 1, 1);
+  const again = await ServeProcess.start(folder, words);
+  const after = await (await connectClient(again.ready.control)).attach('r');
+  const receipt = await again.json<RestartReceipt>(['receipt', 'r']);
+  expect(receipt).toMatchObject({ memory: 'conflict', kept: { clean: 0, dirty: 0 } });
+  expect(receipt.conflicts).toMatchObject({ pages: 1, runs: [{ offset: 3 * 4096, length: 4096 }] });
+  expect(existsSync(receipt.conflicts.file ?? '')).toBe(true);
+  expect(Buffer.compare(await after.read(0, 4096), changed.subarray(0, 4096))).toBe(0);
+  await expect(after.read(3 * 4096, 10)).rejects.toMatchObject({ code: 'ERR_PAGE_LOST' });
+  await expect(after.sync()).rejects.toMatchObject({ code: 'ERR_PAGE_LOST' });
+  await again.run(['rm', 'r', '--discard']);
+  expect(readdirSync(memory)).toEqual([]);
+});
+
+it('refuses a memory directory that is no tmpfs, and one that somebody else has', async () => {
+  const folder = scratch();
+  const open = (memoryDirectory: string, at: string) => serveAppliance({ memoryDirectory }, at);
+  await expect(open(join(folder, 'm'), folder)).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' });
+  const memory = memoryFolder();
+  await open(memory, folder);
+  await expect(open(memory, scratch())).rejects.toMatchObject({ code: 'ERR_LOCKED_STATE' });
+});
