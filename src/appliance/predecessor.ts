@@ -1,4 +1,4 @@
-/** The process that had the state directory before: whether it ended well, and whether it is gone. */
+/** The process that had the state directory before: did it end well, and is it gone. */
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -20,7 +20,7 @@ const UNNAMED_BYTES = 6;
 
 function servedId({ name, size, source }: RegionRecord): string {
   const what = JSON.stringify([name, size, source]);
-  return `served-${createHash('sha256').update(what).digest('hex').slice(0, 32)}`;
+  return createHash('sha256').update(what).digest('hex').slice(0, 32);
 }
 
 export class RegionAccessUnit {

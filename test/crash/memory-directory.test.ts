@@ -47,7 +47,7 @@ it('loses nothing, synced or not, when it is killed with a memory directory', as
       await serve.run(['create', 'plain', '--size', '1MiB']);
     }
     const unsure = new Map<string, number>();
-    const writers = names.map(async (name) => {
+    const check = async (name: string) => {
       const region = await client.attach(name);
       const known = done.get(name)!;
       for (const [page, seen] of known) {
@@ -57,6 +57,10 @@ it('loses nothing, synced or not, when it is killed with a memory directory', as
       const receipt = await region.receipt();
       expect(receipt).toMatchObject({ lostSince: null, conflicts: { pages: 0 } });
       if (round > 0) expect(receipt).toMatchObject({ start: 'unclean', memory: 'adopted' });
+      return { name, region, known };
+    };
+    const found = await Promise.all(names.map(check));
+    const writers = found.map(async ({ name, region, known }) => {
       for (;;) {
         const page = random(PAGES);
         version += 1;

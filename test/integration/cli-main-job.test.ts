@@ -34,6 +34,7 @@ describe('the main job on the command line', () => {
       bytesWritten: 4096,
       durable: true,
       elapsedMs: expect.any(Number),
+      epoch: 1,
     });
     original.write('patch', 4096);
     expect(Buffer.compare(readFileSync(file), original)).toBe(0);
