@@ -7,6 +7,7 @@ import { connectClient } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
 import { scratch } from '../helpers/scratch.js';
+import { whenStopped } from '../helpers/threads.js';
 
 const SIZE = 4 * 2 ** 20 + 100;
 
@@ -92,6 +93,7 @@ describe('promise 4: a region is a copy of one of a second appliance', () => {
     const { pid } = model.serve.ready;
     process.kill(pid, 'SIGSTOP');
     try {
+      await whenStopped(pid);
       const late = codeOf(() => region.read(2 ** 20, 1, { timeoutMs: 20_000 }));
       expect(Buffer.from(await region.read(0, 1))[0]).toBe(model.bytes[0]);
       expect(await late).toBe('ERR_TIMEOUT');
