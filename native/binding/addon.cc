@@ -23,7 +23,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("errorCodes", codes);
   ExportPager(env, exports);
   ExportRemoteSource(env, exports);
-  ExportRegion(env, exports);
+  ExportRegionOpen(env, exports);
+  ExportRegionStats(env, exports);
+  ExportRegionWork(env, exports);
   ExportNic(env, exports);
   ExportSystem(env, exports);
   ExportQueuePair(env, exports);

@@ -93,7 +93,9 @@ class MemoryRegionObject final : public Closable {
 
 // Registration of each file's functions with the addon.
 void ExportPager(Napi::Env env, Napi::Object exports);
-void ExportRegion(Napi::Env env, Napi::Object exports);
+void ExportRegionOpen(Napi::Env env, Napi::Object exports);
+void ExportRegionStats(Napi::Env env, Napi::Object exports);
+void ExportRegionWork(Napi::Env env, Napi::Object exports);
 void ExportNic(Napi::Env env, Napi::Object exports);
 void ExportSystem(Napi::Env env, Napi::Object exports);
 

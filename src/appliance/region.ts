@@ -9,9 +9,12 @@ import type { ProtectionDomain } from '../fabric/protection-domain.js';
 import type { Access, PagerHandle, RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { PAGE_BYTES, pageCount } from '../units.js';
+import { findDirtyRuns } from './dirty-runs.js';
 import type { FileClaims } from './file-claims.js';
 import type { MemoryDirectory } from './memory-directory.js';
+import { openNative } from './open-native.js';
 import type { RegionRecord } from './record.js';
+import { figuresOf } from './region-figures.js';
 import { RemoteSource, refusalOf } from './remote-source.js';
 import { type RestartFacts, restartFacts, restartReceiptOf } from './restart-receipt.js';
 import { SyncRecord } from './sync-record.js';
@@ -22,9 +25,6 @@ export interface Range {
   readonly length?: number | undefined;
 }
 
-/** The bit of `regionPageMap` for a dirty page, and what one call of it looks at here. */
-const DIRTY = 2;
-const WINDOW_BYTES = 65_536 * PAGE_BYTES;
 /** Memory that no file keeps is another one in another process. */
 const PROCESS = randomBytes(16).toString('hex');
 
@@ -186,7 +186,7 @@ export class Region {
   /** Its figures; those of an idle region are zero. */
   stat(): RegionStat {
     const { name, access, size, source } = this.record;
-    const { connected, ...native } = this.#nativeStats();
+    const { connected, ...native } = figuresOf(this.#opened?.handle, size);
     return {
       name,
       kind: source.kind === 'remote' ? 'staged' : source.kind,
@@ -247,33 +247,15 @@ export class Region {
   }
 
   #openNative(): RegionHandle {
-    const { source, size, access, resident: residentBytes } = this.record;
-    const memory = {
-      lengthBytes: size,
-      access,
-      residentBytes,
-      ...(this.#usesMemory && { memory: this.#memory?.of(this.record.id) }),
-    };
-    if (source.kind === 'anonymous') {
-      const keep = source.persist ? this.#keptPath : undefined;
-      const kept = keep !== undefined && { keep, make: this.#fresh };
-      const options = { ...memory, source: { kind: source.fill }, ...kept };
-      return native().regionOpenStaged(this.#pager, options);
-    }
-    if (source.kind === 'remote') {
-      this.#source = new RemoteSource(source);
-      const needDoor = () => void this.#answerSource();
-      const remote = { kind: 'remote', lengthBytes: size, needDoor } as const;
-      const kept = { keep: this.#keptPath, make: this.#fresh };
-      return native().regionOpenStaged(this.#pager, { ...memory, source: remote, ...kept });
-    }
-    const { path, offset } = source;
-    if (source.kind === 'staged') {
-      const file = { kind: 'file', path, offset, lengthBytes: size } as const;
-      return native().regionOpenStaged(this.#pager, { ...memory, source: file });
-    }
-    const { writeBehind } = source;
-    return native().regionOpenFile(this.#pager, { ...memory, path, offset, writeBehind });
+    const { source } = this.record;
+    if (source.kind === 'remote') this.#source = new RemoteSource(source);
+    return openNative(this.#pager, {
+      record: this.record,
+      keptPath: this.#keptPath,
+      fresh: this.#fresh,
+      memory: this.#usesMemory ? this.#memory?.of(this.record.id) : undefined,
+      needDoor: () => void this.#answerSource(),
+    });
   }
 
   /** Gives the native side a door to the source, or the reason why there is none. */
@@ -289,24 +271,11 @@ export class Region {
     }
   }
 
-  /** The first `max` runs of dirty pages as [offset, length], looked for window by window. */
+  /** The first `max` runs of dirty pages as [offset, length]. */
   dirtyRuns(max: number): [number, number][] {
-    const runs: [number, number][] = [];
-    let left = this.dirtyPages;
-    for (let offset = 0; offset < this.record.size && left > 0; offset += WINDOW_BYTES) {
-      const length = Math.min(WINDOW_BYTES, this.record.size - offset);
-      const { cells } = this.pageMap({ offset, length, cells: pageCount(length) });
-      for (const [index, cell] of cells.entries()) {
-        if ((cell & DIRTY) === 0) continue;
-        left -= 1;
-        const at = offset + index * PAGE_BYTES;
-        const last = runs.at(-1);
-        if (last !== undefined && last[0] + last[1] === at) last[1] += PAGE_BYTES;
-        else if (runs.length < max) runs.push([at, PAGE_BYTES]);
-        else return runs;
-      }
-    }
-    return runs;
+    const pictureOf = (window: { offset: number; length: number }) =>
+      this.pageMap({ ...window, cells: pageCount(window.length) }).cells;
+    return findDirtyRuns({ size: this.record.size, dirtyPages: this.dirtyPages, max, pictureOf });
   }
 
   #bounds(range: Range): { offset: number; lengthBytes: number } {
@@ -332,31 +301,5 @@ export class Region {
     if (this.#removing) return 'removing';
     if (this.#opened !== undefined) return 'ready';
     return this.#failure === undefined ? 'idle' : 'unavailable';
-  }
-
-  #nativeStats() {
-    const found = this.#opened && native().regionStats(this.#opened.handle);
-    return {
-      connected: found?.sourceConnected ?? false,
-      address: found === undefined ? null : `0x${found.address.toString(16)}`,
-      pages: {
-        total: found?.totalPages ?? pageCount(this.record.size),
-        present: found?.presentPages ?? 0,
-        dirty: found?.dirtyPages ?? 0,
-        written: found?.writtenPages ?? 0,
-        lost: found?.lostPages ?? 0,
-      },
-      frames: { max: found?.maxFrames ?? 0, used: found?.usedFrames ?? 0 },
-      operations: {
-        bypassed: found?.bypassedOperations ?? 0,
-        faulted: found?.faultedOperations ?? 0,
-      },
-      fills: {
-        pages: found?.filledPages ?? 0,
-        bytes: found?.filledBytes ?? 0,
-        read: found?.readPages ?? 0,
-      },
-      writebacks: { pages: found?.writtenBackPages ?? 0, bytes: found?.writtenBackBytes ?? 0 },
-    };
   }
 }

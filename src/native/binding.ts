@@ -7,6 +7,17 @@
  * `NativeFailure`, which `load.ts` turns into the `FarpageError` with the same code.
  */
 
+import type {
+  AdoptionReport,
+  FileRegionOptions,
+  RegionStats,
+  SourceDoor,
+  StagedRegionOptions,
+  WriteBackReceipt,
+} from './region-options.js';
+
+export type * from './region-options.js';
+
 declare const tag: unique symbol;
 export type PagerHandle = object & { readonly [tag]: 'pager' };
 export type RegionHandle = object & { readonly [tag]: 'region' };
@@ -45,121 +56,6 @@ export interface PagerStats {
   readonly evictedPages: number;
   readonly gracePeriods: number;
   readonly queuedFaults: number;
-}
-
-export interface FileRegionOptions {
-  /** Absolute path of a regular file. */
-  readonly path: string;
-  /** First byte of the file, a multiple of the page size. */
-  readonly offset: number;
-  /** Bytes to map; 0 means to the end of the file. */
-  readonly lengthBytes: number;
-  readonly access: Access;
-  /** Lets memory pressure write dirty pages to the file. */
-  readonly writeBehind: boolean;
-  /** Bound on the region's own present pages in bytes; 0 means only the pager's. */
-  readonly residentBytes: number;
-}
-
-/** What the pages of a staged region come from first. */
-export type PageSource =
-  | { readonly kind: 'zero' | 'one' }
-  | {
-      readonly kind: 'file';
-      readonly path: string;
-      readonly offset: number;
-      readonly lengthBytes: number;
-    }
-  | {
-      readonly kind: 'remote';
-      readonly lengthBytes: number;
-      /** Called when a read needs a connection; answered by regionOpenDoor or regionRefuseDoor. */
-      readonly needDoor: () => void;
-    }
-  /** Nothing but what `keep` has. */
-  | { readonly kind: 'none' };
-
-export interface MemoryDirectory {
-  /** Absolute path of a directory on a tmpfs. */
-  readonly directory: string;
-  /** Names the files, `ID.memory` and `ID.table`; up to 63 characters. */
-  readonly id: string;
-  /** What tells one start of the machine from another; up to 63 characters. */
-  readonly bootId: string;
-}
-
-/** What a region found in the memory directory; pages unless a name says otherwise. */
-export interface AdoptionReport {
-  /** Nothing; all of it; another boot's or region's; that of a store that changed since. */
-  readonly outcome: 'made' | 'adopted' | 'discarded' | 'conflict';
-  readonly cleanPages: number;
-  readonly dirtyPages: number;
-  /** Half-done fills, evictions and write-backs that were put right. */
-  readonly repairedPages: number;
-  /** Clean ones of a store that changed. */
-  readonly droppedPages: number;
-  /** Dirty ones of a store that changed: lost to the region, their bytes are in `conflictFile`. */
-  readonly conflictPages: number;
-  /** The first 64 runs of these, as [offset, length] in bytes. */
-  readonly conflicts: readonly (readonly [number, number])[];
-  /** Each page at its offset; empty without a conflict. */
-  readonly conflictFile: string;
-}
-
-/** Where the pages of a copy are read; the ticket is good for one connection. */
-export interface SourceDoor {
-  readonly path?: string;
-  readonly host?: string;
-  readonly port?: number;
-  readonly ticket: Uint8Array;
-  readonly stag: number;
-}
-
-export interface StagedRegionOptions {
-  readonly lengthBytes: number;
-  readonly access: Access;
-  readonly residentBytes: number;
-  readonly source: PageSource;
-  /** The appliance's own sparse file over the source; what it has is read from it. */
-  readonly keep?: string | undefined;
-  /** Makes that file when it is missing. */
-  readonly make?: boolean;
-  /** Memory and page table in two files of a tmpfs, so that they outlive the process. */
-  readonly memory?: MemoryDirectory | undefined;
-}
-
-/** One region's figures; pages unless a name says otherwise. */
-export interface RegionStats {
-  readonly size: number;
-  readonly pageSize: number;
-  /** Virtual address of byte 0. */
-  readonly address: bigint;
-  readonly totalPages: number;
-  readonly presentPages: number;
-  readonly dirtyPages: number;
-  readonly writtenPages: number;
-  readonly lostPages: number;
-  /** Bound on present pages, and present pages now. */
-  readonly maxFrames: number;
-  readonly usedFrames: number;
-  /** Operations that met only present pages, and those that met an absent one. */
-  readonly bypassedOperations: number;
-  readonly faultedOperations: number;
-  readonly filledPages: number;
-  readonly filledBytes: number;
-  /** Pages that were really read from a device or a peer; fill values are not. */
-  readonly readPages: number;
-  /** Whether a connection to a source elsewhere stands. */
-  readonly sourceConnected: boolean;
-  readonly writtenBackPages: number;
-  readonly writtenBackBytes: number;
-}
-
-/** What a flush or sync did. */
-export interface WriteBackReceipt {
-  readonly pagesWritten: number;
-  readonly bytesWritten: number;
-  readonly elapsedNs: number;
 }
 
 export interface NicOptions {

@@ -1,0 +1,98 @@
+// What there is to know of a region: figures, what it found at its start, a picture.
+#include <array>
+
+#include "binding/page_map.h"
+#include "binding/region_arguments.h"
+
+namespace farpage::binding {
+namespace {
+
+Napi::Value RegionStats(const Napi::CallbackInfo& info) {
+  const auto object = OpenRegion(info);
+  if (object == nullptr) return info.Env().Undefined();
+  Region& region = *object->region;
+  uint64_t bypassed = 0;
+  uint64_t faulted = 0;
+  for (const OperationCounters& lane : region.operations) {
+    bypassed += lane.bypassed.load(std::memory_order_relaxed);
+    faulted += lane.faulted.load(std::memory_order_relaxed);
+  }
+  Napi::Object stats = Napi::Object::New(info.Env());
+  const auto put = [&](const char* name, uint64_t value) {
+    stats.Set(name, Napi::Number::New(info.Env(), static_cast<double>(value)));
+  };
+  put("size", region.size_bytes);
+  put("pageSize", kPageBytes);
+  stats.Set("address", Napi::BigInt::New(info.Env(), static_cast<uint64_t>(object->address)));
+  put("totalPages", region.table->pages());
+  put("presentPages", region.table->present());
+  put("dirtyPages", region.table->dirty());
+  put("writtenPages", region.table->written());
+  put("lostPages", region.table->lost());
+  put("maxFrames", std::min({region.frames.max(), object->pager->pager.budget().max(),
+                             region.table->pages()}));
+  put("usedFrames", region.frames.used());
+  put("bypassedOperations", bypassed);
+  put("faultedOperations", faulted);
+  put("filledPages", region.fills.filled_pages.load(std::memory_order_relaxed));
+  put("filledBytes", region.fills.filled_pages.load(std::memory_order_relaxed) << kPageShift);
+  // A kept file counts what it read itself; the store below it, the rest.
+  const bool below = object->remote != nullptr && object->remote != region.store.get();
+  put("readPages", region.store->pages_read() + (below ? object->remote->pages_read() : 0));
+  put("writtenBackPages", region.fills.written_back_pages.load(std::memory_order_relaxed));
+  put("writtenBackBytes", region.fills.written_back_bytes.load(std::memory_order_relaxed));
+  const bool connected = object->remote != nullptr && object->remote->connected();
+  stats.Set("sourceConnected", Napi::Boolean::New(info.Env(), connected));
+  return stats;
+}
+
+// What was found in the memory directory when the region was opened; null without one.
+Napi::Value RegionAdoption(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto object = OpenRegion(info);
+  if (object == nullptr) return env.Undefined();
+  const MemoryFiles* files = object->region->table->files();
+  if (files == nullptr) return env.Null();
+  static constexpr std::array kOutcomes = {"made", "adopted", "discarded", "conflict"};
+  const AdoptionReport& report = files->report();
+  Napi::Object found = Napi::Object::New(env);
+  const auto put = [&](const char* name, uint64_t value) {
+    found.Set(name, Napi::Number::New(env, static_cast<double>(value)));
+  };
+  found.Set("outcome", kOutcomes[static_cast<size_t>(report.outcome)]);
+  put("cleanPages", report.clean_pages);
+  put("dirtyPages", report.dirty_pages);
+  put("repairedPages", report.repaired_pages);
+  put("droppedPages", report.dropped_pages);
+  put("conflictPages", report.conflict_pages);
+  Napi::Array runs = Napi::Array::New(env, report.conflicts.size());
+  for (uint32_t n = 0; n < report.conflicts.size(); n++) {
+    Napi::Array run = Napi::Array::New(env, 2);
+    run.Set(0u, static_cast<double>(report.conflicts[n].offset_bytes()));
+    run.Set(1u, static_cast<double>(report.conflicts[n].length_bytes()));
+    runs.Set(n, run);
+  }
+  found.Set("conflicts", runs);
+  found.Set("conflictFile", report.conflict_file);
+  return found;
+}
+
+Napi::Value RegionPageMap(const Napi::CallbackInfo& info) {
+  const auto object = OpenRegion(info);
+  if (object == nullptr) return info.Env().Undefined();
+  const Napi::Object options = ObjectOf(info[1]);
+  const uint64_t cells = std::clamp<uint64_t>(NumberOf(options, "cells", 64), 1, kPageMapCellsMax);
+  auto map = Napi::Uint8Array::New(info.Env(), cells);
+  DrawPageMap(*object->region, RunOf(*object, options), {map.Data(), cells});
+  return map;
+}
+
+}  // namespace
+
+void ExportRegionStats(Napi::Env env, Napi::Object exports) {
+  exports.Set("regionAdoption", Napi::Function::New(env, RegionAdoption));
+  exports.Set("regionStats", Napi::Function::New(env, RegionStats));
+  exports.Set("regionPageMap", Napi::Function::New(env, RegionPageMap));
+}
+
+}  // namespace farpage::binding

@@ -1,0 +1,38 @@
+/** The native region that a record stands for. */
+import type { MemoryDirectory, PagerHandle, RegionHandle } from '../native/binding.js';
+import { native } from '../native/load.js';
+import type { RegionRecord } from './record.js';
+
+/** Opens it; fails with what regionOpenFile and regionOpenStaged of the border fail with. */
+export function openNative(
+  pager: PagerHandle,
+  options: {
+    record: RegionRecord;
+    /** The appliance's own file of it, where it keeps one. */
+    keptPath: string;
+    /** Made just now: its kept file is not there yet. */
+    fresh: boolean;
+    memory: MemoryDirectory | undefined;
+    /** Called when a read of a source elsewhere needs a connection. */
+    needDoor: () => void;
+  },
+): RegionHandle {
+  const { record, keptPath: keep, fresh: make, memory, needDoor } = options;
+  const { source, size: lengthBytes, access, resident: residentBytes } = record;
+  const common = { lengthBytes, access, residentBytes };
+  if (source.kind === 'mapped') {
+    const { path, offset, writeBehind } = source;
+    return native().regionOpenFile(pager, { ...common, path, offset, writeBehind });
+  }
+  const staged = { ...common, ...(memory && { memory }) };
+  if (source.kind === 'staged') {
+    const file = { kind: 'file', path: source.path, offset: source.offset, lengthBytes } as const;
+    return native().regionOpenStaged(pager, { ...staged, source: file });
+  }
+  if (source.kind === 'remote') {
+    const remote = { kind: 'remote', lengthBytes, needDoor } as const;
+    return native().regionOpenStaged(pager, { ...staged, source: remote, keep, make });
+  }
+  const kept = source.persist && { keep, make };
+  return native().regionOpenStaged(pager, { ...staged, source: { kind: source.fill }, ...kept });
+}
