@@ -58,6 +58,10 @@ export const ERROR_TEXT = {
   ERR_NATIVE_MISSING:
     'the native addon cannot be loaded; run `npm approve-scripts farpage`, then `npm rebuild`',
   ERR_LOCKED_STATE: 'another appliance holds the state directory; end it or choose another one',
+  ERR_STATE_VERSION:
+    'another version of Farpage wrote this, and it was left as it is; use the version named here',
+  ERR_STATE_DAMAGED:
+    'a file of the appliance is damaged, it was left as it is; do what is advised here',
   ERR_INTERNAL: 'Farpage broke one of its own rules; please report this with the message',
 } as const satisfies Record<`ERR_${string}`, string>;
 

@@ -40,6 +40,7 @@ enum class Code : uint8_t {
   kUnsupported,
   kSourceAway,
   kSourceChanged,
+  kStateVersion,
   kInternal,
   kCount,
 };
@@ -79,6 +80,7 @@ constexpr const char* CodeName(Code code) {
     case Code::kUnsupported: return "ERR_UNSUPPORTED";
     case Code::kSourceAway: return "ERR_SOURCE_AWAY";
     case Code::kSourceChanged: return "ERR_SOURCE_CHANGED";
+    case Code::kStateVersion: return "ERR_STATE_VERSION";
     case Code::kInternal:
     case Code::kCount: break;
   }

@@ -48,6 +48,11 @@ struct MemoryFiles::Header {
   std::atomic<uint32_t> writing;
   StoreIdentity store;
 
+  // To this region in this boot, and it is whole.
+  [[nodiscard]] bool BelongsTo(const Options& options) const {
+    return magic == kMagic && format == kFormat && page_bytes == kPageBytes && checksum == Sum() &&
+           options.id == id.data() && options.boot_id == boot_id.data();
+  }
   [[nodiscard]] uint32_t Sum() const {
     return Crc32c(0, {reinterpret_cast<const std::byte*>(this), offsetof(Header, checksum)});
   }
@@ -56,15 +61,16 @@ struct MemoryFiles::Header {
 Result<std::unique_ptr<MemoryFiles>> MemoryFiles::Open(const Options& options) {
   static_assert(sizeof(Header) <= kHeaderBytes);
   const std::string base = options.directory + "/" + options.id;
-  auto memory = OpenFile(base + ".memory");
-  if (!memory.ok()) return memory.error();
   auto table = OpenFile(base + ".table");
   if (!table.ok()) return table.error();
+  auto resized = Resize(options, table.value().get());
+  if (!resized.ok()) return resized.error();
+  auto memory = OpenFile(base + ".memory");
+  if (!memory.ok()) return memory.error();
   const uint64_t pages = (options.size_bytes + kPageBytes - 1) >> kPageShift;
   const uint64_t words = (pages * sizeof(PageWord) + kPageBytes - 1) & ~(kPageBytes - 1);
   struct stat status{};
   if (::fstat(table.value().get(), &status) != 0) return SystemError("fstat");
-  const bool fits = static_cast<uint64_t>(status.st_size) == kHeaderBytes + words;
   if (::ftruncate(table.value().get(), static_cast<off_t>(kHeaderBytes + words)) != 0 ||
       ::fallocate(table.value().get(), FALLOC_FL_KEEP_SIZE, 0, kHeaderBytes) != 0) {
     return FullOr("fallocate header");
@@ -77,10 +83,13 @@ Result<std::unique_ptr<MemoryFiles>> MemoryFiles::Open(const Options& options) {
   std::unique_ptr<MemoryFiles> files(
       new MemoryFiles(options, std::move(memory).value(), std::move(table).value(),
                       std::move(header).value(), std::move(mapped).value()));
-  if (status.st_size == 0) {
+  if (resized.value().outcome == Adoption::kConflict) {
+    files->report_ = std::move(resized).value();
+    files->settled_ = true;
+  } else if (status.st_size == 0) {
     files->report_.outcome = Adoption::kMade;
     files->WriteHeader();
-  } else if (!fits || !files->Belongs()) {
+  } else if (!files->Belongs()) {
     files->report_.outcome = Adoption::kDiscarded;
     if (Status emptied = files->Empty(); !emptied.ok()) return emptied.error();
     files->WriteHeader();
@@ -90,12 +99,30 @@ Result<std::unique_ptr<MemoryFiles>> MemoryFiles::Open(const Options& options) {
   return files;
 }
 
+Result<AdoptionReport> MemoryFiles::Resize(const Options& options, int table_fd) {
+  Header found{};
+  const ssize_t got = ::pread(table_fd, static_cast<void*>(&found), sizeof(found), 0);
+  if (got < 0) return SystemError("pread header");
+  if (got < static_cast<ssize_t>(sizeof(found)) || found.magic != kMagic) return AdoptionReport{};
+  if (found.format != kFormat) {
+    return Error{Code::kStateVersion, 0, "memory of another version of Farpage; start that one"};
+  }
+  const uint64_t was = found.size_bytes;
+  if (!found.BelongsTo(options) || was == options.size_bytes) return AdoptionReport{};
+  Options before = options;
+  before.size_bytes = was;
+  auto old = Open(before);
+  if (!old.ok()) return old.error();
+  MemoryFiles& files = *old.value();
+  files.report_.outcome = Adoption::kConflict;
+  if (Status adopted = files.Adopt(false); !adopted.ok()) return adopted.error();
+  files.options_.size_bytes = options.size_bytes;
+  files.WriteHeader();
+  return std::move(files.report_);
+}
+
 bool MemoryFiles::Belongs() const {
-  const Header& found = *header();
-  return found.magic == kMagic && found.format == kFormat && found.page_bytes == kPageBytes &&
-         found.checksum == found.Sum() &&
-         found.size_bytes == options_.size_bytes && options_.id == found.id.data() &&
-         options_.boot_id == found.boot_id.data();
+  return header()->BelongsTo(options_) && header()->size_bytes == options_.size_bytes;
 }
 
 bool MemoryFiles::SameStore() const {
@@ -216,7 +243,9 @@ Status MemoryFiles::SetAside() {
 }
 
 Status MemoryFiles::Adopt(bool writable) {
-  if (report_.outcome == Adoption::kMade || report_.outcome == Adoption::kDiscarded) return {};
+  if (settled_ || report_.outcome == Adoption::kMade || report_.outcome == Adoption::kDiscarded) {
+    return {};
+  }
   const bool conflict = report_.outcome == Adoption::kConflict;
   const uint64_t pages = (options_.size_bytes + kPageBytes - 1) >> kPageShift;
   const auto each_word = [&](auto visit) {
@@ -247,7 +276,7 @@ Status MemoryFiles::Adopt(bool writable) {
                  std::memory_order_relaxed);
     });
   }
-  WriteHeader();
+  EndWrite(options_.store);
   return {};
 }
 

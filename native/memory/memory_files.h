@@ -25,8 +25,8 @@ inline constexpr uint32_t kConflictFilesMax = 16;
 enum class Adoption : uint8_t {
   kMade,       // there was nothing
   kAdopted,    // every page is where it was
-  kDiscarded,  // it belonged to another boot, region or format
-  kConflict,   // the store is another one: clean pages were dropped, dirty ones set aside
+  kDiscarded,  // it belonged to another boot or region
+  kConflict,   // store or size are others: clean pages were dropped, dirty ones set aside
 };
 
 // What was found when the files were opened.
@@ -54,8 +54,10 @@ class MemoryFiles {
     StoreIdentity store;
   };
 
-  // Opens the files, or makes them; files of another boot, region, size or format are emptied.
-  // Fails: kMemoryFull (the tmpfs has no room for a header), kIo.
+  // Opens the files, or makes them; files of another boot or region are emptied. Those of a region
+  // that had another size are a conflict, as those of another store: dirty pages are set aside.
+  // Fails: kStateVersion (another version of Farpage may have dirty pages there), kQuota (see
+  // kConflictFilesMax), kMemoryFull (the tmpfs has no room for a header), kIo.
   static Result<std::unique_ptr<MemoryFiles>> Open(const Options& options);
 
   // Repairs the words that are there and says what was found: half-done fills and evictions
@@ -92,6 +94,8 @@ class MemoryFiles {
         header_(std::move(header)),
         table_(std::move(words)) {}
   [[nodiscard]] Header* header() const { return reinterpret_cast<Header*>(header_.data()); }
+  // Settles what a region of another size has left, if it is that; then all is as after Adopt.
+  static Result<AdoptionReport> Resize(const Options& options, int table_fd);
   [[nodiscard]] bool Belongs() const;
   [[nodiscard]] bool SameStore() const;
   Status Empty();
@@ -107,6 +111,7 @@ class MemoryFiles {
   Mapping header_;
   Mapping table_;
   AdoptionReport report_;
+  bool settled_ = false;  // Adopt has nothing to do
 };
 
 }  // namespace farpage

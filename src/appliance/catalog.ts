@@ -1,19 +1,12 @@
 /** What must survive a restart: the regions that `create` made. */
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { parseJson, validate } from '../control/message.js';
 import { access, fill, regionName, secret } from '../control/schema.js';
-import { FarpageError } from '../errors.js';
+import { ERROR_TEXT, FarpageError } from '../errors.js';
+import { fileFailure, replaceFile } from './durable-file.js';
 import type { RegionRecord } from './record.js';
 
 const FORMAT = 'farpage-catalog';
@@ -44,6 +37,7 @@ const record = v.object({
     }),
   ]),
 });
+const heading = v.object({ format: v.literal(FORMAT), version: v.pipe(v.number(), v.integer()) });
 const document = v.object({
   format: v.literal(FORMAT),
   version: v.literal(VERSION),
@@ -55,23 +49,56 @@ const checksumOf = (regions: readonly RegionRecord[]) =>
   createHash('sha256').update(JSON.stringify(regions)).digest('hex');
 
 /**
- * The catalog of one state directory. Every change replaces the file as a whole: written beside
- * it, fsynced, renamed over it, directory fsynced, so that a crash leaves the old or the new one.
+ * What a catalog's text says. ERR_STATE_VERSION when it is of another version, ERR_STATE_DAMAGED
+ * with what is wrong.
+ */
+function regionsOf(text: string): readonly RegionRecord[] {
+  const json = parseJson(text, 'ERR_STATE_DAMAGED');
+  // Only these two stand in every version to come.
+  const { version } = validate(heading, json, 'ERR_STATE_DAMAGED');
+  if (version !== VERSION) {
+    const what = `is of version ${version}, and this Farpage reads version ${VERSION}`;
+    const advice =
+      version > VERSION
+        ? 'use the newer Farpage that wrote it, or another --state'
+        : 'it is of a build before the first release; move it away to begin an empty one';
+    throw new FarpageError('ERR_STATE_VERSION', `it ${what}; ${advice}`);
+  }
+  const found = validate(document, json, 'ERR_STATE_DAMAGED');
+  if (checksumOf(found.regions) !== found.checksum) {
+    throw new FarpageError('ERR_STATE_DAMAGED', 'its checksum does not match');
+  }
+  return found.regions;
+}
+
+/** What can be done about a damaged one; the version before it is only offered, never taken. */
+function adviceOn(path: string): string {
+  const previous = `${path}.previous`;
+  try {
+    const { length } = regionsOf(readFileSync(previous, 'utf8'));
+    const when = statSync(previous).mtime.toISOString();
+    return `${previous} is whole, of ${when} with ${length} regions: copy it over to go back to it`;
+  } catch {
+    return 'restore it from a backup, or move it away to begin an empty one';
+  }
+}
+
+/**
+ * The catalog of one state directory. Every change replaces the file as a whole, so that a crash
+ * leaves the old or the new one; the one before stays beside it as `catalog.json.previous`.
  */
 export class Catalog {
-  readonly #folder: string;
   readonly #path: string;
   #regions: readonly RegionRecord[];
 
-  private constructor(folder: string, regions: readonly RegionRecord[]) {
-    this.#folder = folder;
-    this.#path = join(folder, 'catalog.json');
+  private constructor(path: string, regions: readonly RegionRecord[]) {
+    this.#path = path;
     this.#regions = regions;
   }
 
   /**
-   * Reads the catalog of a directory; none there is an empty one. ERR_IO when it cannot be read,
-   * is damaged or of another version: it is never overwritten then.
+   * Reads the catalog of a directory; none there is an empty one. ERR_STATE_VERSION,
+   * ERR_STATE_DAMAGED with what is wrong and what can be done, ERR_IO: it is left as it is then.
    */
   static open(folder: string): Catalog {
     const path = join(folder, 'catalog.json');
@@ -79,18 +106,18 @@ export class Catalog {
     try {
       text = readFileSync(path, 'utf8');
     } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return new Catalog(folder, []);
-      throw new FarpageError('ERR_IO', path, { cause });
+      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return new Catalog(path, []);
+      throw fileFailure(cause, path);
     }
     try {
-      const found = validate(document, parseJson(text, 'ERR_IO'), 'ERR_IO');
-      if (checksumOf(found.regions) !== found.checksum) {
-        throw new FarpageError('ERR_IO', 'its checksum does not match');
-      }
-      return new Catalog(folder, found.regions);
+      return new Catalog(path, regionsOf(text));
     } catch (cause) {
-      const why = 'is damaged; restore it, or move it away to begin an empty one';
-      throw new FarpageError('ERR_IO', `${path} ${why}`, { cause });
+      if (!(cause instanceof FarpageError)) throw cause;
+      const why = cause.message.slice(ERROR_TEXT[cause.code].length + 2);
+      if (cause.code === 'ERR_STATE_VERSION') {
+        throw new FarpageError(cause.code, `${path}: ${why}`, { cause });
+      }
+      throw new FarpageError(cause.code, `${path}: ${why}; ${adviceOn(path)}`, { cause });
     }
   }
 
@@ -118,29 +145,7 @@ export class Catalog {
       checksum: checksumOf(regions),
       regions,
     } satisfies v.InferOutput<typeof document>);
-    const next = `${this.#path}.next`;
-    try {
-      const file = openSync(next, 'w', 0o600);
-      try {
-        writeFileSync(file, text);
-        fsyncSync(file);
-      } finally {
-        closeSync(file);
-      }
-      renameSync(next, this.#path);
-      const folder = openSync(this.#folder, 'r');
-      try {
-        fsyncSync(folder);
-      } finally {
-        closeSync(folder);
-      }
-    } catch (cause) {
-      try {
-        unlinkSync(next);
-      } catch {} // It was never made, or has been renamed.
-      const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC';
-      throw new FarpageError(full ? 'ERR_NO_SPACE' : 'ERR_IO', this.#path, { cause });
-    }
+    replaceFile(this.#path, text, `${this.#path}.previous`);
     this.#regions = regions;
   }
 }

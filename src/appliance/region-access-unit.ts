@@ -18,8 +18,9 @@ export type DirtyRule = 'refuse' | 'sync' | 'discard';
 
 const UNNAMED_BYTES = 6;
 
-function servedId({ name, size, source }: RegionRecord): string {
-  const what = JSON.stringify([name, size, source]);
+function servedId({ name, source }: RegionRecord): string {
+  // Not by its size: memory of a file that was cut or has grown is found, and is a conflict.
+  const what = JSON.stringify([name, source]);
   return createHash('sha256').update(what).digest('hex').slice(0, 32);
 }
 

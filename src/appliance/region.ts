@@ -145,8 +145,20 @@ export class Region {
     const receipt = { region: this.record.name, pagesWritten, bytesWritten, durable, elapsedMs };
     if (!durable || this.#syncs === undefined) return receipt;
     // The data is durable; the count becomes so before anybody hears of it.
-    const epoch = pagesWritten > 0 ? await this.#track(this.#syncs.advance()) : this.#syncs.epoch;
+    const syncs = this.#syncs;
+    const epoch = pagesWritten > 0 ? await this.#track(syncs.advance()) : syncs.epoch;
+    // Also one that another sync of the same pages has just made.
+    await syncs.settled();
     return { ...receipt, epoch };
+  }
+
+  /**
+   * Settles once a loss of power from now on would be known as a loss: who is given the region to
+   * write to waits for it. At once for a new one, of whose syncs nobody has heard.
+   */
+  async marked(): Promise<void> {
+    if (this.#syncs?.fresh !== false) return;
+    await this.#syncs.settled().catch(() => {}); // The next sync says what is wrong.
   }
 
   /** What the last start found of it; opens it, because only that can tell. */
@@ -215,8 +227,8 @@ export class Region {
     if (opened !== undefined) {
       const { dirtyPages } = native().regionStats(opened.handle);
       native().regionClose(opened.handle);
-      const lasts = this.#usesMemory || (this.persists && dirtyPages === 0);
-      if (lasts) this.#syncs?.end();
+      const inMemory = this.#usesMemory && dirtyPages > 0;
+      if (inMemory || dirtyPages === 0) this.#syncs?.end({ inMemory });
     }
     this.#source?.close();
     // Its STags stay with the sessions that have them: what they try from now on shall end with

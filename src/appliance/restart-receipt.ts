@@ -13,12 +13,13 @@ export interface RestartFacts {
 
 /**
  * A process that died with the region open has lost what came after the last sync, unless the
- * memory directory has it; what is a conflict there is named, not lost without a word.
+ * memory directory has it; and so has one that left it there, and the machine was started again.
+ * What is a conflict there is named, not lost without a word.
  */
 export function restartFacts(adoption: AdoptionReport | null, syncs: SyncRecord): RestartFacts {
   if (syncs.fresh) return { start: 'first', adoption, lostSince: null };
   const kept = adoption?.outcome === 'adopted' || adoption?.outcome === 'conflict';
-  const lostSince = syncs.unclean && !kept ? syncs.epoch : null;
+  const lostSince = (syncs.unclean || syncs.inMemory) && !kept ? syncs.epoch : null;
   return { start: syncs.unclean ? 'unclean' : 'clean', adoption, lostSince };
 }
 

@@ -58,9 +58,12 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       return { region: params.region, ...bounds, cells: Buffer.from(cells).toString('base64') };
     },
     exports: ({ params }) => ({ exports: exports.of(unit.find(params.region)) }),
-    export: ({ params, body, door }) => {
+    export: async ({ params, body, door }) => {
       administratorOnly(door, 'export');
-      return exports.open(unit.find(params.region), { ...body, access: body.access });
+      const region = unit.find(params.region);
+      const opened = exports.open(region, { ...body, access: body.access });
+      await region.marked();
+      return opened;
     },
     unexport: ({ params, door }) => {
       administratorOnly(door, 'export');
@@ -91,13 +94,15 @@ function sessionHandlers({ unit, sessions, endpoints }: ServiceParts) {
     openTicket: ({ params }) => {
       return { ticket: sessions.find(params.session).ticket(), ticketMs: TICKET_MS };
     },
-    attach: ({ params, body }) => {
+    attach: async ({ params, body }) => {
       const session = sessions.find(params.session);
       const region = unit.find(body.region);
       if (region.owner !== undefined && region.owner !== session.id) {
         throw new FarpageError('ERR_NO_SUCH_REGION', body.region);
       }
-      return session.attach(region, { access: body.access, carve: body.carve });
+      const attached = session.attach(region, { access: body.access, carve: body.carve });
+      await region.marked();
+      return attached;
     },
     detach: ({ params }) => {
       sessions.find(params.session).detach(params.stag);

@@ -1,17 +1,10 @@
 /** What a region knows of its own syncs over restarts: their count, and what a crash has taken. */
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  fdatasync,
-  fdatasyncSync,
-  openSync,
-  readSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, constants, fdatasync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { FarpageError } from '../errors.js';
+import { fileFailure, syncFolder } from './durable-file.js';
 
 /** Two slots, written in turn, so that a torn one leaves the other; a sector each. */
 const SLOT_BYTES = 512;
@@ -26,15 +19,20 @@ interface Fields {
   readonly epoch: number;
   /** The epoch whose later writes were lost last; -1 when none ever were. */
   readonly lost: number;
-  /** Some process has it open, or died with it open. */
-  readonly open: boolean;
+  readonly state: State;
 }
 
-const NONE: Fields = { serial: 0, epoch: 0, lost: -1, open: false };
+/** Closed with all that was written in its store; open, or its process died; closed with some of
+ * that in the memory directory alone. */
+type State = 'closed' | 'open' | 'in-memory';
+/** By the number that stands for it in the file. */
+const STATES: readonly State[] = ['closed', 'open', 'in-memory'];
+
+const NONE: Fields = { serial: 0, epoch: 0, lost: -1, state: 'closed' };
 
 function encode(fields: Fields): Buffer {
   const bytes = Buffer.alloc(SLOT_BYTES);
-  const numbers = [fields.serial, fields.epoch, fields.lost, fields.open ? 1 : 0];
+  const numbers = [fields.serial, fields.epoch, fields.lost, STATES.indexOf(fields.state)];
   for (const [index, number] of numbers.entries()) bytes.writeDoubleLE(number, index * 8);
   sumOf(bytes).copy(bytes, FIELDS * 8);
   return bytes;
@@ -50,15 +48,10 @@ function sumOf(bytes: Buffer): Buffer {
 function decode(bytes: Buffer): Fields | undefined {
   const sum = bytes.subarray(FIELDS * 8, FIELDS * 8 + SUM_BYTES);
   if (!sum.equals(sumOf(bytes))) return undefined;
-  const [serial = 0, epoch = 0, lost = -1, open = 0] = [0, 1, 2, 3].map((index) =>
+  const [serial = 0, epoch = 0, lost = -1, state = 0] = [0, 1, 2, 3].map((index) =>
     bytes.readDoubleLE(index * 8),
   );
-  return { serial, epoch, lost, open: open !== 0 };
-}
-
-function ioError(cause: unknown, path: string): FarpageError {
-  const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC';
-  return new FarpageError(full ? 'ERR_NO_SPACE' : 'ERR_IO', path, { cause });
+  return { serial, epoch, lost, state: STATES[state] ?? 'open' };
 }
 
 /**
@@ -70,10 +63,17 @@ export class SyncRecord {
   #fields: Fields;
   /** There was none: no process has had the region open before. */
   readonly fresh: boolean;
+  /** Its name in the folder is not durable yet. */
+  #nameless: boolean;
+  /** Settles when all that is on its way to the device has got there or failed; never rejects. */
+  #hardening: Promise<unknown> = Promise.resolve();
+  /** What was put last may not be on the device. */
+  #volatile = false;
 
   private constructor(path: string, fields: Fields) {
     this.#path = path;
     this.fresh = fields === NONE;
+    this.#nameless = this.fresh;
     this.#fields = fields;
   }
 
@@ -94,12 +94,12 @@ export class SyncRecord {
           }, undefined);
         if (found !== undefined) return new SyncRecord(path, found);
         if (length === 0) writeSync(file, both, 0, both.length, 0);
-        return new SyncRecord(path, length === 0 ? NONE : { ...NONE, open: true });
+        return new SyncRecord(path, length === 0 ? NONE : { ...NONE, state: 'open' });
       } finally {
         closeSync(file);
       }
     } catch (cause) {
-      throw ioError(cause, path);
+      throw fileFailure(cause, path);
     }
   }
 
@@ -115,38 +115,50 @@ export class SyncRecord {
 
   /** The process that had the region open last did not close it. */
   get unclean(): boolean {
-    return this.#fields.open;
+    return this.#fields.state === 'open';
   }
 
-  /** It is open from now on; `lost` says that what came after the last sync is gone. */
+  /** It was closed while only the memory directory had some of what was written. */
+  get inMemory(): boolean {
+    return this.#fields.state === 'in-memory';
+  }
+
+  /**
+   * It is open from now on; `lost` says that what came after the last sync is gone. That mark is
+   * made durable behind the caller's back: see `settled`.
+   */
   begin(options: { lost: boolean }): void {
     const { epoch } = this.#fields;
-    if (!options.lost) {
-      this.#put({ open: true });
-      return;
-    }
-    this.#put({ open: true, lost: epoch, epoch: epoch + 1 });
-    this.#use((file) => fdatasyncSync(file));
+    this.#put({
+      state: 'open',
+      ...(options.lost && { lost: epoch, epoch: epoch + 1 }),
+    });
+    this.#harden().catch(() => {}); // Told by the first sync that needs it.
   }
 
-  /** One durable sync more; durable itself when the promise settles. */
+  /** One durable sync more; durable itself when the promise settles. ERR_IO, ERR_NO_SPACE. */
   async advance(): Promise<number> {
     this.#put({ epoch: this.#fields.epoch + 1 });
     const { epoch } = this.#fields;
-    const file = openSync(this.#path, 'r+');
-    try {
-      await promisify(fdatasync)(file);
-    } catch (cause) {
-      throw ioError(cause, this.#path);
-    } finally {
-      closeSync(file);
-    }
+    await this.#harden();
     return epoch;
   }
 
-  /** It was closed, and nothing was lost by it. */
-  end(): void {
-    this.#put({ open: false });
+  /**
+   * Settles once a power loss takes nothing of it any more: the mark that it is open, so that what
+   * is written from now on and lost is known to be lost, and the count that another sync makes.
+   * ERR_IO, ERR_NO_SPACE.
+   */
+  async settled(): Promise<void> {
+    await this.#hardening;
+    if (!this.#volatile) return;
+    this.#put({}); // After a failed fdatasync the kernel no longer knows what to write.
+    await this.#harden();
+  }
+
+  /** It was closed, and nothing was lost by it; `inMemory` as above. */
+  end(options: { inMemory: boolean }): void {
+    this.#put({ state: options.inMemory ? 'in-memory' : 'closed' });
   }
 
   forget(): void {
@@ -154,10 +166,37 @@ export class SyncRecord {
   }
 
   #put(changed: Partial<Fields>): void {
+    this.#volatile = true;
     const next = { ...this.#fields, ...changed, serial: this.#fields.serial + 1 };
     const slot = next.serial % 2;
-    this.#use((file) => writeSync(file, encode(next), 0, SLOT_BYTES, slot * SLOT_BYTES));
+    this.#use((file) => {
+      const put = writeSync(file, encode(next), 0, SLOT_BYTES, slot * SLOT_BYTES);
+      if (put !== SLOT_BYTES) throw new FarpageError('ERR_IO', `${this.#path}: ${put} bytes put`);
+    });
     this.#fields = next;
+  }
+
+  async #harden(): Promise<void> {
+    const { serial } = this.#fields;
+    const done = this.#sync();
+    this.#hardening = Promise.allSettled([this.#hardening, done]);
+    await done;
+    if (this.#fields.serial === serial) this.#volatile = false;
+  }
+
+  async #sync(): Promise<void> {
+    try {
+      const file = openSync(this.#path, 'r+');
+      try {
+        await promisify(fdatasync)(file);
+      } finally {
+        closeSync(file);
+      }
+      if (this.#nameless) syncFolder(dirname(this.#path));
+      this.#nameless = false;
+    } catch (cause) {
+      throw fileFailure(cause, this.#path);
+    }
   }
 
   #use(work: (file: number) => void): void {
@@ -169,7 +208,7 @@ export class SyncRecord {
         closeSync(file);
       }
     } catch (cause) {
-      throw ioError(cause, this.#path);
+      throw fileFailure(cause, this.#path);
     }
   }
 }

@@ -16,6 +16,8 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   ERR_QUOTA: 429,
   ERR_INTERNAL: 500,
   ERR_IO: 500,
+  ERR_STATE_VERSION: 500,
+  ERR_STATE_DAMAGED: 500,
   ERR_MEMORY_FULL: 507,
   ERR_NO_SPACE: 507,
 };

@@ -171,5 +171,5 @@ it('keeps the folder of an unusable state directory untouched', async () => {
   const folder = scratch();
   mkdirSync(join(folder, 'state'));
   writeFileSync(join(folder, 'state', 'catalog.json'), 'damaged');
-  expect(await codeOf(() => serveAppliance({}, folder))).toBe('ERR_IO');
+  expect(await codeOf(() => serveAppliance({}, folder))).toBe('ERR_STATE_DAMAGED');
 });

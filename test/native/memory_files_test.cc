@@ -97,7 +97,7 @@ FARPAGE_TEST(memory_files_repair_what_was_half_done) {
   CHECK_EQ(words.present_summary().Next(1), 2u);
 }
 
-FARPAGE_TEST(memory_files_of_another_boot_region_or_size_are_discarded) {
+FARPAGE_TEST(memory_files_of_another_boot_or_region_are_discarded) {
   const auto discarded = [](auto change) {
     const TemporaryFolder folder;
     MemoryFiles::Options options = In(folder);
@@ -112,7 +112,6 @@ FARPAGE_TEST(memory_files_of_another_boot_region_or_size_are_discarded) {
     CHECK(Open(options)->report().outcome == Adoption::kAdopted);
   };
   discarded([](MemoryFiles::Options& options) { options.boot_id = "boot-2"; });
-  discarded([](MemoryFiles::Options& options) { options.size_bytes *= 2; });
   discarded([](MemoryFiles::Options& options) {
     const std::string old = options.directory + "/" + options.id;
     options.id = "ffffffffffffffffffffffffffffffff";
@@ -147,6 +146,79 @@ FARPAGE_TEST(memory_files_of_another_store_are_a_conflict_that_keeps_the_bytes) 
   CHECK_EQ(byte, 12);
   CHECK_EQ(::pread(aside.get(), &byte, 1, static_cast<off_t>(uint64_t{9} << kPageShift)), 1);
   CHECK_EQ(byte, 0);
+}
+
+// Each sign of another store alone: that it was cut or has grown, that it is another file, that
+// something else is mounted there, that it was written meanwhile.
+FARPAGE_TEST(memory_files_see_each_change_of_the_store) {
+  const auto changed = [](auto change) {
+    const TemporaryFolder folder;
+    MemoryFiles::Options options = In(folder);
+    Leave(options, {{9, Word(PageState::kPresent, kUsable | kDirty)}});
+    CHECK(Open(options)->report().outcome == Adoption::kAdopted);
+    change(options.store);
+    auto files = Open(options);
+    CHECK(files->report().outcome == Adoption::kConflict);
+    CHECK_EQ(files->report().conflict_pages, 1u);
+    files.reset();
+    // Told once; from then on the store is the one that it belongs to, and the page is lost.
+    auto again = Open(options);
+    CHECK(again->report().outcome == Adoption::kAdopted);
+    CHECK_EQ(again->words()[9].load(), Word(PageState::kLost, kDirty));
+  };
+  changed([](StoreIdentity& store) { store.device++; });
+  changed([](StoreIdentity& store) { store.inode++; });
+  changed([](StoreIdentity& store) { store.size_bytes++; });
+  changed([](StoreIdentity& store) { store.changed_ns++; });
+}
+
+FARPAGE_TEST(memory_files_of_a_region_of_another_size_are_a_conflict) {
+  for (const uint64_t size : {kSize * 2, kSize / 2, kSize - 5 * kPageBytes}) {
+    const TemporaryFolder folder;
+    MemoryFiles::Options options = In(folder);
+    Leave(options, {{8, Word(PageState::kPresent, kUsable)},
+                    {9, Word(PageState::kPresent, kUsable | kDirty)},
+                    {kPages - 1, Word(PageState::kPresent, kUsable | kDirty)}});
+    options.size_bytes = size;
+    auto files = Open(options);
+    const AdoptionReport report = files->report();
+    CHECK(report.outcome == Adoption::kConflict);
+    CHECK_EQ(report.dropped_pages, 1u);
+    CHECK_EQ(report.conflict_pages, 2u);
+    CHECK_EQ(report.conflicts.size(), 2u);
+    CHECK_EQ(files->words()[8].load(), 0u);
+    CHECK_EQ(files->words()[9].load(), Word(PageState::kLost, kDirty));
+    CHECK_EQ(ByteAt(*files, 9) == 10, false);
+    Fd aside(::open(report.conflict_file.c_str(), O_RDONLY | O_CLOEXEC));
+    char byte = 0;
+    const uint64_t last = (kPages - 1) << kPageShift;
+    CHECK_EQ(::pread(aside.get(), &byte, 1, static_cast<off_t>(last)), 1);
+    CHECK_EQ(byte, static_cast<char>(kPages));
+    auto table = PageTable::Over(std::move(files), size >> kPageShift);
+    CHECK(table.ok());
+    CHECK_EQ(table.value()->lost(), size > kSize ? 2u : 1u);
+    table = Error{};
+    CHECK(Open(options)->report().outcome == Adoption::kAdopted);
+  }
+}
+
+// What a newer version keeps is not ours to empty.
+FARPAGE_TEST(memory_files_of_another_version_are_refused_and_left_alone) {
+  const TemporaryFolder folder;
+  const MemoryFiles::Options options = In(folder);
+  Leave(options, {{9, Word(PageState::kPresent, kUsable | kDirty)}});
+  const std::string table = options.directory + "/" + options.id + ".table";
+  Fd fd(::open(table.c_str(), O_RDWR | O_CLOEXEC));
+  for (const uint32_t format : {2u, 0u}) {
+    CHECK_EQ(::pwrite(fd.get(), &format, sizeof(format), 8), 4);
+    CHECK_EQ(int(MemoryFiles::Open(options).error().code), int(Code::kStateVersion));
+  }
+  const uint32_t ours = 1;
+  CHECK_EQ(::pwrite(fd.get(), &ours, sizeof(ours), 8), 4);
+  auto files = Open(options);
+  CHECK(files->report().outcome == Adoption::kAdopted);
+  CHECK_EQ(files->report().dirty_pages, 1u);
+  CHECK_EQ(ByteAt(*files, 9), 10);
 }
 
 FARPAGE_TEST(memory_files_know_a_write_of_their_own_from_somebody_elses) {

@@ -1,8 +1,9 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { Catalog } from '../../../src/appliance/catalog.js';
 import type { RegionRecord } from '../../../src/appliance/record.js';
+import { FarpageError } from '../../../src/errors.js';
 import { codeOf } from '../../helpers/codes.js';
 import { scratch } from '../../helpers/scratch.js';
 
@@ -16,6 +17,16 @@ const anonymous = (name: string, size = 4096): RegionRecord => ({
   door: 'unix',
   access: 'read-write',
 });
+function errorOf(work: () => unknown): FarpageError {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof FarpageError) return error;
+    throw error;
+  }
+  throw new Error('it did not fail');
+}
+
 const mapped: RegionRecord = {
   ...anonymous('file'),
   source: { kind: 'mapped', path: '/a', offset: 4096, writeBehind: true },
@@ -32,22 +43,74 @@ it('keeps regions over a restart, and leaves nothing else behind', () => {
   catalog.remove('file');
   catalog.remove('nobody');
   expect(Catalog.open(folder).regions).toEqual([anonymous('a', 8192)]);
-  expect(readdirSync(folder)).toEqual(['catalog.json']);
+  expect(readdirSync(folder)).toEqual(['catalog.json', 'catalog.json.previous']);
 });
 
+const DAMAGED = 'ERR_STATE_DAMAGED';
+const VERSION = 'ERR_STATE_VERSION';
+const versioned = (version: number) => (text: string) =>
+  text.replace('"version":2', `"version":${version}`);
 it.each([
-  ['is cut', (text: string) => text.slice(0, -5)],
-  ['has one other digit', (text: string) => text.replace('4096', '4097')],
-  ['is of another version', (text: string) => text.replace('"version":2', '"version":3')],
-  ['is empty', () => ''],
-])('refuses one that %s, and does not overwrite it', async (_, damage) => {
+  ['is cut', DAMAGED, 'it is not JSON', (text: string) => text.slice(0, -5)],
+  ['has one other digit', DAMAGED, 'checksum', (text: string) => text.replace('4096', '4097')],
+  ['is empty', DAMAGED, 'it is not JSON', () => ''],
+  ['is something else', DAMAGED, 'format', () => '{"format":"other"}'],
+  ['lacks a key', DAMAGED, 'regions.0.id', (text: string) => text.replace('"id"', '"ie"')],
+  ['is newer', VERSION, 'of version 3, and this Farpage reads version 2', versioned(3)],
+  [
+    'is newer and otherwise made',
+    VERSION,
+    'newer',
+    () => '{"format":"farpage-catalog","version":9}',
+  ],
+  ['is older', VERSION, 'before the first release', versioned(1)],
+])('refuses one that %s, says so, and does not overwrite it', (_, code, why, damage) => {
   const folder = scratch();
   Catalog.open(folder).put(anonymous('a'));
   const path = join(folder, 'catalog.json');
   const damaged = damage(readFileSync(path, 'utf8'));
   writeFileSync(path, damaged);
-  expect(await codeOf(() => Catalog.open(folder))).toBe('ERR_IO');
+  const error = errorOf(() => Catalog.open(folder));
+  expect(error).toMatchObject({ code, message: expect.stringContaining(why) });
+  expect(error.message).toContain(path);
   expect(readFileSync(path, 'utf8')).toBe(damaged);
+});
+
+it('refuses one that is torn anywhere, or has any bit flipped', () => {
+  const folder = scratch();
+  Catalog.open(folder).put(anonymous('a'));
+  const path = join(folder, 'catalog.json');
+  const whole = readFileSync(path);
+  const refused = (bytes: Buffer) => {
+    writeFileSync(path, bytes);
+    return [DAMAGED, VERSION].includes(errorOf(() => Catalog.open(folder)).code);
+  };
+  for (let length = 0; length < whole.length; length += 1) {
+    expect(refused(whole.subarray(0, length)), `cut at ${length}`).toBe(true);
+  }
+  for (let bit = 0; bit < whole.length * 8; bit += 1) {
+    const flipped = Buffer.from(whole);
+    flipped.writeUInt8(flipped.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
+    expect(refused(flipped), `bit ${bit}`).toBe(true);
+  }
+});
+
+it('offers the one before a damaged one, which then is one step back', () => {
+  const folder = scratch();
+  const catalog = Catalog.open(folder);
+  catalog.put(anonymous('a'));
+  catalog.put(mapped);
+  const path = join(folder, 'catalog.json');
+  writeFileSync(path, 'garbage');
+  const { message } = errorOf(() => Catalog.open(folder));
+  expect(message).toContain(`${path}.previous is whole`);
+  expect(message).toContain('with 1 regions');
+  copyFileSync(`${path}.previous`, path);
+  expect(Catalog.open(folder).regions).toEqual([anonymous('a')]);
+  // It is never offered when it is damaged itself.
+  writeFileSync(`${path}.previous`, 'garbage');
+  writeFileSync(path, 'garbage');
+  expect(errorOf(() => Catalog.open(folder)).message).toContain('from a backup');
 });
 
 it('keeps the old state when it cannot write the new one', async () => {
@@ -55,7 +118,6 @@ it('keeps the old state when it cannot write the new one', async () => {
   const catalog = Catalog.open(folder);
   catalog.put(anonymous('a'));
   // A folder in the place of the next version is something that even root cannot write to.
-  const { mkdirSync } = await import('node:fs');
   mkdirSync(join(folder, 'catalog.json.next'));
   expect(await codeOf(() => catalog.put(anonymous('b')))).toBe('ERR_IO');
   expect(catalog.regions).toEqual([anonymous('a')]);

@@ -1,0 +1,73 @@
+/** Small files of the state directory: replaced as a whole, and durable when a call returns. */
+import {
+  closeSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { type ErrorCode, FarpageError } from '../errors.js';
+
+const CODES: Readonly<Record<string, ErrorCode>> = {
+  ENOSPC: 'ERR_NO_SPACE',
+  EDQUOT: 'ERR_NO_SPACE',
+  EFBIG: 'ERR_NO_SPACE',
+};
+
+/** The error of a file of the appliance's own: ERR_NO_SPACE, or ERR_IO. */
+export function fileFailure(cause: unknown, path: string): FarpageError {
+  if (cause instanceof FarpageError) return cause;
+  const { code = '' } = cause as NodeJS.ErrnoException;
+  return new FarpageError(CODES[code] ?? 'ERR_IO', path, { cause });
+}
+
+/** Makes the names in a folder durable (fsync(2) of the folder). */
+export function syncFolder(folder: string): void {
+  const opened = openSync(folder, 'r');
+  try {
+    fsyncSync(opened);
+  } finally {
+    closeSync(opened);
+  }
+}
+
+/**
+ * Replaces a file: written beside it, fsynced, renamed over it, folder fsynced, so that a crash or
+ * a power loss leaves the old or the new one. The old one stays as `previous` where that is given.
+ * ERR_IO, ERR_NO_SPACE: then the old one is in place, or, if the last fsync failed, the new one.
+ */
+export function replaceFile(path: string, text: string, previous?: string): void {
+  const next = `${path}.next`;
+  try {
+    const file = openSync(next, 'w', 0o600);
+    try {
+      writeFileSync(file, text);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    if (previous !== undefined) keepAs(path, previous);
+    renameSync(next, path);
+    syncFolder(dirname(path));
+  } catch (cause) {
+    try {
+      rmSync(next, { force: true });
+    } catch {} // It was never made, or has been renamed.
+    throw fileFailure(cause, path);
+  }
+}
+
+/** A second name for what is about to be replaced; the first version has nothing before it. */
+function keepAs(path: string, previous: string): void {
+  rmSync(previous, { force: true });
+  try {
+    linkSync(path, previous);
+  } catch (error) {
+    // Also a file system without links: then there is no copy to go back to, and nothing worse.
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (!['ENOENT', 'EPERM', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(code)) throw error;
+  }
+}
