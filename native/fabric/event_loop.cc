@@ -22,6 +22,11 @@ bool MayPoll() {
   return ::sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) > 1;
 }
 
+// Nobody will use the page of a wake, so nobody holds it.
+void LetGo(const FaultWake& wake) {
+  if (wake.region != nullptr) wake.region->table->ClearFlags(wake.page, kHeld);
+}
+
 }  // namespace
 
 EventLoop::EventLoop(const Options& options, FaultHandler* pager, Shootdown* shootdown, Fd epoll,
@@ -77,8 +82,7 @@ void EventLoop::Stop() {
     left.swap(tasks_);
     unheard.swap(wakes_);
   }
-  // Nobody will use these pages, so nobody holds them.
-  for (const FaultWake& wake : unheard) wake.region->table->ClearFlags(wake.page, kHeld);
+  for (const FaultWake& wake : unheard) LetGo(wake);
   // Who waits for a task must not wait for ever; the loop is gone, so this thread may run them.
   for (auto& task : left) task();
   for (uint32_t index = 0; index < slots_.size(); index++) Release(index);
@@ -139,8 +143,8 @@ void EventLoop::DrainInbox() {
     const auto index = static_cast<uint32_t>(wake.token);
     Slot* slot = index < slots_.size() ? &slots_[index] : nullptr;
     if (slot == nullptr || slot->responder == nullptr || slot->responder->token() != wake.token) {
-      // The connection has gone: nobody will use the page, so nobody holds it.
-      wake.region->table->ClearFlags(wake.page, kHeld);
+      // The connection has gone.
+      LetGo(wake);
       continue;
     }
     slot->responder->OnWake(wake);

@@ -15,6 +15,11 @@ uint32_t RandomStag() {
   return value;
 }
 
+// An STag of something that was removed: remembered only to give a better error.
+std::shared_ptr<const MemoryRegion> Gone(uint32_t stag) {
+  return std::make_shared<const MemoryRegion>(MemoryRegion{nullptr, 0, 0, false, stag, nullptr});
+}
+
 }  // namespace
 
 ProtectionDomain::Items ProtectionDomain::ItemsLocked() const {
@@ -48,11 +53,28 @@ Result<uint32_t> ProtectionDomain::Register(std::shared_ptr<Region> region,
     return Error{Code::kBounds, 0, "register"};
   }
   if (writable && !region->writable) return Error{Code::kAccess, 0, "register"};
+  return Insert({std::move(region), region_offset, length_bytes, writable, 0, nullptr});
+}
+
+Result<uint32_t> ProtectionDomain::Register(const std::shared_ptr<Reservation>& reservation,
+                                            uint64_t region_offset, uint64_t length_bytes,
+                                            bool writable) {
+  const uint64_t size = reservation->size_bytes;
+  if (region_offset > size || length_bytes > size - region_offset) {
+    return Error{Code::kBounds, 0, "register"};
+  }
+  if (writable && !reservation->writable) return Error{Code::kAccess, 0, "register"};
+  return reservation->Enter(weak_from_this(), [&](const std::shared_ptr<Region>& region) {
+    return Insert({region, region_offset, length_bytes, writable, 0, reservation});
+  });
+}
+
+Result<uint32_t> ProtectionDomain::Insert(MemoryRegion memory_region) {
   std::lock_guard<std::mutex> lock(mutex_);
   Items items = ItemsLocked();
   if (items.size() >= kMemoryRegionsMax) {
     // The removed ones are remembered only to give a better error.
-    std::erase_if(items, [](const auto& item) { return item->region == nullptr; });
+    std::erase_if(items, [](const auto& item) { return item->removed(); });
     if (items.size() >= kMemoryRegionsMax) return Error{Code::kQuota, 0, "register"};
   }
   uint32_t stag = RandomStag();
@@ -61,10 +83,31 @@ Result<uint32_t> ProtectionDomain::Register(std::shared_ptr<Region> region,
                                   [&](const auto& item) { return item->stag == stag; })) {
     stag = RandomStag();
   }
-  items.push_back(std::make_shared<const MemoryRegion>(
-      MemoryRegion{std::move(region), region_offset, length_bytes, writable, stag}));
+  memory_region.stag = stag;
+  items.push_back(std::make_shared<const MemoryRegion>(std::move(memory_region)));
   PublishLocked(items);
   return stag;
+}
+
+void ProtectionDomain::Lead(std::span<const Translation> changes) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  Items items = ItemsLocked();
+  bool changed = false;
+  for (auto& item : items) {
+    const auto change = std::find_if(changes.begin(), changes.end(), [&](const auto& each) {
+      return item->reservation != nullptr && each.reservation == item->reservation.get();
+    });
+    if (change == changes.end()) continue;
+    changed = true;
+    if (change->ended) {
+      item = Gone(item->stag);
+      continue;
+    }
+    MemoryRegion next = *item;
+    next.region = change->region;
+    item = std::make_shared<const MemoryRegion>(std::move(next));
+  }
+  if (changed) PublishLocked(items);
 }
 
 void ProtectionDomain::Deregister(uint32_t stag, bool removed) {
@@ -74,7 +117,7 @@ void ProtectionDomain::Deregister(uint32_t stag, bool removed) {
                                   [&](const auto& item) { return item->stag == stag; });
   if (found == items.end()) return;
   if (removed) {
-    *found = std::make_shared<const MemoryRegion>(MemoryRegion{nullptr, 0, 0, false, stag});
+    *found = Gone(stag);
   } else {
     items.erase(found);
   }
@@ -86,8 +129,8 @@ void ProtectionDomain::DeregisterAll(const Region* region) {
   Items items = ItemsLocked();
   bool changed = false;
   for (auto& item : items) {
-    if (item->region == nullptr || (region != nullptr && item->region.get() != region)) continue;
-    item = std::make_shared<const MemoryRegion>(MemoryRegion{nullptr, 0, 0, false, item->stag});
+    if (item->removed() || (region != nullptr && item->region.get() != region)) continue;
+    item = Gone(item->stag);
     changed = true;
   }
   if (changed) PublishLocked(items);

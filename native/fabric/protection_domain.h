@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "memory/region.h"
+#include "memory/reservation.h"
 #include "memory/shootdown.h"
 
 namespace farpage {
@@ -19,17 +20,22 @@ inline constexpr size_t kMemoryRegionsMax = 4096;
 // A registered range of a region: what an STag names. Offsets on the wire are zero-based in it.
 // Immutable after registration.
 struct MemoryRegion {
-  std::shared_ptr<Region> region;  // null: the region has been removed
+  std::shared_ptr<Region> region;  // null: see removed()
   uint64_t region_offset = 0;
   uint64_t length_bytes = 0;
   bool writable = false;
   uint32_t stag = 0;
+  std::shared_ptr<Reservation> reservation;  // of the region, if it was registered by one
+
+  // Gone for good; else a region that is null has to be reached first (FaultHandler::Reach).
+  [[nodiscard]] bool removed() const { return region == nullptr && reservation == nullptr; }
 };
 
 // Who may touch what. Fabric threads look STags up without a lock in an immutable table; a change
 // publishes a new table and frees the old one after a grace period.
 // Thread: any, but for Find.
-class ProtectionDomain {
+class ProtectionDomain final : public TranslationUser,
+                               public std::enable_shared_from_this<ProtectionDomain> {
  public:
   ProtectionDomain(Shootdown& shootdown, uint32_t connections_max)
       : connections_max_(connections_max), shootdown_(shootdown) {
@@ -43,6 +49,12 @@ class ProtectionDomain {
   // domain. Fails: kBounds, kAccess (writable of a read-only region), kQuota.
   Result<uint32_t> Register(std::shared_ptr<Region> region, uint64_t region_offset,
                             uint64_t length_bytes, bool writable);
+
+  // The same of a reservation, whether its region has been allocated or not: the STag stays the
+  // same over that. Requires: a shared pointer holds the domain. Fails: also kRegionRemoved.
+  Result<uint32_t> Register(const std::shared_ptr<Reservation>& reservation,
+                            uint64_t region_offset, uint64_t length_bytes, bool writable);
+  void Lead(std::span<const Translation> changes) override;
 
   // No operation uses the STag when this returns: one grace period. With `removed` later uses
   // hear that the region was removed, else that there is no such STag. Not in a turn.
@@ -83,6 +95,7 @@ class ProtectionDomain {
   using Items = std::vector<std::shared_ptr<const MemoryRegion>>;
   [[nodiscard]] Items ItemsLocked() const;
   void PublishLocked(const Items& items);
+  Result<uint32_t> Insert(MemoryRegion memory_region);
 
   const uint32_t connections_max_;
   Shootdown& shootdown_;

@@ -123,7 +123,7 @@ bool Responder::ReceiveInto(std::byte* to, uint32_t bytes, uint32_t* got) {
 // the buffer behind it, in one call.
 bool Responder::ReceiveDirect() {
   const MemoryRegion* target = domain_->Find(write_.stag);
-  if (target == nullptr || target->region == nullptr) {
+  if (target == nullptr || target->removed()) {
     FailWrite(kTermWriteStag, target == nullptr ? Code::kStag : Code::kRegionRemoved);
     return false;
   }

@@ -90,7 +90,7 @@ class Responder {
   }
   // Waits for pages and for nothing else.
   [[nodiscard]] bool waits_for_fill() const {
-    return waits_ != 0 || stalled_ || reached_in_ != nullptr;
+    return waits_ != 0 || stalled_ || reached_in_ != nullptr || reached_at_ != nullptr;
   }
   [[nodiscard]] const std::shared_ptr<ProtectionDomain>& domain() const { return domain_; }
   void MarkReadable() { readable_ = true; }
@@ -118,6 +118,7 @@ class Responder {
     bool prefetched = false;
     Code failed = Code::kOk;
     std::shared_ptr<Region> waits_in;  // from the wait until the page has been used
+    std::shared_ptr<Reservation> waits_at;  // while the region itself has to be reached
   };
   // The WRITE segment being placed.
   struct Placing {
@@ -164,6 +165,13 @@ class Responder {
   static void Yield(Pending& pending);
   void CountOperation(Region& region, bool faulted);
 
+  // responder_reach.cc: regions that have to be allocated first
+  Step AwaitRegion(Pending& pending, const MemoryRegion& target);
+  void StallAtRegion(const MemoryRegion& target);
+  void ReachRegion(const MemoryRegion& target);
+  void AskAhead(const MemoryRegion& target, const std::shared_ptr<Reservation>& waited_for);
+  void OnReached(const FaultWake& wake);
+
   // responder_place.cc: WRITE
   bool BeginWrite(const FpduHeader& header, const std::byte* fpdu);
   bool Place(const std::byte* from, uint32_t bytes, uint32_t* placed);
@@ -206,6 +214,7 @@ class Responder {
   Code write_failed_ = Code::kOk;
   PageIndex stalled_page_ = 0;
   std::shared_ptr<Region> stalled_in_;
+  std::shared_ptr<Reservation> stalled_at_;
   Placing write_;
   std::array<std::byte, kTaggedHeaderBytes> write_header_{};
   uint32_t read_msn_ = 1;
@@ -221,6 +230,7 @@ class Responder {
   // The page that an unsent piece waited for, until it has been sent.
   std::shared_ptr<Region> reached_in_;
   PageIndex reached_page_ = 0;
+  std::shared_ptr<Reservation> reached_at_;  // an unsent piece waits for its region
   bool again_ = false;
   bool blocked_ = false;    // an answer found no room in the send queue
   uint64_t turn_bytes_ = 0;

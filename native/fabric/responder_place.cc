@@ -24,7 +24,7 @@ bool Responder::BeginWrite(const FpduHeader& header, const std::byte* fpdu) {
     return true;
   }
   const MemoryRegion* target = domain_->Find(header.stag);
-  if (target == nullptr || target->region == nullptr) {
+  if (target == nullptr || target->removed()) {
     FailWrite(kTermWriteStag, target == nullptr ? Code::kStag : Code::kRegionRemoved);
     return false;
   }
@@ -48,6 +48,10 @@ bool Responder::BeginWrite(const FpduHeader& header, const std::byte* fpdu) {
 // writable; returns how many bytes from the start may be written in this turn. 0: stalled,
 // failed, or to be tried again.
 uint32_t Responder::Writable(const MemoryRegion& target, uint64_t offset, uint32_t bytes) {
+  if (target.region == nullptr) {
+    StallAtRegion(target);
+    return 0;
+  }
   Region& region = *target.region;
   const uint64_t start = target.region_offset + offset;
   const PageRun run = PagesOf(start, bytes);
@@ -92,7 +96,7 @@ bool Responder::Place(const std::byte* from, uint32_t bytes, uint32_t* placed) {
   if (stalled_) return false;
   while (*placed < bytes) {
     const MemoryRegion* target = domain_->Find(write_.stag);
-    if (target == nullptr || target->region == nullptr) {
+    if (target == nullptr || target->removed()) {
       FailWrite(kTermWriteStag, target == nullptr ? Code::kStag : Code::kRegionRemoved);
       return false;
     }
@@ -156,8 +160,11 @@ void Responder::LookAhead() {
       return;
     }
     const MemoryRegion* target = domain_->Find(stag);
-    if (target != nullptr && target->region != nullptr && bytes != 0 &&
-        offset <= target->length_bytes && bytes <= target->length_bytes - offset) {
+    const bool within = target != nullptr && !target->removed() && bytes != 0 &&
+                        offset <= target->length_bytes && bytes <= target->length_bytes - offset;
+    if (within && target->region == nullptr) {
+      AskAhead(*target, stalled_at_);
+    } else if (within) {
       (void)context_->pager->Fault(target->region,
                                    PagesOf(target->region_offset + offset, bytes), kind, nullptr,
                                    0, nullptr, context_->fills);

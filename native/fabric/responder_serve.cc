@@ -91,10 +91,14 @@ void Responder::Prefetch() {
     if (behind.is_atomic || behind.prefetched) continue;
     behind.prefetched = true;
     const MemoryRegion* target = domain_->Find(behind.read.source_stag);
-    if (target == nullptr || target->region == nullptr ||
+    if (target == nullptr || target->removed() ||
         behind.read.source_offset > target->length_bytes ||
         behind.read.size_bytes > target->length_bytes - behind.read.source_offset) {
       continue;  // its error is told when its turn comes
+    }
+    if (target->region == nullptr) {
+      if (behind.read.size_bytes != 0) AskAhead(*target, pending(0).waits_at);
+      continue;
     }
     const PageRun run =
         PagesOf(target->region_offset + behind.read.source_offset,
@@ -126,7 +130,7 @@ Responder::Step Responder::ServeRead(Pending& pending) {
     return Step::kDone;
   }
   const MemoryRegion* target = domain_->Find(read.source_stag);
-  if (target == nullptr || target->region == nullptr) {
+  if (target == nullptr || target->removed()) {
     FailPending(pending, kTermReadStag, target == nullptr ? Code::kStag : Code::kRegionRemoved);
     return Step::kFailed;
   }
@@ -138,6 +142,7 @@ Responder::Step Responder::ServeRead(Pending& pending) {
     FailPending(pending, kTermReadBounds, Code::kBounds);
     return Step::kFailed;
   }
+  if (target->region == nullptr) return AwaitRegion(pending, *target);
   while (pending.done_bytes < read.size_bytes) {
     if (turn_bytes_ >= kTurnBytesMax) return Step::kAgain;
     const uint64_t offset = target->region_offset + read.source_offset + pending.done_bytes;
@@ -204,6 +209,10 @@ Responder::Step Responder::Await(Pending& pending, const MemoryRegion& target, P
 }
 
 void Responder::OnWake(const FaultWake& wake) {
+  if (wake.reservation != nullptr) {
+    OnReached(wake);
+    return;
+  }
   bool wanted = reached_in_ == wake.region && reached_page_ == wake.page;
   for (uint32_t n = 0; n < count_; n++) {
     Pending& item = pending(n);
@@ -234,10 +243,15 @@ void Responder::Release(std::shared_ptr<Region>& region, PageIndex page) {
 // What has not been answered when the stream ends never will be: the pages that are, or will be,
 // filled for it are nobody's, however long the peer takes to hang up.
 void Responder::ForgetRequests() {
-  for (uint32_t n = 0; n < count_; n++) Release(pending(n).waits_in, pending(n).waits_for);
+  for (uint32_t n = 0; n < count_; n++) {
+    Release(pending(n).waits_in, pending(n).waits_for);
+    pending(n).waits_at.reset();
+  }
   count_ = 0;
   waits_ = 0;
   Release(stalled_in_, stalled_page_);
+  stalled_at_.reset();
+  reached_at_.reset();
 }
 
 // Lets go of the page that a request was woken for and cannot use yet.
@@ -290,7 +304,7 @@ Responder::Step Responder::ServeAtomic(Pending& pending) {
   const MemoryRegion* target = domain_->Find(request.stag);
   TerminateCode refusal{};
   Code reason = Code::kOk;
-  if (target == nullptr || target->region == nullptr) {
+  if (target == nullptr || target->removed()) {
     refusal = kTermReadStag;
     reason = target == nullptr ? Code::kStag : Code::kRegionRemoved;
   } else if (request.operation != kAtomicFetchAdd && request.operation != kAtomicCompareSwap) {
@@ -310,6 +324,7 @@ Responder::Step Responder::ServeAtomic(Pending& pending) {
     FailPending(pending, refusal, reason);
     return Step::kFailed;
   }
+  if (target->region == nullptr) return AwaitRegion(pending, *target);
   Region& region = *target->region;
   const uint64_t offset = target->region_offset + request.offset;
   const PageIndex page = offset >> kPageShift;

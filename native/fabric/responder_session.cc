@@ -132,8 +132,12 @@ void Responder::LosePieces(uint32_t count) {
 // Looks a region piece up again in this turn; how many of its bytes can be sent now.
 uint32_t Responder::Reach(SendPiece& piece) {
   const MemoryRegion* target = domain_->Find(piece.stag);
-  if (target == nullptr || target->region == nullptr) {
+  if (target == nullptr || target->removed()) {
     Break();
+    return 0;
+  }
+  if (target->region == nullptr) {
+    ReachRegion(*target);
     return 0;
   }
   const uint64_t offset = target->region_offset + piece.region_offset;

@@ -10,6 +10,7 @@
 namespace farpage {
 
 class Region;
+class Reservation;
 
 // How long a door waits for a fill before it asks for another thread; longer than a device that
 // is well takes.
@@ -17,12 +18,14 @@ inline constexpr uint64_t kNudgeNs = 2'000'000;
 
 enum class FaultKind : uint8_t { kRead, kWrite };
 
-// What a waiter is told: the pages whose state has changed, and kOk or why they did not come.
+// What a waiter is told: the page whose state has changed, or the reservation that can be reached
+// now, and kOk or why they did not come.
 struct FaultWake {
   uint64_t token = 0;
-  std::shared_ptr<Region> region;
+  std::shared_ptr<Region> region;  // null: it is about a reservation
   PageIndex page = 0;
   Code code = Code::kOk;
+  std::shared_ptr<Reservation> reservation = nullptr;
 };
 
 // Somebody with a thread of its own that waits for pages. Wake() is called on pager threads or,
@@ -92,6 +95,12 @@ class FaultHandler {
   // The door met bytes of `run` that cannot be read (a file truncated underneath, an I/O error):
   // pages that really cannot are LOST from now on. In a turn.
   virtual void Lose(const std::shared_ptr<Region>& region, PageRun run) = 0;
+
+  // The STags of a reservation lead nowhere yet: asks for its region to be allocated. kAgain: look
+  // the STag up again; kPending: `waiter` is woken with `token` and the reservation; kFailed. Null
+  // only asks. In a turn; never blocks.
+  virtual FaultOutcome Reach(const std::shared_ptr<Reservation>& reservation,
+                             FaultWaiter* waiter, uint64_t token) = 0;
 
   // Called by a door that has waited kNudgeNs for a fill: whoever reads for somebody else may be
   // slow, so another thread joins.

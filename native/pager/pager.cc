@@ -26,11 +26,14 @@ Pager::Pager(const Options& options)
       evictor_(shootdown_, budget_, waiters_),
       write_back_(shootdown_, waiters_, budget_),
       filler_(budget_, evictor_, waiters_, [this] { Press(); }, options.fill_threads),
+      account_(std::make_shared<AllocationAccount>(options.allocated_bytes_max)),
+      allocator_([this](std::shared_ptr<Region> region) { AddRegion(std::move(region)); }),
       reclaim_("reclaim", [this] { ReclaimLoop(); }) {}
 
 Pager::~Pager() { Close(); }
 
 void Pager::Close() {
+  allocator_.Close();
   {
     std::lock_guard<std::mutex> lock(reclaim_mutex_);
     closing_ = true;
@@ -51,6 +54,16 @@ void Pager::RemoveRegion(const std::shared_ptr<Region>& region) {
   }
   budget_.Return(region->frames.used());
   region->Discard();
+}
+
+void Pager::EndReservation(const std::shared_ptr<Reservation>& reservation) {
+  const std::shared_ptr<Region> early = reservation->region();
+  if (early != nullptr) early->removed.store(true, std::memory_order_seq_cst);
+  allocator_.End(reservation);
+  const std::shared_ptr<Region> region = reservation->region();
+  if (region == nullptr) return;
+  RemoveRegion(region);
+  if (reservation->account != nullptr) reservation->account->Return(reservation->size_bytes);
 }
 
 FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,

@@ -11,6 +11,7 @@
 #include "pager/evictor.h"
 #include "pager/filler.h"
 #include "pager/polled_fills.h"
+#include "pager/region_allocator.h"
 #include "pager/write_back.h"
 
 namespace farpage {
@@ -32,6 +33,8 @@ class Pager final : public FaultHandler {
     uint64_t frames_max = 0;
     uint32_t fill_threads = 16;
     uint32_t read_ahead_pages_max = 64;
+    // Bytes of allocated regions together, at most: the overcommit that is allowed.
+    uint64_t allocated_bytes_max = AllocationAccount::kUnbounded;
   };
   explicit Pager(const Options& options);
   ~Pager() override;
@@ -46,7 +49,14 @@ class Pager final : public FaultHandler {
                ReadAheadStream* stream) override;
   void Lose(const std::shared_ptr<Region>& region, PageRun run) override;
   void Nudge() override { filler_.Nudge(); }
-  void Forget(FaultWaiter* waiter) override { waiters_.Forget(waiter); }
+  FaultOutcome Reach(const std::shared_ptr<Reservation>& reservation, FaultWaiter* waiter,
+                     uint64_t token) override {
+    return allocator_.Want(reservation, waiter, token);
+  }
+  void Forget(FaultWaiter* waiter) override {
+    waiters_.Forget(waiter);
+    allocator_.Forget(waiter);
+  }
 
   // Pages that it has already (adopted from a memory directory) are taken from the budget, beyond
   // its bound if need be; eviction brings it back below.
@@ -55,6 +65,18 @@ class Pager final : public FaultHandler {
   // must have let go of it before (deregister, grace period). Its memory is unmapped and its
   // store closed then. Not in a turn.
   void RemoveRegion(const std::shared_ptr<Region>& region);
+
+  // Allocates the region of a reservation now, unless it is. Not in a turn. Fails: kQuota, and as
+  // the system says.
+  Status Allocate(const std::shared_ptr<Reservation>& reservation) {
+    return allocator_.Allocate(reservation);
+  }
+  // Ends a reservation: its STags, its region if it has one, and what it was charged. Not in a
+  // turn.
+  void EndReservation(const std::shared_ptr<Reservation>& reservation);
+
+  // What every allocation is charged to; sessions have accounts below it.
+  [[nodiscard]] const std::shared_ptr<AllocationAccount>& account() const { return account_; }
 
   // Evicts the clean pages of a run; returns how many went. Blocks for one grace period.
   uint64_t Reclaim(const std::shared_ptr<Region>& region, PageRun run) {
@@ -102,6 +124,8 @@ class Pager final : public FaultHandler {
   bool closing_ = false;
   std::atomic<bool> reclaim_asked_{false};
   std::atomic<bool> pressed_{false};  // fills wait for dirty pages to become clean
+  const std::shared_ptr<AllocationAccount> account_;
+  RegionAllocator allocator_;
   Thread reclaim_;
 };
 
