@@ -28,7 +28,7 @@ export const ERROR_TEXT = {
   ERR_ACCESS: 'the region does not permit this operation; ask for the access that it needs',
   ERR_TOKEN: 'the token is missing or wrong; set FARPAGE_TOKEN or pass --token-file',
   ERR_TICKET: 'the fabric ticket is unknown or no longer valid; open a new session',
-  ERR_QUOTA: 'the session has reached its quota; release something or have the quota raised',
+  ERR_QUOTA: 'a quota of the session or appliance is used up; release something or have it raised',
   ERR_SESSION_ENDED: 'the session ended before the operation finished; connect again',
   ERR_CONNECTION: 'the connection was lost; try again once the appliance can be reached',
   ERR_NO_APPLIANCE:

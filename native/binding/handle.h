@@ -12,7 +12,14 @@ namespace farpage::binding {
 
 // What a handle can be. The tag's upper half is random per load, so that neither a forged object
 // nor one of another copy of the addon passes.
-enum class HandleKind : uint64_t { kPager = 1, kRegion, kNic, kProtectionDomain, kMemoryRegion };
+enum class HandleKind : uint64_t {
+  kPager = 1,
+  kRegion,
+  kNic,
+  kProtectionDomain,
+  kMemoryRegion,
+  kAccount,
+};
 napi_type_tag TagOf(HandleKind kind);
 
 // Something with an idempotent Close().

@@ -111,13 +111,26 @@ void DomainAdmit(const Napi::CallbackInfo& info) {
 
 // The region whose mapping holds [address, + length), or null.
 RegionObject* FindRegion(PagerObject& pager, uint64_t address, uint64_t length_bytes) {
-  auto found = pager.regions.upper_bound(static_cast<uintptr_t>(address));
-  if (found == pager.regions.begin()) return nullptr;
-  --found;
-  const uint64_t offset = address - found->first;
-  const uint64_t size = found->second->region->size_bytes;
-  if (offset > size || length_bytes > size - offset) return nullptr;
-  return found->second;
+  for (RegionObject* region : pager.regions) {
+    const uint64_t start = region->Address();
+    if (start == 0 || address < start) continue;
+    const uint64_t size = region->reservation->size_bytes;
+    if (address - start <= size && length_bytes <= size - (address - start)) return region;
+  }
+  return nullptr;
+}
+
+Napi::Value MemoryRegionOf(Napi::Env env, const std::shared_ptr<ProtectionDomain>& domain,
+                           const Napi::Object& options, const Result<uint32_t>& stag) {
+  if (!stag.ok()) return Throw(env, stag.error());
+  Napi::Object result = Napi::Object::New(env);
+  const uint64_t length = NumberOf(options, "lengthBytes");
+  const bool writable = TextOf(options, "access") == "read-write";
+  result.Set("handle", MakeHandle(env, HandleKind::kMemoryRegion,
+                                  std::make_shared<MemoryRegionObject>(domain, stag.value(),
+                                                                       length, writable)));
+  result.Set("stag", Napi::Number::New(env, stag.value()));
+  return result;
 }
 
 Napi::Value DomainRegister(const Napi::CallbackInfo& info) {
@@ -130,27 +143,28 @@ Napi::Value DomainRegister(const Napi::CallbackInfo& info) {
                                ? options.Get("address").As<Napi::BigInt>().Uint64Value(&lossless)
                                : 0;
   const uint64_t length = NumberOf(options, "lengthBytes");
-  const bool writable = TextOf(options, "access") == "read-write";
   RegionObject* region =
       lossless ? FindRegion(*object->nic->pager, address, length) : nullptr;
   if (region == nullptr) {
     return Throw(env, {Code::kArgument, 0, "no live mapping holds this address range"});
   }
-  auto stag = object->domain->Register(region->region, address - region->address, length,
-                                       writable);
-  if (!stag.ok()) return Throw(env, stag.error());
-  // Each domain once, however often something is registered in it.
-  std::erase_if(region->domains, [&](const auto& weak) {
-    const auto live = weak.lock();
-    return live == nullptr || live == object->domain;
-  });
-  region->domains.push_back(object->domain);
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("handle", MakeHandle(env, HandleKind::kMemoryRegion,
-                                  std::make_shared<MemoryRegionObject>(
-                                      object->domain, stag.value(), length, writable)));
-  result.Set("stag", Napi::Number::New(env, stag.value()));
-  return result;
+  return MemoryRegionOf(env, object->domain, options,
+                        object->domain->Register(region->reservation, address - region->Address(),
+                                                 length,
+                                                 TextOf(options, "access") == "read-write"));
+}
+
+Napi::Value DomainReserve(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto object = OpenDomain(info);
+  if (object == nullptr) return env.Undefined();
+  const Napi::Object options = ObjectOf(info[1]);
+  const auto region = Unwrap<RegionObject>(options.Get("region"));
+  if (region == nullptr) return env.Undefined();
+  return MemoryRegionOf(env, object->domain, options,
+                        object->domain->Register(region->reservation, 0,
+                                                 NumberOf(options, "lengthBytes"),
+                                                 TextOf(options, "access") == "read-write"));
 }
 
 void MemoryRegionDeregister(const Napi::CallbackInfo& info) {
@@ -193,6 +207,7 @@ void ExportNic(Napi::Env env, Napi::Object exports) {
   exports.Set("protectionDomainOpen", Napi::Function::New(env, DomainOpen));
   exports.Set("protectionDomainAdmit", Napi::Function::New(env, DomainAdmit));
   exports.Set("protectionDomainRegister", Napi::Function::New(env, DomainRegister));
+  exports.Set("protectionDomainReserve", Napi::Function::New(env, DomainReserve));
   exports.Set("memoryRegionDeregister", Napi::Function::New(env, MemoryRegionDeregister));
   exports.Set("protectionDomainConnections", Napi::Function::New(env, DomainConnections));
   exports.Set("protectionDomainClose", Napi::Function::New(env, DomainClose));

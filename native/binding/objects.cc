@@ -6,27 +6,31 @@ void PagerObject::Close() {
   if (closed) return;
   closed = true;
   // Regions that were left open: their users may be gone already, their memory must not be.
-  while (!regions.empty()) regions.begin()->second->Close();
+  while (!regions.empty()) (*regions.begin())->Close();
   pager.Close();
 }
 
-RegionObject::RegionObject(std::shared_ptr<PagerObject> owner, std::shared_ptr<Region> opened)
-    : pager(std::move(owner)),
-      region(std::move(opened)),
-      address(reinterpret_cast<uintptr_t>(region->memory->address())) {
-  pager->regions.emplace(address, this);
-  pager->pager.AddRegion(region);
+RegionObject::RegionObject(std::shared_ptr<PagerObject> owner,
+                           std::shared_ptr<Reservation> reserved)
+    : pager(std::move(owner)), reservation(std::move(reserved)) {
+  pager->regions.insert(this);
+}
+
+Region* RegionObject::Look() {
+  if (region == nullptr) region = reservation->region();
+  return region.get();
+}
+
+uintptr_t RegionObject::Address() {
+  if (closed || Look() == nullptr) return 0;
+  return reinterpret_cast<uintptr_t>(region->memory->address());
 }
 
 void RegionObject::Close() {
   if (closed) return;
   closed = true;
-  region->removed.store(true, std::memory_order_release);
-  for (const auto& weak : domains) {
-    if (const auto domain = weak.lock()) domain->DeregisterAll(region.get());
-  }
-  pager->pager.RemoveRegion(region);
-  pager->regions.erase(address);
+  pager->pager.EndReservation(reservation);
+  pager->regions.erase(this);
 }
 
 void ProtectionDomainObject::Close() {

@@ -1,8 +1,8 @@
 // The native objects that JavaScript holds, with the order in which they end.
 #pragma once
 
-#include <map>
 #include <memory>
+#include <set>
 
 #include "binding/handle.h"
 #include "fabric/nic.h"
@@ -13,7 +13,7 @@ namespace farpage::binding {
 
 class RegionObject;
 
-// A pager and the regions that live on it, by address.
+// A pager and the regions that live on it, or will.
 class PagerObject final : public Closable {
  public:
   static constexpr HandleKind kKind = HandleKind::kPager;
@@ -22,26 +22,40 @@ class PagerObject final : public Closable {
   void Close() override;
 
   Pager pager;
-  std::map<uintptr_t, RegionObject*> regions;
+  std::set<RegionObject*> regions;
   bool closed = false;
 };
 
 class RegionObject final : public Closable {
  public:
   static constexpr HandleKind kKind = HandleKind::kRegion;
-  RegionObject(std::shared_ptr<PagerObject> owner, std::shared_ptr<Region> opened);
+  RegionObject(std::shared_ptr<PagerObject> owner, std::shared_ptr<Reservation> reserved);
   ~RegionObject() override { Close(); }
   // Deregisters it everywhere, ends the pager's work on it, unmaps it.
   void Close() override;
 
+  // The region, or null while it is only reserved: a native thread allocates it when a client
+  // first touches it.
+  Region* Look();
+  // Its virtual address, 0 where it has none now.
+  [[nodiscard]] uintptr_t Address();
+
   std::shared_ptr<PagerObject> pager;
-  std::shared_ptr<Region> region;
-  uintptr_t address;
+  std::shared_ptr<Reservation> reservation;
+  std::shared_ptr<Region> region;  // as Look() found it last
   // The store of its source elsewhere, or null; it lives as long as the region.
   RemoteStore* remote = nullptr;
-  // Domains that have memory regions of it.
-  std::vector<std::weak_ptr<ProtectionDomain>> domains;
   bool closed = false;
+};
+
+// What the allocations of one session are charged to, below the appliance's account.
+class AccountObject final : public Closable {
+ public:
+  static constexpr HandleKind kKind = HandleKind::kAccount;
+  explicit AccountObject(std::shared_ptr<AllocationAccount> of) : account(std::move(of)) {}
+  void Close() override {}
+
+  std::shared_ptr<AllocationAccount> account;
 };
 
 class NicObject final : public Closable {

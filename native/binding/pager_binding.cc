@@ -1,5 +1,6 @@
-#include "binding/arguments.h"
-#include "binding/objects.h"
+#include <limits>
+
+#include "binding/region_arguments.h"
 
 namespace farpage::binding {
 namespace {
@@ -14,7 +15,16 @@ Napi::Value PagerOpen(const Napi::CallbackInfo& info) {
       std::clamp<uint64_t>(NumberOf(options, "fillThreads", 16), 1, kFillThreadsMax));
   native.read_ahead_pages_max = static_cast<uint32_t>(
       std::min<uint64_t>(NumberOf(options, "readAheadBytes") >> kPageShift, 4096));
+  native.allocated_bytes_max =
+      NumberOf(options, "allocatedBytesMax", AllocationAccount::kUnbounded);
   return MakeHandle(info.Env(), HandleKind::kPager, std::make_shared<PagerObject>(native));
+}
+
+// The bound of an account; Infinity where it has none.
+Napi::Value BytesMax(Napi::Env env, const AllocationAccount& account) {
+  const bool unbounded = account.bytes_max() == AllocationAccount::kUnbounded;
+  return Napi::Number::New(env, unbounded ? std::numeric_limits<double>::infinity()
+                                          : static_cast<double>(account.bytes_max()));
 }
 
 Napi::Value PagerStats(const Napi::CallbackInfo& info) {
@@ -23,21 +33,36 @@ Napi::Value PagerStats(const Napi::CallbackInfo& info) {
   Pager& pager = object->pager;
   uint64_t present = 0;
   uint64_t dirty = 0;
-  for (const auto& [address, region] : object->regions) {
-    present += region->region->table->present();
-    dirty += region->region->table->dirty();
+  for (RegionObject* each : object->regions) {
+    const Region* region = each->Look();
+    if (region == nullptr) continue;
+    present += region->table->present();
+    dirty += region->table->dirty();
   }
   Napi::Object stats = Napi::Object::New(info.Env());
   const auto put = [&](const char* name, uint64_t value) {
     stats.Set(name, Napi::Number::New(info.Env(), static_cast<double>(value)));
   };
   put("memoryBytes", pager.budget().max() << kPageShift);
+  const AllocationAccount& account = *pager.account();
+  put("allocatedBytes", account.bytes());
+  stats.Set("allocatedBytesMax", BytesMax(info.Env(), account));
   put("presentPages", present);
   put("dirtyPages", dirty);
   put("evictedPages", pager.evicted_pages());
   put("gracePeriods", pager.shootdown().grace_periods());
   put("queuedFaults", pager.queued_faults());
   return stats;
+}
+
+Napi::Value AccountOpen(const Napi::CallbackInfo& info) {
+  const auto pager = OpenPager(info);
+  if (pager == nullptr) return info.Env().Undefined();
+  const uint64_t bytes =
+      NumberOf(ObjectOf(info[1]), "bytesMax", AllocationAccount::kUnbounded);
+  auto account = std::make_shared<AllocationAccount>(bytes, pager->pager.account());
+  return MakeHandle(info.Env(), HandleKind::kAccount,
+                    std::make_shared<AccountObject>(std::move(account)));
 }
 
 void PagerClose(const Napi::CallbackInfo& info) {
@@ -49,6 +74,7 @@ void PagerClose(const Napi::CallbackInfo& info) {
 void ExportPager(Napi::Env env, Napi::Object exports) {
   exports.Set("pagerOpen", Napi::Function::New(env, PagerOpen));
   exports.Set("pagerStats", Napi::Function::New(env, PagerStats));
+  exports.Set("accountOpen", Napi::Function::New(env, AccountOpen));
   exports.Set("pagerClose", Napi::Function::New(env, PagerClose));
 }
 

@@ -18,20 +18,64 @@ uint64_t FramesOf(const Napi::Object& options) {
   return bytes == 0 ? ~uint64_t{0} >> 1 : std::max<uint64_t>(bytes >> kPageShift, 1);
 }
 
-Napi::Value Open(Napi::Env env, const std::shared_ptr<PagerObject>& pager,
-                 const Region::Options& options, std::unique_ptr<PageStore> store,
-                 std::unique_ptr<RegionMemory> memory,
-                 std::unique_ptr<MemoryFiles> files = nullptr,
-                 RemoteStore* remote = nullptr) {
+// What a region will be opened from. Decided here, on the JavaScript thread; opened by whoever
+// allocates it, perhaps much later, while that thread is blocked.
+using StoreOpener = std::function<Result<std::unique_ptr<PageStore>>()>;
+
+struct StagedPlan {
+  Region::Options region;
+  StoreOpener source;
+  std::string keep;
+  bool make = false;
+  MemoryFiles::Options memory;  // no directory: a memfd
+};
+
+// A store that is open already, for the only try there will be.
+StoreOpener Opened(std::unique_ptr<PageStore> store) {
+  auto holder = std::make_shared<std::unique_ptr<PageStore>>(std::move(store));
+  return [holder] { return Result<std::unique_ptr<PageStore>>(std::move(*holder)); };
+}
+
+Result<std::shared_ptr<Region>> Assemble(const Region::Options& options,
+                                         std::unique_ptr<PageStore> store,
+                                         std::unique_ptr<RegionMemory> memory,
+                                         std::unique_ptr<MemoryFiles> files = nullptr) {
   const uint64_t pages = (options.size_bytes + kPageBytes - 1) >> kPageShift;
   auto table = files == nullptr ? PageTable::Create(pages)
                                 : PageTable::Over(std::move(files), pages);
-  if (!table.ok()) return Throw(env, table.error());
-  auto region = std::make_shared<Region>(options, std::move(table).value(), std::move(store),
-                                         std::move(memory));
-  auto object = std::make_shared<RegionObject>(pager, std::move(region));
+  if (!table.ok()) return table.error();
+  return std::make_shared<Region>(options, std::move(table).value(), std::move(store),
+                                  std::move(memory));
+}
+
+// The handle of a region that is allocated when it is first touched (`reserve`), or now.
+Napi::Value Reserve(Napi::Env env, const std::shared_ptr<PagerObject>& pager,
+                    const Napi::Object& options, const Region::Options& native,
+                    Reservation::Opener open, RemoteStore* remote = nullptr) {
+  std::shared_ptr<AllocationAccount> account = pager->pager.account();
+  if (options.Get("account").IsObject()) {
+    const auto given = Unwrap<AccountObject>(options.Get("account"));
+    if (given == nullptr) return env.Undefined();
+    account = given->account;
+  }
+  auto reservation = std::make_shared<Reservation>(native.size_bytes, native.writable,
+                                                   std::move(account), std::move(open));
+  if (!FlagOf(options, "reserve")) {
+    if (Status allocated = pager->pager.Allocate(reservation); !allocated.ok()) {
+      return Throw(env, allocated.error());
+    }
+  }
+  auto object = std::make_shared<RegionObject>(pager, std::move(reservation));
   object->remote = remote;
   return MakeHandle(env, HandleKind::kRegion, std::move(object));
+}
+
+Result<std::shared_ptr<Region>> OpenMapped(const Region::Options& options,
+                                           std::unique_ptr<FileStore> store) {
+  auto memory = MappedMemory::Create(store->fd(), store->offset_bytes(), options.size_bytes,
+                                     options.writable);
+  if (!memory.ok()) return memory.error();
+  return Assemble(options, std::move(store), std::move(memory).value());
 }
 
 Napi::Value RegionOpenFile(const Napi::CallbackInfo& info) {
@@ -44,52 +88,85 @@ Napi::Value RegionOpenFile(const Napi::CallbackInfo& info) {
   file.offset_bytes = NumberOf(options, "offset");
   file.length_bytes = NumberOf(options, "lengthBytes");
   file.writable = TextOf(options, "access") == "read-write";
+  Region::Options native{file.length_bytes, file.writable, FlagOf(options, "writeBehind"),
+                         FramesOf(options)};
+  if (FlagOf(options, "reserve")) {
+    if (file.length_bytes == 0) return Throw(env, {Code::kArgument, 0, "reserve no bytes"});
+    return Reserve(env, pager, options, native,
+                   [native, file]() -> Result<std::shared_ptr<Region>> {
+                     auto store = FileStore::Open(file);
+                     if (!store.ok()) return store.error();
+                     return OpenMapped(native, std::move(store).value());
+                   });
+  }
   auto store = FileStore::Open(file);
   if (!store.ok()) return Throw(env, store.error());
-  auto memory = MappedMemory::Create(store.value()->fd(), file.offset_bytes,
-                                     store.value()->length_bytes(), file.writable);
-  if (!memory.ok()) return Throw(env, memory.error());
-  const Region::Options native{store.value()->length_bytes(), file.writable,
-                               FlagOf(options, "writeBehind"), FramesOf(options)};
-  return Open(env, pager, native, std::move(store).value(), std::move(memory).value());
+  native.size_bytes = store.value()->length_bytes();
+  auto opened = std::make_shared<std::unique_ptr<FileStore>>(std::move(store).value());
+  return Reserve(env, pager, options, native,
+                 [native, opened] { return OpenMapped(native, std::move(*opened)); });
 }
 
-// The store that a staged region's pages come from first.
-Result<std::unique_ptr<PageStore>> OpenSource(const Napi::Object& source, bool writable) {
+// How to open the store that a staged region's pages come from first. What needs JavaScript is
+// opened now and cannot be reserved.
+Result<StoreOpener> PlanSource(const Napi::Object& source, bool writable, RemoteStore** remote) {
   const std::string kind = TextOf(source, "kind");
   if (kind == "zero" || kind == "one") {
     const auto value = kind == "one" ? FillValueStore::Value::kOne : FillValueStore::Value::kZero;
-    return std::unique_ptr<PageStore>(std::make_unique<FillValueStore>(value));
+    return StoreOpener([value] {
+      return Result<std::unique_ptr<PageStore>>(std::make_unique<FillValueStore>(value));
+    });
   }
   if (kind == "file") {
-    auto file = FileStore::Open({TextOf(source, "path"), NumberOf(source, "offset"),
-                                 NumberOf(source, "lengthBytes"), writable});
-    if (!file.ok()) return file.error();
-    return std::unique_ptr<PageStore>(std::move(file).value());
+    const FileStore::Options file{TextOf(source, "path"), NumberOf(source, "offset"),
+                                  NumberOf(source, "lengthBytes"), writable};
+    return StoreOpener([file]() -> Result<std::unique_ptr<PageStore>> {
+      auto store = FileStore::Open(file);
+      if (!store.ok()) return store.error();
+      return std::unique_ptr<PageStore>(std::move(store).value());
+    });
   }
   if (kind == "remote" && source.Get("needDoor").IsFunction()) {
-    return std::unique_ptr<PageStore>(OpenRemoteSource(source));
+    auto store = OpenRemoteSource(source);
+    *remote = store.get();
+    return Opened(std::move(store));
   }
-  if (kind == "none") return std::unique_ptr<PageStore>();
+  if (kind == "none") return Opened(nullptr);
   return Error{Code::kArgument, 0, "a source of an unknown kind"};
 }
 
-// A memfd, or the files of a memory directory where `where` names one.
-Result<std::unique_ptr<StagedMemory>> OpenMemory(const Napi::Object& where,
-                                                 std::pair<uint64_t, bool> size_and_writable,
-                                                 PageStore* store,
+// A memfd, or the files of a memory directory where the plan names one.
+Result<std::unique_ptr<StagedMemory>> OpenMemory(const StagedPlan& plan, PageStore* store,
                                                  std::unique_ptr<MemoryFiles>* files) {
-  const auto [size, writable] = size_and_writable;
-  const std::string directory = TextOf(where, "directory");
-  if (directory.empty()) return StagedMemory::Create(size, store);
-  auto opened = MemoryFiles::Open(
-      {directory, TextOf(where, "id"), TextOf(where, "bootId"), size, store->Identity()});
+  const uint64_t size = plan.region.size_bytes;
+  if (plan.memory.directory.empty()) return StagedMemory::Create(size, store);
+  MemoryFiles::Options where = plan.memory;
+  where.store = store->Identity();
+  auto opened = MemoryFiles::Open(where);
   if (!opened.ok()) return opened.error();
   *files = std::move(opened).value();
-  if (Status adopted = (*files)->Adopt(writable); !adopted.ok()) return adopted.error();
+  if (Status adopted = (*files)->Adopt(plan.region.writable); !adopted.ok()) {
+    return adopted.error();
+  }
   auto file = (*files)->Memory();
   if (!file.ok()) return file.error();
   return StagedMemory::Over(std::move(file).value(), size, store);
+}
+
+Result<std::shared_ptr<Region>> OpenStaged(const StagedPlan& plan) {
+  auto source = plan.source();
+  if (!source.ok()) return source.error();
+  std::unique_ptr<PageStore> store = std::move(source).value();
+  if (!plan.keep.empty()) {
+    auto kept = KeptStore::Open(plan.keep, plan.region.size_bytes, plan.make, std::move(store));
+    if (!kept.ok()) return kept.error();
+    store = std::move(kept).value();
+  }
+  if (store == nullptr) return Error{Code::kArgument, 0, "a region without a source"};
+  std::unique_ptr<MemoryFiles> files;
+  auto memory = OpenMemory(plan, store.get(), &files);
+  if (!memory.ok()) return memory.error();
+  return Assemble(plan.region, std::move(store), std::move(memory).value(), std::move(files));
 }
 
 Napi::Value RegionOpenStaged(const Napi::CallbackInfo& info) {
@@ -100,26 +177,26 @@ Napi::Value RegionOpenStaged(const Napi::CallbackInfo& info) {
   const uint64_t size = NumberOf(options, "lengthBytes");
   if (size == 0) return Throw(env, {Code::kArgument, 0, "a region of no bytes"});
   const bool writable = TextOf(options, "access") != "read-only";
-  auto source = OpenSource(ObjectOf(options.Get("source")), writable);
+  RemoteStore* remote = nullptr;
+  auto source = PlanSource(ObjectOf(options.Get("source")), writable, &remote);
   if (!source.ok()) return Throw(env, source.error());
-  std::unique_ptr<PageStore> store = std::move(source).value();
-  RemoteStore* const remote = TextOf(ObjectOf(options.Get("source")), "kind") == "remote"
-                                  ? static_cast<RemoteStore*>(store.get())
-                                  : nullptr;
-  const std::string keep = TextOf(options, "keep");
-  if (!keep.empty()) {
-    auto kept = KeptStore::Open(keep, size, FlagOf(options, "make"), std::move(store));
-    if (!kept.ok()) return Throw(env, kept.error());
-    store = std::move(kept).value();
-  }
-  if (store == nullptr) return Throw(env, {Code::kArgument, 0, "a region without a source"});
-  std::unique_ptr<MemoryFiles> files;
-  auto memory = OpenMemory(ObjectOf(options.Get("memory")), {size, writable}, store.get(), &files);
-  if (!memory.ok()) return Throw(env, memory.error());
+  StagedPlan plan;
+  plan.source = std::move(source).value();
+  plan.keep = TextOf(options, "keep");
+  plan.make = FlagOf(options, "make");
   // Memory pressure may write the appliance's own file, never a user's.
-  const Region::Options native{size, writable, !keep.empty(), FramesOf(options)};
-  return Open(env, pager, native, std::move(store), std::move(memory).value(),
-              std::move(files), remote);
+  plan.region = {size, writable, !plan.keep.empty(), FramesOf(options)};
+  const Napi::Object where = ObjectOf(options.Get("memory"));
+  plan.memory = {TextOf(where, "directory"), TextOf(where, "id"), TextOf(where, "bootId"), size,
+                 {}};
+  if (FlagOf(options, "reserve") && plan.make) {
+    // The file is made now, and open to nobody: that there is none later means that it was lost.
+    auto made = KeptStore::Open(plan.keep, size, true, nullptr);
+    if (!made.ok()) return Throw(env, made.error());
+    plan.make = false;
+  }
+  const Region::Options native = plan.region;
+  return Reserve(env, pager, options, native, [plan] { return OpenStaged(plan); }, remote);
 }
 
 void RegionClose(const Napi::CallbackInfo& info) {

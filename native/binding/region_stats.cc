@@ -7,9 +7,34 @@
 namespace farpage::binding {
 namespace {
 
+// What a region that is only reserved has none of.
+constexpr std::array kRegionFigures = {
+    "presentPages",      "dirtyPages",        "writtenPages",     "lostPages",
+    "maxFrames",         "usedFrames",        "bypassedOperations", "faultedOperations",
+    "filledPages",       "filledBytes",       "readPages",        "writtenBackPages",
+    "writtenBackBytes"};
+
 Napi::Value RegionStats(const Napi::CallbackInfo& info) {
-  const auto object = OpenRegion(info);
+  const auto object = ReservedRegion(info);
   if (object == nullptr) return info.Env().Undefined();
+  const Napi::Env env = info.Env();
+  Napi::Object stats = Napi::Object::New(env);
+  const auto put = [&](const char* name, uint64_t value) {
+    stats.Set(name, Napi::Number::New(env, static_cast<double>(value)));
+  };
+  put("size", object->reservation->size_bytes);
+  put("pageSize", kPageBytes);
+  put("allocatedBytes", object->reservation->allocated_bytes());
+  const Code failure = object->reservation->failure.load(std::memory_order_relaxed);
+  stats.Set("failure", failure == Code::kOk ? env.Null()
+                                            : Napi::String::New(env, CodeName(failure)));
+  stats.Set("address", Napi::BigInt::New(env, static_cast<uint64_t>(object->Address())));
+  put("totalPages", (object->reservation->size_bytes + kPageBytes - 1) >> kPageShift);
+  if (object->Look() == nullptr) {
+    for (const char* name : kRegionFigures) put(name, 0);
+    stats.Set("sourceConnected", Napi::Boolean::New(env, false));
+    return stats;
+  }
   Region& region = *object->region;
   uint64_t bypassed = 0;
   uint64_t faulted = 0;
@@ -17,14 +42,6 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
     bypassed += lane.bypassed.load(std::memory_order_relaxed);
     faulted += lane.faulted.load(std::memory_order_relaxed);
   }
-  Napi::Object stats = Napi::Object::New(info.Env());
-  const auto put = [&](const char* name, uint64_t value) {
-    stats.Set(name, Napi::Number::New(info.Env(), static_cast<double>(value)));
-  };
-  put("size", region.size_bytes);
-  put("pageSize", kPageBytes);
-  stats.Set("address", Napi::BigInt::New(info.Env(), static_cast<uint64_t>(object->address)));
-  put("totalPages", region.table->pages());
   put("presentPages", region.table->present());
   put("dirtyPages", region.table->dirty());
   put("writtenPages", region.table->written());
@@ -42,15 +59,17 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
   put("writtenBackPages", region.fills.written_back_pages.load(std::memory_order_relaxed));
   put("writtenBackBytes", region.fills.written_back_bytes.load(std::memory_order_relaxed));
   const bool connected = object->remote != nullptr && object->remote->connected();
-  stats.Set("sourceConnected", Napi::Boolean::New(info.Env(), connected));
+  stats.Set("sourceConnected", Napi::Boolean::New(env, connected));
   return stats;
 }
 
-// What was found in the memory directory when the region was opened; null without one.
+// What was found in the memory directory when the region was allocated; null without one, and
+// while it is only reserved.
 Napi::Value RegionAdoption(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto object = OpenRegion(info);
+  const auto object = ReservedRegion(info);
   if (object == nullptr) return env.Undefined();
+  if (object->Look() == nullptr) return env.Null();
   const MemoryFiles* files = object->region->table->files();
   if (files == nullptr) return env.Null();
   static constexpr std::array kOutcomes = {"made", "adopted", "discarded", "conflict"};
@@ -78,11 +97,12 @@ Napi::Value RegionAdoption(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value RegionPageMap(const Napi::CallbackInfo& info) {
-  const auto object = OpenRegion(info);
+  const auto object = ReservedRegion(info);
   if (object == nullptr) return info.Env().Undefined();
   const Napi::Object options = ObjectOf(info[1]);
   const uint64_t cells = std::clamp<uint64_t>(NumberOf(options, "cells", 64), 1, kPageMapCellsMax);
   auto map = Napi::Uint8Array::New(info.Env(), cells);
+  if (object->Look() == nullptr) return map;
   DrawPageMap(*object->region, RunOf(*object, options), {map.Data(), cells});
   return map;
 }

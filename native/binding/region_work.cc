@@ -17,9 +17,14 @@ Napi::Value ReceiptOf(Napi::Env env, const WriteBackReceipt& receipt) {
 
 Napi::Value RegionWriteBack(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto object = OpenRegion(info);
+  const auto object = ReservedRegion(info);
   if (object == nullptr) return env.Undefined();
   const Napi::Object options = ObjectOf(info[1]);
+  if (object->Look() == nullptr) {  // nothing can be dirty
+    const auto nothing = Napi::Promise::Deferred::New(env);
+    nothing.Resolve(ReceiptOf(env, {}));
+    return nothing.Promise();
+  }
   auto settler = std::make_shared<Settler>(env, "farpage write-back");
   const Napi::Promise promise = settler->promise();
   object->pager->pager.write_back().Submit(
@@ -68,8 +73,13 @@ class ReclaimWorker final : public Napi::AsyncWorker {
 };
 
 Napi::Value RegionReclaim(const Napi::CallbackInfo& info) {
-  const auto object = OpenRegion(info);
+  const auto object = ReservedRegion(info);
   if (object == nullptr) return info.Env().Undefined();
+  if (object->Look() == nullptr) {
+    const auto nothing = Napi::Promise::Deferred::New(info.Env());
+    nothing.Resolve(Napi::Number::New(info.Env(), 0));
+    return nothing.Promise();
+  }
   auto* worker = new ReclaimWorker(info.Env(), object, RunOf(*object, ObjectOf(info[1])));
   const Napi::Promise promise = worker->promise();
   worker->Queue();

@@ -20,6 +20,7 @@ const record = v.object({
   access,
   size: bytes,
   resident: bytes,
+  reserve: v.optional(v.boolean()),
   source: v.variant('kind', [
     v.object({ kind: v.literal('anonymous'), fill, persist: v.boolean() }),
     v.object({

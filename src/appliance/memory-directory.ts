@@ -1,5 +1,13 @@
 /** The directory on a tmpfs where memory and page tables of regions outlive the process. */
-import { readdirSync, readFileSync, realpathSync, rmSync, statfsSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statfsSync,
+  statSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { takeName } from '../control/listen.js';
 import { FarpageError } from '../errors.js';
@@ -46,6 +54,11 @@ export class MemoryDirectory implements AsyncDisposable {
   /** Where the memory of one region is. */
   of(id: string): NativeDirectory {
     return { directory: this.path, id, bootId: this.#bootId };
+  }
+
+  /** Whether a region was allocated here by this process or one before. */
+  has(id: string): boolean {
+    return existsSync(join(this.path, `${id}.memory`));
   }
 
   /** Deletes what one region has here, conflicts that were set aside among it. */

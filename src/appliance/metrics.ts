@@ -11,9 +11,15 @@ export interface Snapshot {
   readonly sessions: number;
 }
 
+const sumOf = (from: Snapshot, of: (region: RegionStat) => number) =>
+  from.regions.reduce((sum, region) => sum + of(region), 0);
+
 const SCALARS: readonly (readonly [string, string, (from: Snapshot) => number])[] = [
   ['sessions', 'Open sessions', (s) => s.sessions],
   ['memory_limit_bytes', 'Bound on present pages', (s) => s.pager.memoryBytes],
+  ['reserved_bytes', 'Bytes of all regions', (s) => sumOf(s, (r) => r.reservedBytes)],
+  ['allocated_bytes', 'Bytes of allocated regions', (s) => s.pager.allocatedBytes],
+  ['allocated_limit_bytes', 'Bound on these: the overcommit', (s) => s.pager.allocatedBytesMax],
   ['present_pages', 'Present pages of all regions', (s) => s.pager.presentPages],
   ['dirty_pages', 'Dirty pages of all regions', (s) => s.pager.dirtyPages],
   ['evicted_pages_total', 'Pages evicted', (s) => s.pager.evictedPages],

@@ -1,5 +1,10 @@
 /** The native region that a record stands for. */
-import type { MemoryDirectory, PagerHandle, RegionHandle } from '../native/binding.js';
+import type {
+  AccountHandle,
+  MemoryDirectory,
+  PagerHandle,
+  RegionHandle,
+} from '../native/binding.js';
 import { native } from '../native/load.js';
 import type { RegionRecord } from './record.js';
 
@@ -15,11 +20,14 @@ export function openNative(
     memory: MemoryDirectory | undefined;
     /** Called when a read of a source elsewhere needs a connection. */
     needDoor: () => void;
+    /** Allocates it only when a client touches it. */
+    reserve: boolean;
+    account: AccountHandle | undefined;
   },
 ): RegionHandle {
-  const { record, keptPath: keep, fresh: make, memory, needDoor } = options;
+  const { record, keptPath: keep, fresh: make, memory, needDoor, reserve, account } = options;
   const { source, size: lengthBytes, access, resident: residentBytes } = record;
-  const common = { lengthBytes, access, residentBytes };
+  const common = { lengthBytes, access, residentBytes, reserve, account };
   if (source.kind === 'mapped') {
     const { path, offset, writeBehind } = source;
     return native().regionOpenFile(pager, { ...common, path, offset, writeBehind });

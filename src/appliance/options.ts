@@ -41,6 +41,12 @@ export interface ApplianceOptions {
   readonly tokenFile?: string | undefined;
   /** Bound on present pages over all regions; by default half of the available memory. */
   readonly memory?: number | string | undefined;
+  /**
+   * Bytes of allocated regions at most, as a multiple of `memory`: 1 promises no more than there
+   * is, Infinity (the default) leaves it to those who touch. A region that would go beyond is
+   * refused when it is first touched, with ERR_QUOTA.
+   */
+  readonly overcommit?: number | undefined;
   /** Files to serve from the start, for as long as this appliance lives. */
   readonly regions?: readonly RegionBody[] | undefined;
   /** How long a session outlives its control connection; 10 s. */
@@ -114,6 +120,11 @@ function memoryBytes(memory: number | string | undefined): number {
   throw new FarpageError('ERR_ARGUMENT', `memory must hold one page of ${PAGE_BYTES} at least`);
 }
 
+function overcommitOf(ratio: number = Number.POSITIVE_INFINITY): number {
+  if (ratio > 0) return ratio;
+  throw new FarpageError('ERR_ARGUMENT', `overcommit must be above 0, not ${ratio}`);
+}
+
 function within(name: string, value: number, [min, max]: readonly [number, number]): number {
   if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
   throw new FarpageError('ERR_ARGUMENT', `${name} must be ${min} to ${max}, not ${value}`);
@@ -141,6 +152,7 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
   const polling = availableParallelism() > 1 ? POLL_US : 0;
   const readAhead =
     options.readAhead === undefined ? READ_AHEAD_BYTES : parseSize(options.readAhead);
+  const present = memoryBytes(options.memory);
   return {
     socket,
     listen,
@@ -161,7 +173,8 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
       connectionsMax: CONNECTIONS_MAX,
     },
     pager: {
-      memoryBytes: memoryBytes(options.memory),
+      memoryBytes: present,
+      allocatedBytesMax: Math.floor(present * overcommitOf(options.overcommit)),
       fillThreads: within('fillThreads', options.fillThreads ?? FILL_THREADS, [1, 64]),
       readAheadBytes: within('readAhead', readAhead, [0, 64 * 1024 * 1024]),
     },

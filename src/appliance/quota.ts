@@ -6,9 +6,11 @@ export interface Quota {
   readonly sessionsMax: number;
   /** Regions of the appliance at most. */
   readonly regionsMax: number;
-  /** Regions that one session allocates at most, and their bytes together. */
+  /** Regions that one session reserves at most, and their bytes together. */
   readonly sessionRegionsMax: number;
   readonly sessionBytesMax: number;
+  /** Bytes of these that are allocated at most: charged when a region is first touched. */
+  readonly sessionAllocatedBytesMax: number;
   /** Attachments and fabric connections of one session at most. */
   readonly attachmentsMax: number;
   readonly connectionsMax: number;
@@ -21,6 +23,7 @@ export const QUOTA_DEFAULT: Quota = {
   regionsMax: 4096,
   sessionRegionsMax: 256,
   sessionBytesMax: 2 ** 46,
+  sessionAllocatedBytesMax: Number.POSITIVE_INFINITY,
   attachmentsMax: 1024,
   connectionsMax: 64,
   exportsMax: 64,

@@ -19,6 +19,8 @@ export interface RegionRecord {
   readonly size: number;
   /** Bound on its present pages in bytes; 0 means only the appliance's. */
   readonly resident: number;
+  /** Allocated by the first touch, though it has a file; those without a file always are. */
+  readonly reserve?: boolean | undefined;
   readonly source:
     | {
         readonly kind: 'anonymous';
@@ -118,14 +120,19 @@ function fileRecord(spec: RegionSpec, path: string, staged: boolean): Contents {
   if (size !== rest) checkAligned('length', size);
   const access = spec.access ?? (mayWrite(path) ? 'read-write' : 'read-only');
   const { offset, writeBehind } = spec;
+  const common = {
+    access,
+    size,
+    resident: spec.resident ?? 0,
+    ...(spec.reserve && { reserve: true }),
+  };
   const kind =
     spec.kind ?? (staged && access === 'read-write' && !writeBehind ? 'staged' : 'mapped');
   if (kind === 'staged') {
     if (writeBehind) throw new FarpageError('ERR_ARGUMENT', 'writeBehind needs kind mapped');
-    return { access, size, resident: spec.resident ?? 0, source: { kind: 'staged', path, offset } };
+    return { ...common, source: { kind: 'staged', path, offset } };
   }
-  const source = { kind: 'mapped', path, offset, writeBehind } as const;
-  return { access, size, resident: spec.resident ?? 0, source };
+  return { ...common, source: { kind: 'mapped', path, offset, writeBehind } };
 }
 
 function anonymousRecord(spec: RegionSpec): Contents {
@@ -155,6 +162,7 @@ function copyRecord(spec: RegionSpec, url: string, origin: Origin | undefined): 
   if (!none || spec.offset !== 0 || spec.make || spec.writeBehind) {
     throw new FarpageError('ERR_ARGUMENT', 'a copy has the size and contents of its source');
   }
+  if (spec.reserve) throw new FarpageError('ERR_ARGUMENT', 'a copy is allocated at once');
   if (spec.kind !== undefined && spec.kind !== 'staged') {
     throw new FarpageError('ERR_ARGUMENT', `a copy is staged, not ${spec.kind}`);
   }

@@ -3,7 +3,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { Door } from '../control/authorize.js';
 import type { RegionSpec } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
-import type { PagerHandle } from '../native/binding.js';
+import type { AccountHandle, PagerHandle } from '../native/binding.js';
+import { native } from '../native/load.js';
 import { checkUrl } from './allowed-urls.js';
 import type { Catalog } from './catalog.js';
 import { FileClaims } from './file-claims.js';
@@ -17,6 +18,12 @@ import { resolveFile } from './root.js';
 export type DirtyRule = 'refuse' | 'sync' | 'discard';
 
 const UNNAMED_BYTES = 6;
+
+/** The session that a region is made for, if any. */
+interface Asker {
+  readonly owner?: string | undefined;
+  readonly account?: AccountHandle | undefined;
+}
 
 function servedId({ name, source }: RegionRecord): string {
   // Not by its size: memory of a file that was cut or has grown is found, and is a conflict.
@@ -73,10 +80,14 @@ export class RegionAccessUnit {
    * Makes a named region that the catalog keeps, or finds the one that is already what was asked
    * for. ERR_REGION_EXISTS when the name stands for something else.
    */
-  create(spec: RegionSpec, door: Door, origin?: Origin): Region {
-    const record = this.#record(spec, door, origin);
+  create(
+    spec: RegionSpec,
+    door: Door,
+    options: { origin?: Origin; account?: AccountHandle } = {},
+  ): Region {
+    const record = this.#record(spec, door, options.origin);
     const found = this.#same(record);
-    const region = found ?? this.#allocate(record, undefined);
+    const region = found ?? this.#allocate(record, { account: options.account });
     try {
       this.#catalog.put(region.record);
     } catch (error) {
@@ -95,7 +106,7 @@ export class RegionAccessUnit {
     checkUrl(url, { door, allowed: this.#allowedUrls, tokenFile });
     const source = new RemoteSource({ url, tokenFile });
     try {
-      return this.create(spec, door, await source.probe());
+      return this.create(spec, door, { origin: await source.probe() });
     } finally {
       source.close();
     }
@@ -107,13 +118,22 @@ export class RegionAccessUnit {
     // so: its memory and its count of syncs are found again by this.
     const asked = this.#record(spec, 'unix');
     const record = { ...asked, id: servedId(asked) };
-    return this.#same(record) ?? this.#allocate(record, undefined);
+    return this.#same(record) ?? this.#allocate(record);
+  }
+
+  /** What allocations of one session are charged to, beside the appliance's bound. */
+  account(bytesMax: number): AccountHandle {
+    return native().accountOpen(this.#pager, { bytesMax });
   }
 
   /** Makes a region for a session: a named one outlives it, an unnamed one ends with it. */
-  allocate(spec: RegionSpec, options: { door: Door; session: string }): Region {
+  allocate(
+    spec: RegionSpec,
+    options: { door: Door; session: string; account: AccountHandle },
+  ): Region {
+    const { account } = options;
     if (spec.name !== undefined) {
-      const region = this.create(spec, options.door);
+      const region = this.create(spec, options.door, { account });
       if (region.carver === undefined) region.carver = options.session;
       return region;
     }
@@ -124,7 +144,7 @@ export class RegionAccessUnit {
       door: options.door,
       path: this.#path(spec, options.door),
     });
-    const region = this.#allocate(record, options.session);
+    const region = this.#allocate(record, { owner: options.session, account });
     region.carver = options.session;
     return region;
   }
@@ -189,10 +209,11 @@ export class RegionAccessUnit {
     return found;
   }
 
-  #reserve(record: RegionRecord, options: { owner?: string | undefined; fresh: boolean }): Region {
+  #reserve(record: RegionRecord, options: Asker & { fresh: boolean }): Region {
     const region = new Region({
       record,
       owner: options.owner,
+      account: options.account,
       fresh: options.fresh,
       pager: this.#pager,
       claims: this.#claims,
@@ -203,11 +224,10 @@ export class RegionAccessUnit {
     return region;
   }
 
-  #allocate(record: RegionRecord, owner: string | undefined): Region {
+  #allocate(record: RegionRecord, asker: Asker = {}): Region {
     admit('regionsMax', { wanted: this.#regions.size + 1, max: this.#regionsMax });
-    const region = this.#reserve(record, { owner, fresh: true });
-    // Without a file there is nothing that could be wrong with it: it takes address space, of which
-    // there is enough for 127 TiB, only when somebody attaches it.
+    const region = this.#reserve(record, { ...asker, fresh: true });
+    // Without a file there is nothing that could be wrong with it.
     if (record.source.kind === 'anonymous' && !record.source.persist) return region;
     try {
       region.open();

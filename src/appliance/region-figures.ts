@@ -3,12 +3,15 @@ import type { RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { pageCount } from '../units.js';
 
-/** Those of an idle region, which has no handle, are zero. `size` in bytes. */
+/** Zero for an idle region, which has no handle, and for a reserved one. `size` in bytes. */
 export function figuresOf(handle: RegionHandle | undefined, size: number) {
   const found = handle && native().regionStats(handle);
   return {
     connected: found?.sourceConnected ?? false,
-    address: found === undefined ? null : `0x${found.address.toString(16)}`,
+    failure: found?.failure ?? null,
+    address: found === undefined || found.address === 0n ? null : `0x${found.address.toString(16)}`,
+    reservedBytes: size,
+    allocatedBytes: found?.allocatedBytes ?? 0,
     pages: {
       total: found?.totalPages ?? pageCount(size),
       present: found?.presentPages ?? 0,

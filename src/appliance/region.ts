@@ -3,10 +3,10 @@ import { createHash, randomBytes } from 'node:crypto';
 import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Receipt, RegionStat, RestartReceipt } from '../control/schema.js';
-import { FarpageError } from '../errors.js';
+import { FarpageError, isErrorCode } from '../errors.js';
 import type { MemoryRegion } from '../fabric/memory-region.js';
 import type { ProtectionDomain } from '../fabric/protection-domain.js';
-import type { Access, PagerHandle, RegionHandle } from '../native/binding.js';
+import type { Access, AccountHandle, PagerHandle, RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { PAGE_BYTES, pageCount } from '../units.js';
 import { findDirtyRuns } from './dirty-runs.js';
@@ -16,7 +16,12 @@ import { openNative } from './open-native.js';
 import type { RegionRecord } from './record.js';
 import { figuresOf } from './region-figures.js';
 import { RemoteSource, refusalOf } from './remote-source.js';
-import { type RestartFacts, restartFacts, restartReceiptOf } from './restart-receipt.js';
+import {
+  NOTHING_FOUND,
+  type RestartFacts,
+  restartFacts,
+  restartReceiptOf,
+} from './restart-receipt.js';
 import { SyncRecord } from './sync-record.js';
 
 /** A range of a region in bytes; to the end when it has no length. */
@@ -31,11 +36,15 @@ const PROCESS = randomBytes(16).toString('hex');
 interface Opened {
   readonly handle: RegionHandle;
   readonly release: () => void;
+  /** A client's first touch allocates it. */
+  readonly reserve: boolean;
 }
 
 /**
  * A region stays *idle* until it is first used, so that a start with a thousand of them costs
- * nothing; one whose file is gone is *unavailable*, and tried again at the next use.
+ * nothing. One without a file of the user's is only *reserved* then: a client's first touch
+ * allocates it, of which nothing is heard here. One whose file is gone, or for which there was no
+ * room, is *unavailable*, and tried again at the next use.
  */
 export class Region {
   readonly record: RegionRecord;
@@ -48,6 +57,7 @@ export class Region {
   readonly #keptPath: string;
   readonly #syncPath: string;
   readonly #memory: MemoryDirectory | undefined;
+  readonly #account: AccountHandle | undefined;
   #fresh: boolean;
   readonly #running = new Set<Promise<unknown>>();
   #opened: Opened | undefined;
@@ -66,6 +76,8 @@ export class Region {
     keepFolder: string;
     /** Where its memory outlives the process; what ends with its session needs none. */
     memory?: MemoryDirectory | undefined;
+    /** What the session that asked for it may allocate. */
+    account?: AccountHandle | undefined;
     /** Made just now: its kept file is not there yet. */
     fresh: boolean;
   }) {
@@ -76,6 +88,7 @@ export class Region {
     this.#keptPath = join(options.keepFolder, `${options.record.id}.pages`);
     this.#syncPath = join(options.keepFolder, `${options.record.id}.sync`);
     this.#memory = options.owner === undefined ? options.memory : undefined;
+    this.#account = options.account;
     this.#fresh = options.fresh;
   }
 
@@ -86,14 +99,15 @@ export class Region {
     try {
       const release = this.#claims.claim(this.record);
       try {
-        const handle = this.#openNative();
+        const reserve = this.#reserves;
+        const handle = this.#openNative(reserve);
         try {
           this.#begin(handle);
         } catch (error) {
           native().regionClose(handle);
           throw error;
         }
-        this.#opened = { handle, release };
+        this.#opened = { handle, release, reserve };
       } catch (error) {
         release();
         throw error;
@@ -107,19 +121,19 @@ export class Region {
     }
   }
 
-  /** Registers its address with a domain; ERR_ACCESS when it permits less. */
+  /**
+   * Registers its address with a domain, or where there is none yet its reservation; ERR_ACCESS
+   * when it permits less.
+   */
   register(domain: ProtectionDomain, access: Access): MemoryRegion {
     const { name, size } = this.record;
     if (access === 'read-write' && this.record.access === 'read-only') {
       throw new FarpageError('ERR_ACCESS', `${name} is read-only`);
     }
-    const { address } = native().regionStats(this.open());
-    return domain.register({ address, lengthBytes: size, access });
-  }
-
-  /** Its virtual address, opening it if need be. */
-  address(): bigint {
-    return native().regionStats(this.open()).address;
+    const handle = this.open();
+    const common = { lengthBytes: size, access };
+    if (this.#opened?.reserve) return domain.reserve({ ...common, region: handle });
+    return domain.register({ ...common, address: native().regionStats(handle).address });
   }
 
   /** 128 bits that change when the name stands for other contents, as far as that can be told. */
@@ -198,7 +212,9 @@ export class Region {
   /** Its figures; those of an idle region are zero. */
   stat(): RegionStat {
     const { name, access, size, source } = this.record;
-    const { connected, ...native } = figuresOf(this.#opened?.handle, size);
+    const { connected, failure, ...native } = figuresOf(this.#opened?.handle, size);
+    const refused = isErrorCode(failure) ? new FarpageError(failure, 'allocating it') : undefined;
+    const error = this.#failure ?? refused;
     return {
       name,
       kind: source.kind === 'remote' ? 'staged' : source.kind,
@@ -206,12 +222,12 @@ export class Region {
       size,
       pageSize: PAGE_BYTES,
       ...native,
-      state: this.#state(),
+      state: this.#state({ allocated: native.allocatedBytes > 0, refused: refused !== undefined }),
       persist: this.persists,
       ...(source.kind === 'anonymous' && { fill: source.fill }),
       ...('path' in source && { file: { path: source.path, offset: source.offset } }),
       ...(source.kind === 'remote' && { from: { url: source.url, connected } }),
-      ...(this.#failure && { error: { code: this.#failure.code, message: this.#failure.message } }),
+      ...(error && { error: { code: error.code, message: error.message } }),
     };
   }
 
@@ -245,6 +261,12 @@ export class Region {
     this.#memory?.forget(this.record.id);
   }
 
+  /** Nothing is taken for it until a client touches it; memory that was found again is taken. */
+  get #reserves(): boolean {
+    const { source, id, reserve = source.kind === 'anonymous' } = this.record;
+    return reserve && !(this.#usesMemory && this.#memory?.has(id));
+  }
+
   get #usesMemory(): boolean {
     return this.#memory !== undefined && this.record.source.kind !== 'mapped';
   }
@@ -253,12 +275,13 @@ export class Region {
   #begin(handle: RegionHandle): void {
     if (this.owner !== undefined || this.record.access === 'read-only') return;
     const syncs = SyncRecord.open(this.#syncPath);
-    this.#restart = restartFacts(native().regionAdoption(handle), syncs);
+    const made = this.#usesMemory ? NOTHING_FOUND : null;
+    this.#restart = restartFacts(native().regionAdoption(handle) ?? made, syncs);
     syncs.begin({ lost: this.#restart.lostSince !== null });
     this.#syncs = syncs;
   }
 
-  #openNative(): RegionHandle {
+  #openNative(reserve: boolean): RegionHandle {
     const { source } = this.record;
     if (source.kind === 'remote') this.#source = new RemoteSource(source);
     return openNative(this.#pager, {
@@ -267,6 +290,8 @@ export class Region {
       fresh: this.#fresh,
       memory: this.#usesMemory ? this.#memory?.of(this.record.id) : undefined,
       needDoor: () => void this.#answerSource(),
+      reserve,
+      account: this.#account,
     });
   }
 
@@ -309,9 +334,10 @@ export class Region {
     }
   }
 
-  #state(): RegionStat['state'] {
+  #state(native: { allocated: boolean; refused: boolean }): RegionStat['state'] {
     if (this.#removing) return 'removing';
-    if (this.#opened !== undefined) return 'ready';
+    if (native.refused) return 'unavailable';
+    if (this.#opened !== undefined) return native.allocated ? 'ready' : 'reserved';
     return this.#failure === undefined ? 'idle' : 'unavailable';
   }
 }

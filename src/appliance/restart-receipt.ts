@@ -11,6 +11,18 @@ export interface RestartFacts {
   readonly lostSince: number | null;
 }
 
+/** Of a region in the memory directory that nobody has allocated yet. */
+export const NOTHING_FOUND: AdoptionReport = {
+  outcome: 'made',
+  cleanPages: 0,
+  dirtyPages: 0,
+  repairedPages: 0,
+  droppedPages: 0,
+  conflictPages: 0,
+  conflicts: [],
+  conflictFile: '',
+};
+
 /**
  * A process that died with the region open has lost what came after the last sync, unless the
  * memory directory has it; and so has one that left it there, and the machine was started again.

@@ -111,7 +111,7 @@ function sessionHandlers({ unit, sessions, endpoints }: ServiceParts) {
     allocate: ({ params, body, door }) => {
       const session = sessions.find(params.session);
       session.admitRegion(body.size ?? body.length ?? 0);
-      const region = unit.allocate(body, { door, session: session.id });
+      const region = unit.allocate(body, { door, session: session.id, account: session.account });
       session.allocated.add(region);
       return session.attach(region, { access: undefined, carve: region.carver === session.id });
     },

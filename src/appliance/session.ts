@@ -5,7 +5,7 @@ import type { Attachment } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { MemoryRegion } from '../fabric/memory-region.js';
 import type { ProtectionDomain } from '../fabric/protection-domain.js';
-import type { Access } from '../native/binding.js';
+import type { Access, AccountHandle } from '../native/binding.js';
 import { PAGE_BYTES } from '../units.js';
 import { admit, type Quota } from './quota.js';
 import type { Region } from './region.js';
@@ -28,6 +28,8 @@ export class Session {
   readonly ended: Promise<void>;
   /** Regions it allocated, for its quota. */
   readonly allocated = new Set<Region>();
+  /** What is charged once these are really allocated. */
+  readonly account: AccountHandle;
   readonly #domain: ProtectionDomain;
   readonly #quota: Quota;
   readonly #graceMs: number;
@@ -40,11 +42,13 @@ export class Session {
 
   constructor(options: {
     domain: ProtectionDomain;
+    account: AccountHandle;
     quota: Quota;
     graceMs: number;
     onEnd: (session: Session) => void;
   }) {
     this.#domain = options.domain;
+    this.account = options.account;
     this.#quota = options.quota;
     this.#graceMs = options.graceMs;
     this.#onEnd = options.onEnd;
@@ -106,7 +110,7 @@ export class Session {
       stag: memoryRegion.stag,
       size: region.record.size,
       pageSize: PAGE_BYTES,
-      address: `0x${region.address().toString(16)}`,
+      address: region.stat().address,
       access,
       carve: region.carver === this.id,
       identity: region.identity,

@@ -26,10 +26,11 @@ export class Sessions {
 
   /** Opens a session; ERR_QUOTA when there are too many. */
   open(): Session {
-    const { sessionsMax, connectionsMax } = this.#quota;
+    const { sessionsMax, connectionsMax, sessionAllocatedBytesMax } = this.#quota;
     admit('sessionsMax', { wanted: this.#sessions.size + 1, max: sessionsMax });
     const session = new Session({
       domain: this.#nic.protectionDomain({ connectionsMax }),
+      account: this.#unit.account(sessionAllocatedBytesMax),
       quota: this.#quota,
       graceMs: this.graceMs,
       onEnd: (ended) => void this.#end(ended),

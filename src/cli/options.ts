@@ -51,6 +51,13 @@ export const integer = (min: number, max: number) =>
     throw new FarpageError('ERR_ARGUMENT', `"${text}" is no whole number from ${min} to ${max}`);
   });
 
+/** A number above 0, such as 1 or 2.5. */
+export const ratio = argument((text) => {
+  const value = Number(text);
+  if (/^\d+(?:\.\d+)?$/.test(text) && value > 0) return value;
+  throw new FarpageError('ERR_ARGUMENT', `"${text}" is no ratio such as 1 or 2.5`);
+});
+
 /** `--appliance`, `--token-file`, `--timeout` and `--json`. */
 export interface ConnectionOptions {
   readonly appliance?: string;

@@ -64,6 +64,15 @@ export class Client implements AsyncDisposable {
   }
 
   /**
+   * The same, but nothing is allocated before the first operation on it, which is also the one to
+   * hear when that cannot be: ERR_QUOTA, ERR_MEMORY_FULL, ERR_FILE_*. Regions without a file
+   * always wait so; a file is opened, locked and mapped then.
+   */
+  async reserve(options: RegionOptions, limits: Limits = NO_LIMITS): Promise<ExternalRegion> {
+    return await this.allocate({ ...options, reserve: true }, limits);
+  }
+
+  /**
    * Attaches a region that exists. `carve` asks for the right to carve slabs, which one session
    * has: ERR_REGION_CARVED. ERR_NO_SUCH_REGION, ERR_ACCESS, ERR_QUOTA.
    */

@@ -44,6 +44,8 @@ export const regionBody = v.strictObject({
   writeBehind: v.optional(v.boolean(), false),
   kind: v.optional(kind),
   persist: v.optional(v.boolean(), false),
+  /** Takes nothing until it is first touched; regions without a file never do. */
+  reserve: v.optional(v.boolean(), false),
   /** The region elsewhere that it is a copy of. */
   from: v.optional(text(4096)),
   /** File of the appliance's machine with the token for the other appliance. */
@@ -57,12 +59,15 @@ export const region = v.object({
   size: bytes,
   pageSize: bytes,
   address: v.nullable(v.pipe(v.string(), v.regex(/^0x[0-9a-f]+$/))),
+  /** What was granted, and what of it has been allocated: nothing, until somebody touches it. */
+  reservedBytes: bytes,
+  allocatedBytes: bytes,
   pages: v.object({ total: count, present: count, dirty: count, written: count, lost: count }),
   frames: v.object({ max: count, used: count }),
   operations: v.object({ bypassed: count, faulted: count }),
   fills: v.object({ pages: count, bytes, read: count }),
   writebacks: v.object({ pages: count, bytes }),
-  state: v.picklist(['idle', 'ready', 'removing', 'unavailable']),
+  state: v.picklist(['idle', 'reserved', 'ready', 'removing', 'unavailable']),
   fill: v.optional(fill),
   persist: v.boolean(),
   file: v.optional(v.object({ path: v.string(), offset: bytes })),
@@ -162,7 +167,8 @@ export const attachment = v.object({
   stag: v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_ffff)),
   size: bytes,
   pageSize: bytes,
-  address: v.string(),
+  /** Null until it is allocated. */
+  address: v.nullable(v.string()),
   access,
   carve: v.boolean(),
   /** Another one once the name stands for other contents; a restart does not change it. */

@@ -1,5 +1,5 @@
 /** Which connections may use which memory regions: one for each session, one for each export. */
-import type { Access, NicHandle, ProtectionDomainHandle } from '../native/binding.js';
+import type { Access, NicHandle, ProtectionDomainHandle, RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { MemoryRegion } from './memory-region.js';
 
@@ -32,6 +32,15 @@ export class ProtectionDomain implements Disposable {
    */
   register(options: { address: bigint; lengthBytes: number; access: Access }): MemoryRegion {
     const { handle, stag } = native().protectionDomainRegister(this.#handle, options);
+    return new MemoryRegion({ handle, stag, access: options.access });
+  }
+
+  /**
+   * Registers a region that may be only reserved: the first operation allocates it, under the same
+   * STag. ERR_ACCESS, ERR_REGION_REMOVED, ERR_CLOSED.
+   */
+  reserve(options: { region: RegionHandle; lengthBytes: number; access: Access }): MemoryRegion {
+    const { handle, stag } = native().protectionDomainReserve(this.#handle, options);
     return new MemoryRegion({ handle, stag, access: options.access });
   }
 

@@ -21,6 +21,7 @@ export type * from './region-options.js';
 declare const tag: unique symbol;
 export type PagerHandle = object & { readonly [tag]: 'pager' };
 export type RegionHandle = object & { readonly [tag]: 'region' };
+export type AccountHandle = object & { readonly [tag]: 'account' };
 export type NicHandle = object & { readonly [tag]: 'nic' };
 export type ProtectionDomainHandle = object & { readonly [tag]: 'protectionDomain' };
 export type MemoryRegionHandle = object & { readonly [tag]: 'memoryRegion' };
@@ -46,11 +47,16 @@ export interface PagerOptions {
   readonly fillThreads: number;
   /** Largest read-ahead window of one sequential stream, in bytes; 0 turns it off. */
   readonly readAheadBytes: number;
+  /** Bytes of allocated regions together at most; Infinity by default. */
+  readonly allocatedBytesMax?: number;
 }
 
 /** Counters of one pager since it was opened. */
 export interface PagerStats {
   readonly memoryBytes: number;
+  /** Bytes of allocated regions, and their bound; Infinity where there is none. */
+  readonly allocatedBytes: number;
+  readonly allocatedBytesMax: number;
   readonly presentPages: number;
   readonly dirtyPages: number;
   readonly evictedPages: number;
@@ -134,6 +140,9 @@ export interface NativeBinding {
   /** Idempotent; its regions must be closed. Returns after its threads have been joined. */
   pagerClose(pager: PagerHandle): void;
 
+  /** What allocations of one session are charged to, beside the pager's bound. */
+  accountOpen(pager: PagerHandle, options: { bytesMax: number }): AccountHandle;
+
   regionOpenFile(pager: PagerHandle, options: FileRegionOptions): RegionHandle;
   /** Memory of no file's own: a memfd whose pages are filled from a source. */
   regionOpenStaged(pager: PagerHandle, options: StagedRegionOptions): RegionHandle;
@@ -142,7 +151,10 @@ export interface NativeBinding {
   /** No door: ERR_CONNECTION and ERR_TIMEOUT let reads wait for another, others end them. */
   regionRefuseDoor(region: RegionHandle, code: string): void;
   regionStats(region: RegionHandle): RegionStats;
-  /** What it found in the memory directory when it was opened; null without one. */
+  /**
+   * What it found in the memory directory when it was allocated; null without one, and while the
+   * region is only reserved.
+   */
   regionAdoption(region: RegionHandle): AdoptionReport | null;
   /**
    * Writes back the dirty pages that the range touches; with `durable` also fdatasync. Runs on the
@@ -189,6 +201,14 @@ export interface NativeBinding {
   protectionDomainRegister(
     domain: ProtectionDomainHandle,
     options: { address: bigint; lengthBytes: number; access: Access },
+  ): { handle: MemoryRegionHandle; stag: number };
+  /**
+   * Registers a region that has been opened, from its first byte on, whether it is allocated or
+   * only reserved: the STag stays the same when it is allocated.
+   */
+  protectionDomainReserve(
+    domain: ProtectionDomainHandle,
+    options: { region: RegionHandle; lengthBytes: number; access: Access },
   ): { handle: MemoryRegionHandle; stag: number };
   /** Idempotent; after one grace period no operation can use the STag. */
   memoryRegionDeregister(memoryRegion: MemoryRegionHandle): void;

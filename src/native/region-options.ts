@@ -1,7 +1,18 @@
 /** Regions at the border: what they are opened with, and what is told of them. */
-import type { Access } from './binding.js';
+import type { Access, AccountHandle } from './binding.js';
 
-export interface FileRegionOptions {
+/** When a region is allocated, and what that is charged to. */
+export interface AllocationOptions {
+  /**
+   * Takes no descriptor, no mapping and nothing of an account until a client first touches it; a
+   * native thread allocates it then. `lengthBytes` must say how long it is.
+   */
+  readonly reserve?: boolean;
+  /** Of the session that asked for it; by default the pager's own. */
+  readonly account?: AccountHandle | undefined;
+}
+
+export interface FileRegionOptions extends AllocationOptions {
   /** Absolute path of a regular file. */
   readonly path: string;
   /** First byte of the file, a multiple of the page size. */
@@ -69,7 +80,7 @@ export interface SourceDoor {
   readonly stag: number;
 }
 
-export interface StagedRegionOptions {
+export interface StagedRegionOptions extends AllocationOptions {
   readonly lengthBytes: number;
   readonly access: Access;
   readonly residentBytes: number;
@@ -86,8 +97,12 @@ export interface StagedRegionOptions {
 export interface RegionStats {
   readonly size: number;
   readonly pageSize: number;
-  /** Virtual address of byte 0. */
+  /** Virtual address of byte 0; 0 while it has none. */
   readonly address: bigint;
+  /** Its size once it has been allocated, else 0. */
+  readonly allocatedBytes: number;
+  /** Code of the last try to allocate it, if that failed. */
+  readonly failure: string | null;
   readonly totalPages: number;
   readonly presentPages: number;
   readonly dirtyPages: number;

@@ -17,13 +17,14 @@ interface Options extends ConnectionOptions {
   readonly writeBehind?: true;
   readonly kind?: 'mapped' | 'staged' | 'anonymous';
   readonly persist?: true;
+  readonly reserve?: true;
   readonly from?: string;
   readonly fromTokenFile?: string;
 }
 
 function bodyOf(name: string, options: Options, local: boolean): RegionBody {
   const { file, offset, length, size, make, fill, access, resident, writeBehind } = options;
-  const { kind, persist, from } = options;
+  const { kind, persist, reserve, from } = options;
   const { fromTokenFile: token } = options;
   const fromTokenFile = token === undefined ? undefined : resolve(token);
   const given = {
@@ -37,6 +38,7 @@ function bodyOf(name: string, options: Options, local: boolean): RegionBody {
     writeBehind,
     kind,
     persist,
+    reserve,
     from,
     fromTokenFile,
   };
@@ -61,6 +63,7 @@ export function createCommand(shell: Shell): Command {
       new Option('--kind <kind>', 'of its memory').choices(['mapped', 'staged', 'anonymous']),
     )
     .option('--persist', 'keeps a region without a file over restarts: what was synced comes back')
+    .option('--reserve', 'opens the file only when a client touches it; without a file always so')
     .option('--from <url>', 'a region elsewhere to copy: farpage://HOST[:PORT]/REGION')
     .option('--from-token-file <file>', 'token for that appliance, read by this one')
     .option('--resident <size>', 'bound on its present pages', size)

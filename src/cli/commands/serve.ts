@@ -2,11 +2,12 @@
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { Appliance, type Doors } from '../../appliance/appliance.js';
+import type { Quota } from '../../appliance/quota.js';
 import { CONTROL_PORT, formatUrl } from '../../control/address.js';
 import type { RegionBody } from '../../control/schema.js';
 import { FarpageError } from '../../errors.js';
 import type { Access } from '../../native/binding.js';
-import { duration, hostPort, integer, type Shell, size } from '../options.js';
+import { duration, hostPort, integer, ratio, type Shell, size } from '../options.js';
 
 const collect = (text: string, before: string[] = []) => [...before, text];
 
@@ -20,6 +21,8 @@ interface Options {
   readonly memoryDir?: string;
   readonly tokenFile?: string;
   readonly memory?: number;
+  readonly overcommit?: number;
+  readonly sessionAllocate?: number;
   readonly resident?: number;
   readonly access?: Access;
   readonly writeBehind?: true;
@@ -87,6 +90,13 @@ function endOf(signal: AbortSignal): Promise<'SIGTERM' | 'SIGINT'> {
   });
 }
 
+function quotaOf({ connections, sessionAllocate }: Options): Partial<Quota> {
+  return {
+    ...(connections !== undefined && { connectionsMax: connections }),
+    ...(sessionAllocate !== undefined && { sessionAllocatedBytesMax: sessionAllocate }),
+  };
+}
+
 async function serve(files: readonly string[], options: Options, shell: Shell): Promise<void> {
   const ended = endOf(shell.signal);
   const appliance = await Appliance.open({
@@ -99,13 +109,14 @@ async function serve(files: readonly string[], options: Options, shell: Shell): 
     memoryDirectory: options.memoryDir,
     tokenFile: options.tokenFile,
     memory: options.memory,
+    overcommit: options.overcommit,
     sessionGraceMs: options.sessionGrace,
     readAhead: options.readAhead,
     fillThreads: options.fillThreads,
     nicThreads: options.nicThreads,
     pollUs: options.poll,
     regions: files.map((file) => regionOf(file, options)),
-    ...(options.connections !== undefined && { quota: { connectionsMax: options.connections } }),
+    quota: quotaOf(options),
   });
   announce(appliance.doors, { appliance, shell, json: options.json === true });
   const signal = await ended;
@@ -119,6 +130,8 @@ export function serveCommand(shell: Shell): Command {
     .description('serve files as regions, and regions made by others, until told to end')
     .argument('[file...]', 'FILE, or NAME=FILE for another name than its base name')
     .option('--memory <size>', 'bound on present pages over all regions', size)
+    .option('--overcommit <ratio>', 'bytes allocated at most, as a multiple of --memory', ratio)
+    .option('--session-allocate <size>', 'bytes that a session allocates at most', size)
     .option('--resident <size>', "bound on each named file's present pages", size)
     .addOption(new Option('--access <access>', 'of the files').choices(['read-only', 'read-write']))
     .option('--write-behind', 'lets memory pressure write dirty pages to the files')

@@ -25,6 +25,7 @@ function rowsOf(stat: RegionStat): string[][] {
     ['kind', `${stat.kind}, ${origin(stat)}`],
     ['access', stat.access],
     ['state', stat.error ? `${stat.state}: ${stat.error.message}` : stat.state],
+    ['reserved', `${formatSize(stat.reservedBytes)}, ${formatSize(stat.allocatedBytes)} allocated`],
     ['size', `${formatSize(stat.size)} (${stat.size} bytes)`],
     ['address', stat.address ?? 'none yet'],
     ['pages', `${pages.total} of ${formatSize(stat.pageSize)}`],
