@@ -212,6 +212,8 @@ bool EventLoop::RunOne(uint32_t index) {
     Release(index);
     return false;
   }
+  // A long turn may have taken longer than polling goes on after it.
+  if (read + written >= kLongTurnBytes) last_activity_ns_ = NowNs();
   if (!responder.unsettled()) {
     slot.since_ns = 0;
   } else if (slot.since_ns == 0 || (read | written | operations) != 0) {
@@ -258,7 +260,7 @@ bool EventLoop::PollHot(uint64_t now) {
     if (responder.waits_for_fill()) continue;
     waiting_only = false;
     responder.MarkReadable();
-    if (RunOne(index)) last_activity_ns_ = now;
+    if (RunOne(index)) last_activity_ns_ = std::max(last_activity_ns_, now);
     if (n < hot_.size() && hot_[n] != index) n--;
   }
   return !waiting_only;

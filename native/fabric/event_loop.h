@@ -92,6 +92,8 @@ class EventLoop final : public FaultWaiter {
   static constexpr uint64_t kListenerBit = uint64_t{1} << 62;
   static constexpr uint64_t kDoorbell = uint64_t{1} << 63;
   static constexpr uint64_t kSweepNs = 500'000'000;
+  // A turn that moves as much reads the clock again: it may last as long as polling does.
+  static constexpr uint64_t kLongTurnBytes = 64 * 1024;
   static constexpr int kEventsMax = 64;  // of one look, and connections of one accept round
 
   EventLoop(const Options& options, FaultHandler* pager, Shootdown* shootdown, Fd epoll,
