@@ -58,7 +58,8 @@ Initiator::Initiator(Fd socket, const MpaGrant& grant, uint32_t slots, uint32_t 
       depth_(grant.depth),
       crc_(grant.crc),
       flags_(grant.flags),
-      max_ulpdu_(MaxUlpduOfSocket(socket_.get())),
+      max_ulpdu_((grant.flags & kFlagAnyOrder) != 0 ? kUlpduBytesMax
+                                                    : MaxUlpduOfSocket(socket_.get())),
       sink_stag_(sink_stag),
       ops_(std::make_unique<Op[]>(slots)),
       free_(std::make_unique<uint16_t[]>(slots)),
@@ -68,7 +69,7 @@ Initiator::Initiator(Fd socket, const MpaGrant& grant, uint32_t slots, uint32_t 
       completions_(slots + 1),  // one for a WRITE that a Terminate names after it completed
       unfenced_(kUnfencedMax),
       queue_(grant.crc ? kArenaBytesCrc : kArenaBytes),
-      buffer_(std::make_unique_for_overwrite<std::byte[]>(kReceiveBytes)) {
+      buffer_(std::make_unique_for_overwrite<std::byte[]>(kBufferBytes)) {
   for (uint32_t slot = 0; slot < slots; ++slot) {
     ops_[slot].token = slot;
     free_[slot] = static_cast<uint16_t>(slots - 1 - slot);

@@ -47,6 +47,11 @@ class Initiator {
   static constexpr uint32_t kDirectBytes = 8 << 10;
   // While payloads of that kind are outstanding, no more than this is received ahead of them.
   static constexpr size_t kPeekBytes = 2 << 10;
+  // Segments received ahead of their headers, and their bytes, at most.
+  static constexpr size_t kAheadMax = 16;
+  static constexpr size_t kAheadBytes = size_t{512} << 10;
+  // Room for what was received ahead otherwise than foreseen; untouched until then.
+  static constexpr size_t kBufferBytes = kReceiveBytes + kAheadBytes;
   // Payload of a WRITE up to this is copied behind its header instead of gathered.
   static constexpr uint32_t kCopyBytes = 512;
   // Handed-over WRITEs remembered, so that a Terminate can name them.
@@ -132,6 +137,8 @@ class Initiator {
     bool last = false;
   };
 
+  struct Layout;  // where the bytes of one receive go, as far as they can be foreseen
+
   struct Unfenced {
     uint64_t id = 0;
     uint64_t number = 0;  // its place among the WRITEs
@@ -154,10 +161,16 @@ class Initiator {
   void Complete(Op* op, Code code, int32_t terminate, uint64_t old_value);
   void Answer(Op* op, uint64_t old_value);
 
+  // initiator_direct.cc
+  ssize_t ReceiveDirect(size_t* asked);
+  void Foresee(Layout* layout);
+  void Follow(const Layout& layout, size_t bytes);
+  bool Confirm(const iovec& foreseen);
+  void PutInLine(const Layout& layout, size_t piece, size_t bytes);
+
   // initiator_receive.cc
   void Receive();
   ssize_t ReceiveOnce(size_t* asked);
-  ssize_t ReceiveDirect(size_t* asked);
   void ParseBuffered();
   Parse ParseHeader();
   Parse ParseSegment();
@@ -202,6 +215,9 @@ class Initiator {
   size_t begin_ = 0;
   size_t end_ = 0;
   Segment segment_;
+  // Payload of the last segment that did not end its READ; the same, if the one before had as much.
+  uint32_t previous_bytes_ = 0;
+  uint32_t steady_bytes_ = 0;
   Code reason_ = Code::kOk;
   bool send_failed_ = false;
   bool ended_ = false;

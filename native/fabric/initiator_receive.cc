@@ -1,6 +1,5 @@
 // The receiving half of the initiator: from the socket into the caller's memory.
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <algorithm>
 #include <array>
@@ -35,10 +34,11 @@ void Initiator::Receive() {
 }
 
 ssize_t Initiator::ReceiveOnce(size_t* asked) {
-  if (segment_.left > kDirectBytes) return ReceiveDirect(asked);
+  const bool more_foreseen = !crc_ && !segment_.last && steady_bytes_ > kDirectBytes;
+  if (segment_.left > (more_foreseen ? 0 : kDirectBytes)) return ReceiveDirect(asked);
   if (begin_ == end_) {
     begin_ = end_ = 0;
-  } else if (kReceiveBytes - end_ < kReceiveBytes / 2) {
+  } else if (end_ > kReceiveBytes / 2) {
     std::memmove(buffer_.get(), buffer_.get() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;
@@ -47,27 +47,6 @@ ssize_t Initiator::ReceiveOnce(size_t* asked) {
   if (large_ > 0) *asked = std::min(*asked, segment_.left + kPeekBytes);
   const ssize_t got = ::recv(socket_.get(), buffer_.get() + end_, *asked, MSG_DONTWAIT);
   if (got > 0) end_ += static_cast<size_t>(got);
-  return got;
-}
-
-// The rest of this payload goes straight to its place; its trailer and the next header, which says
-// where the next payload belongs, to the buffer. Requires an empty buffer.
-ssize_t Initiator::ReceiveDirect(size_t* asked) {
-  begin_ = end_ = 0;
-  const size_t behind = segment_.trailer + kTaggedHeaderBytes;
-  std::array<iovec, 2> pieces{{{segment_.to, segment_.left}, {buffer_.get(), behind}}};
-  msghdr message{};
-  message.msg_iov = pieces.data();
-  message.msg_iovlen = pieces.size();
-  *asked = segment_.left + behind;
-  const ssize_t got = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT);
-  if (got <= 0) return got;
-  const auto placed = static_cast<uint32_t>(std::min<size_t>(static_cast<size_t>(got),
-                                                             segment_.left));
-  if (crc_) segment_.crc = Crc32c(segment_.crc, {segment_.to, placed});
-  segment_.to += placed;
-  segment_.left -= placed;
-  end_ = static_cast<size_t>(got) - placed;
   return got;
 }
 
@@ -157,6 +136,10 @@ Initiator::Parse Initiator::ParseSegment() {
   Op* const op = segment_.op;
   op->done_bytes += segment_.payload;
   segment_.op = nullptr;
+  if (!segment_.last) {
+    steady_bytes_ = segment_.payload == previous_bytes_ ? segment_.payload : 0;
+    previous_bytes_ = segment_.payload;
+  }
   if (segment_.last) Answer(op, 0);
   return Parse::kAgain;
 }

@@ -70,6 +70,8 @@ inline constexpr uint8_t kTerminateHasRead = 0x20;
 constexpr uint32_t FpduPadBytes(uint32_t ulpdu_bytes) {
   return (0u - (kFpduLengthBytes + ulpdu_bytes)) & 3u;
 }
+// Padding and CRC, at most.
+inline constexpr uint32_t kTrailerBytesMax = 3 + kCrcBytes;
 constexpr uint32_t FpduBytes(uint32_t ulpdu_bytes) {
   return ((kFpduLengthBytes + ulpdu_bytes + 3u) & ~3u) + kCrcBytes;
 }

@@ -76,7 +76,8 @@ void Responder::Accept(const MpaFrame& request, MpaAnswer answer) {
   if (status != Code::kOk) answer.reply.rejected = true;
   crc_ = answer.crc;
   depth_ = std::max<uint32_t>(answer.depth, 1);
-  max_ulpdu_ = MaxUlpduOfSocket(socket_.get());
+  // Our own initiator takes any segment; only an adapter needs those that fit a TCP segment.
+  max_ulpdu_ = any_order_ ? kUlpduBytesMax : MaxUlpduOfSocket(socket_.get());
   const uint32_t length = EncodeMpaFrame(MpaKind::kReply, answer.reply, send_.Tail());
   send_.Commit(length);
   state_ = answer.accepted && status == Code::kOk ? State::kStreaming : State::kDraining;

@@ -65,17 +65,18 @@ class InitiatorScenario {
   }
 
  private:
-  static constexpr size_t kLengths[] = {64, 20'000, 0};
+  static constexpr size_t kLengths[] = {64, 60'000, 0};
   static constexpr size_t kGap = 64;
   static constexpr size_t kSecondAt = 1024;
   static constexpr size_t kThirdAt = 512;
-  static constexpr size_t kMemoryBytes = 22'528;
+  static constexpr size_t kMemoryBytes = 62'528;
+  static constexpr uint32_t kSteadyBytes = 9'000;
   static constexpr std::byte kUntouched{0xA5};
 
   void Step(Script* script) {
     const uint32_t what = script->Number(1);
-    const ReadRequest& read = reads_[what / 8 % reads_.size()];
-    switch (what % 8) {
+    const ReadRequest& read = reads_[what / 9 % reads_.size()];
+    switch (what % 9) {
       case 0: Say(script->Bytes(1 + script->Number(1))); break;
       case 1: {  // a segment near what fits: where, how long and whether the last is the script's
         const uint32_t shape = script->Number(1);
@@ -100,8 +101,29 @@ class InitiatorScenario {
         Say(fpdu);
         break;
       }
+      case 7: SaySteadily(script); break;
       default: Collect(); break;
     }
+  }
+
+  // Segments of the long READ, where they belong, all of one size and in one go; with something
+  // else behind one of them.
+  void SaySteadily(Script* script) {
+    const uint32_t shape = script->Number(1);
+    test::Bytes burst;
+    for (uint32_t n = 0; n <= shape % 8; ++n) {
+      const uint32_t bytes = std::min<uint32_t>(kSteadyBytes, reads_[1].size_bytes - steadily_);
+      const bool last = steadily_ + bytes == reads_[1].size_bytes;
+      const test::Bytes fpdu =
+          peer_.Segment(reads_[1].sink_stag, reads_[1].sink_offset + steadily_,
+                        test::Bytes(bytes, std::byte{4}), last);
+      burst.insert(burst.end(), fpdu.begin(), fpdu.end());
+      steadily_ += bytes;
+      if (n != shape / 8) continue;
+      const auto other = script->Bytes(script->Number(1) % 32);
+      burst.insert(burst.end(), other.begin(), other.end());
+    }
+    Say(burst);
   }
 
   void Say(std::span<const std::byte> bytes) {
@@ -135,6 +157,7 @@ class InitiatorScenario {
   std::vector<ReadRequest> reads_;
   AtomicRequest atomic_;
   test::Bytes stream_;
+  uint32_t steadily_ = 0;
   std::array<int, 8> ends_{};
 };
 
