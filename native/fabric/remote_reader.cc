@@ -109,8 +109,8 @@ void RemoteReader::Loop() {
     if (ended_) FailAll({Code::kRegionRemoved, 0, "the region goes"});
     const uint64_t now = NowNs();
     Expire(now);
-    if (initiator_ == nullptr && !waiting_.empty()) AskForDoor(now);
-    Post();
+    if (initiator_ == nullptr && waits()) AskForDoor(now);
+    Post(now);
     if (!Collect() && !stopping_) Sleep();
   }
   FailAll({Code::kRegionRemoved, 0, "the region goes"});
@@ -126,7 +126,9 @@ void RemoteReader::TakeOrders() {
     door.swap(door_);
     refusal.swap(refusal_);
   }
-  std::move(reads.begin(), reads.end(), std::back_inserter(waiting_));
+  for (RemoteRead& read : reads) {
+    (read.background ? background_ : waiting_).push_back(std::move(read));
+  }
   if (refusal.has_value()) {
     asked_ = false;
     ask_after_ns_ = NowNs() + RemoteStore::kAskAgainNs;
@@ -160,12 +162,26 @@ void RemoteReader::AskForDoor(uint64_t now) {
   options_.need_door();
 }
 
-void RemoteReader::Post() {
+// The queue whose first READ goes next; null: none may now.
+std::deque<RemoteRead>* RemoteReader::NextToPost(uint64_t now) {
+  const bool room =
+      !background_.empty() &&
+      (background_bytes_ == 0 ||
+       background_bytes_ + background_.front().length_bytes <= RemoteStore::kBackgroundBytesMax);
+  if (waiting_.empty()) return room ? &background_ : nullptr;
+  const bool due =
+      room && background_.front().asked_ns + RemoteStore::kBackgroundPatienceNs <= now;
+  return due ? &background_ : &waiting_;
+}
+
+void RemoteReader::Post(uint64_t now) {
   if (initiator_ == nullptr) return;
   bool posted = false;
-  while (!waiting_.empty() && !free_.empty()) {
+  while (!free_.empty()) {
+    std::deque<RemoteRead>* queue = NextToPost(now);
+    if (queue == nullptr) break;
     const uint32_t slot = free_.back();
-    const RemoteRead& next = waiting_.front();
+    const RemoteRead& next = queue->front();
     WorkRequest request;
     request.id = slot;
     request.stag = stag_;
@@ -174,8 +190,9 @@ void RemoteReader::Post() {
     request.local = next.into;
     if (initiator_->Post({&request, 1}) != 1) break;
     free_.pop_back();
-    flying_[slot] = std::move(waiting_.front());
-    waiting_.pop_front();
+    if (next.background) background_bytes_ += next.length_bytes;
+    flying_[slot] = std::move(queue->front());
+    queue->pop_front();
     in_flight_++;
     posted = true;
   }
@@ -209,6 +226,7 @@ void RemoteReader::OnCompletion(const Completion& completion) {
   place.reset();
   free_.push_back(static_cast<uint32_t>(completion.id));
   in_flight_--;
+  if (read.background) background_bytes_ -= read.length_bytes;
   if (completion.code == Code::kOk) {
     count_--;
     End(read, {});
@@ -220,11 +238,15 @@ void RemoteReader::OnCompletion(const Completion& completion) {
 void RemoteReader::Repeat(RemoteRead read, const Error& why) {
   if (Passing(why.code) && read.repeats < RemoteStore::kRepeatsMax) {
     read.repeats++;
-    waiting_.push_front(std::move(read));
+    PutBack(std::move(read));
     return;
   }
   count_--;
   End(read, why);
+}
+
+void RemoteReader::PutBack(RemoteRead read) {
+  (read.background ? background_ : waiting_).push_front(std::move(read));
 }
 
 void RemoteReader::End(const RemoteRead& read, const Status& outcome) {
@@ -240,17 +262,19 @@ void RemoteReader::End(const RemoteRead& read, const Status& outcome) {
 // of that connection are begun again.
 void RemoteReader::Expire(uint64_t now) {
   bool late = false;
-  for (const auto& read : flying_) late = late || (read.has_value() && read->deadline_ns <= now);
+  for (const auto& read : flying_) late = late || (read.has_value() && IsLate(*read, now));
   if (late) {
     last_error_ = {Code::kTimeout, 0, "the source did not answer in time"};
     Hangup();
   }
   std::vector<RemoteRead> over;
-  std::erase_if(waiting_, [&](RemoteRead& read) {
-    if (read.deadline_ns > now) return false;
-    over.push_back(std::move(read));
-    return true;
-  });
+  for (std::deque<RemoteRead>* queue : {&waiting_, &background_}) {
+    std::erase_if(*queue, [&](RemoteRead& read) {
+      if (!IsLate(read, now)) return false;
+      over.push_back(std::move(read));
+      return true;
+    });
+  }
   for (const RemoteRead& read : over) {
     count_--;
     End(read, last_error_);
@@ -263,12 +287,13 @@ void RemoteReader::Hangup() {
   connected_.store(false, std::memory_order_relaxed);
   for (auto& place : flying_) {
     if (!place.has_value()) continue;
-    waiting_.push_front(std::move(*place));
+    PutBack(std::move(*place));
     place.reset();
   }
   flying_.clear();
   free_.clear();
   in_flight_ = 0;
+  background_bytes_ = 0;
 }
 
 void RemoteReader::FailAll(const Error& error) {
@@ -281,6 +306,8 @@ void RemoteReader::FailAll(const Error& error) {
   Hangup();
   std::deque<RemoteRead> failed;
   failed.swap(waiting_);
+  std::move(background_.begin(), background_.end(), std::back_inserter(failed));
+  background_.clear();
   for (const RemoteRead& read : failed) {
     count_--;
     End(read, error);
@@ -305,7 +332,7 @@ void RemoteReader::Sleep() {
       polled[1].fd = initiator_->socket();
       if (initiator_->wants_write()) polled[1].events |= POLLOUT;
     }
-    const bool idle = waiting_.empty() && !busy();
+    const bool idle = !waits() && !busy();
     (void)::poll(polled, 2, idle ? -1 : kLookMs);
     if ((polled[0].revents & POLLIN) != 0) {
       uint64_t count = 0;

@@ -26,7 +26,8 @@ struct RemoteRead {
   uint64_t offset = 0;
   uint32_t length_bytes = 0;
   std::byte* into = nullptr;
-  uint64_t deadline_ns = 0;
+  uint64_t asked_ns = 0;
+  bool background = false;  // nobody waits for it yet
   int repeats = 0;
 };
 
@@ -44,14 +45,15 @@ class RemoteReader {
   void Stop();
   void Loop();
   [[nodiscard]] bool connected() const { return connected_.load(std::memory_order_relaxed); }
-  [[nodiscard]] uint64_t deadline_ns() const { return options_.deadline_ns; }
 
  private:
   void Wake();
   void TakeOrders();
   void Dial(RemoteDoor door);
   void AskForDoor(uint64_t now);
-  void Post();
+  void Post(uint64_t now);
+  std::deque<RemoteRead>* NextToPost(uint64_t now);
+  void PutBack(RemoteRead read);
   bool Collect();
   void OnCompletion(const Completion& completion);
   void Repeat(RemoteRead read, const Error& why);
@@ -61,6 +63,10 @@ class RemoteReader {
   static void End(const RemoteRead& read, const Status& outcome);
   void Sleep();
   [[nodiscard]] bool busy() const { return in_flight_ != 0; }
+  [[nodiscard]] bool waits() const { return !waiting_.empty() || !background_.empty(); }
+  [[nodiscard]] bool IsLate(const RemoteRead& read, uint64_t now) const {
+    return read.asked_ns + options_.deadline_ns <= now;
+  }
 
   const RemoteStoreOptions options_;
   const Fd wake_;
@@ -78,7 +84,9 @@ class RemoteReader {
   // The thread's own.
   std::unique_ptr<Initiator> initiator_;
   uint32_t stag_ = 0;
-  std::deque<RemoteRead> waiting_;
+  std::deque<RemoteRead> waiting_;     // somebody waits for these
+  std::deque<RemoteRead> background_;  // nobody yet
+  uint64_t background_bytes_ = 0;      // of those outstanding
   std::vector<std::optional<RemoteRead>> flying_;
   std::vector<uint32_t> free_;
   size_t in_flight_ = 0;

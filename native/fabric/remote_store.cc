@@ -22,20 +22,21 @@ void RemoteStore::Refuse(const Error& error) { reader_->Refuse(error); }
 void RemoteStore::EndReads() { reader_->EndReads(); }
 bool RemoteStore::connected() const { return reader_->connected(); }
 
-void RemoteStore::StartRead(PageRun run, std::byte* into, ReadDone done) {
+void RemoteStore::Start(PageRun run, std::byte* into, ReadDone done, bool background) {
   const uint64_t from = std::min(run.offset_bytes(), length_bytes_);
   // The last page's part beyond the region is zero already: its memory is fresh.
   const uint64_t end = std::min(from + run.length_bytes(), length_bytes_);
-  const uint64_t deadline = NowNs() + reader_->deadline_ns();
+  const uint64_t now = NowNs();
+  const uint64_t most = background ? kBackgroundReadBytesMax : kReadBytesMax;
   auto shared = std::make_shared<RemoteRun>();
   shared->done = [this, run, done = std::move(done)](Status read) {
     if (read.ok()) CountRead(run);
     done(read);
   };
   std::vector<RemoteRead> reads;
-  for (uint64_t at = from; at < end; at += kReadBytesMax) {
-    const auto length = static_cast<uint32_t>(std::min<uint64_t>(end - at, kReadBytesMax));
-    reads.push_back({shared, at, length, into + (at - from), deadline, 0});
+  for (uint64_t at = from; at < end; at += most) {
+    const auto length = static_cast<uint32_t>(std::min<uint64_t>(end - at, most));
+    reads.push_back({shared, at, length, into + (at - from), now, background, 0});
   }
   shared->reads_left = static_cast<uint32_t>(reads.size());
   Error refused{Code::kRange, 0, "pages beyond the source"};

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "fabric/initiator.h"
 #include "memory/page_store.h"
@@ -41,6 +42,12 @@ class RemoteStore final : public PageStore {
  public:
   // Bytes of one READ at most; longer runs become several.
   static constexpr uint32_t kReadBytesMax = uint32_t{1} << 20;
+  // The same of reads in the background, and how many bytes of them are outstanding: a READ that
+  // somebody waits for finds no more than that before it, some 100 us.
+  static constexpr uint32_t kBackgroundReadBytesMax = uint32_t{1} << 18;
+  static constexpr uint64_t kBackgroundBytesMax = uint64_t{1} << 19;
+  // How long one waits behind others at most, while these never end.
+  static constexpr uint64_t kBackgroundPatienceNs = 20'000'000;
   // READs that wait or are outstanding at most; more end with kQuota.
   static constexpr size_t kReadsMax = 65'536;
   // How often one READ is begun again on another connection.
@@ -64,7 +71,12 @@ class RemoteStore final : public PageStore {
     return {PageOrigin::kRemote, run.count};
   }
   [[nodiscard]] bool has_sink() const override { return false; }
-  void StartRead(PageRun run, std::byte* into, ReadDone done) override;
+  void StartRead(PageRun run, std::byte* into, ReadDone done) override {
+    Start(run, into, std::move(done), false);
+  }
+  void StartBackgroundRead(PageRun run, std::byte* into, ReadDone done) override {
+    Start(run, into, std::move(done), true);
+  }
   void EndReads() override;
   Status Read(PageRun, std::byte*) override;
   Status Write(std::span<PageImage> images) override;
@@ -74,6 +86,8 @@ class RemoteStore final : public PageStore {
   [[nodiscard]] bool connected() const;
 
  private:
+  void Start(PageRun run, std::byte* into, ReadDone done, bool background);
+
   const uint64_t length_bytes_;
   const std::shared_ptr<RemoteReader> reader_;
   Thread thread_;

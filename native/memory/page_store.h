@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <utility>
 
 #include "base/page.h"
 #include "base/result.h"
@@ -80,6 +81,19 @@ class PageStore {
   // store has a deadline of its own: every read ends. No thread of the pager waits for a peer or
   // a program. Thread: any, fabric threads in a turn among them, so it takes microseconds.
   virtual void StartRead(PageRun run, std::byte* into, ReadDone done) { done(Read(run, into)); }
+
+  // The same for bytes that nobody waits for yet: reads that somebody waits for go before it.
+  virtual void StartBackgroundRead(PageRun run, std::byte* into, ReadDone done) {
+    StartRead(run, into, std::move(done));
+  }
+
+  // True: there are pages of the origin kRemote, and what was written back is read from here
+  // instead: a page once pulled needs its source no longer.
+  [[nodiscard]] virtual bool keeps_what_it_pulls() const { return false; }
+
+  // The source elsewhere is needed no longer, because every page was pulled: nobody asks it from
+  // now on. Thread: any but fabric threads.
+  virtual void DetachSource() {}
 
   // Ends the reads that were started with kRegionRemoved, soon: the region goes. No read comes
   // after it. Thread: any but fabric threads.

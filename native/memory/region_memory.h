@@ -47,8 +47,12 @@ class RegionMemory {
 
   // Populates pages that come from a peer or a program: starts, and returns at once. `done` is
   // called once, on any thread, possibly before this returns. Requires: the caller claimed every
-  // page of `run` and keeps it claimed until `done`. Thread: any.
-  virtual void StartPopulate(PageRun run, ReadDone done) { done(Populate(run)); }
+  // page of `run` and keeps it claimed until `done`. In the `background`: nobody waits for these
+  // bytes yet, and who waits for others goes first. Thread: any.
+  virtual void StartPopulate(PageRun run, bool background, ReadDone done) {
+    (void)background;
+    done(Populate(run));
+  }
 
   // True: IsRead tells when what StartRead began is done, so a door that polls may wait by it.
   [[nodiscard]] virtual bool polls_reads() const { return true; }

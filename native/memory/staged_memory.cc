@@ -76,12 +76,17 @@ Status StagedMemory::Populate(PageRun run) {
   return {};
 }
 
-void StagedMemory::StartPopulate(PageRun run, ReadDone done) {
+void StagedMemory::StartPopulate(PageRun run, bool background, ReadDone done) {
   if (Status committed = Commit(run); !committed.ok()) {
     done(committed);
     return;
   }
-  store_->StartRead(run, address() + run.offset_bytes(), std::move(done));
+  std::byte* at = address() + run.offset_bytes();
+  if (background) {
+    store_->StartBackgroundRead(run, at, std::move(done));
+  } else {
+    store_->StartRead(run, at, std::move(done));
+  }
 }
 
 void StagedMemory::Drop(std::span<const PageRun> runs) {

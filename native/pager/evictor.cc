@@ -138,7 +138,8 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
   return result;
 }
 
-EvictionResult Evictor::Reclaim(const std::shared_ptr<Region>& region, PageRun run) {
+EvictionResult Evictor::Reclaim(const std::shared_ptr<Region>& region, PageRun run,
+                                bool spare_used) {
   std::lock_guard<std::mutex> sweep(mutex_);
   EvictionResult result;
   Victims victims{region, {}, 0};
@@ -149,7 +150,7 @@ EvictionResult Evictor::Reclaim(const std::shared_ptr<Region>& region, PageRun r
     const PageIndex first = std::max(run.first, chunk * kSummaryPages);
     const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages);
     if (first >= end) break;
-    Collect(*region, {first, last - first}, ~uint64_t{0}, true, &victims, &result);
+    Collect(*region, {first, last - first}, ~uint64_t{0}, !spare_used, &victims, &result);
   }
   if (victims.pages != 0) {
     shootdown_.WaitGracePeriod();

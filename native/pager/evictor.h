@@ -36,8 +36,10 @@ class Evictor {
   // Evicts up to `pages` from all regions, or from `only`.
   EvictionResult Evict(uint64_t pages, const Region* only = nullptr);
 
-  // Evicts every clean page of a run, used or not.
-  EvictionResult Reclaim(const std::shared_ptr<Region>& region, PageRun run);
+  // Evicts every clean page of a run, used or not; with `spare_used`, not those that were used
+  // since the hand last passed.
+  EvictionResult Reclaim(const std::shared_ptr<Region>& region, PageRun run,
+                         bool spare_used = false);
 
   [[nodiscard]] uint64_t evicted_pages() const {
     return evicted_.load(std::memory_order_relaxed);

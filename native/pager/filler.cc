@@ -179,7 +179,7 @@ void Filler::FillByOrigin(const std::shared_ptr<Region>& region, PageRun run) {
 
 void Filler::FillElsewhere(const std::shared_ptr<Region>& region, PageRun run) {
   region->jobs.fetch_add(1, std::memory_order_acq_rel);
-  region->memory->StartPopulate(run, [this, region, run](Status read) {
+  region->memory->StartPopulate(run, false, [this, region, run](Status read) {
     if (read.ok()) {
       Install(region, run);
     } else if (run.count == 1 || region->removed.load(std::memory_order_acquire)) {
@@ -213,17 +213,28 @@ Status Filler::FillNow(const std::shared_ptr<Region>& region, PageRun run) {
   return populated;
 }
 
-void Filler::Install(const std::shared_ptr<Region>& region, PageRun run) {
+void Filler::Install(const std::shared_ptr<Region>& region, PageRun run, PageWord flags) {
   // Counted first: who waits for the page may look at the counters as soon as it is there.
   region->fills.filled_pages.fetch_add(run.count, std::memory_order_relaxed);
   for (PageIndex page = run.first; page < run.end(); page++) {
     const PageWord before = ChangePage(*region->table, page, [&](PageWord word) {
       const PageWord held = (word & kWaiters) != 0 ? kHeld : 0;
-      return (word & (kWritten | kAhead | kEpoch)) | region->PresentFlags() | held;
+      return (word & (kWritten | kAhead | kEpoch)) | region->PresentFlags() | held | flags;
     });
     if ((before & kWaiters) == 0 || waiters_.WakeAll(region, page, Code::kOk) != 0) continue;
     region->table->ClearFlags(page, kHeld);  // all of them have gone
   }
+}
+
+uint64_t Filler::Claim(Region& region, PageRun run) {
+  uint64_t claimed = 0;
+  for (PageIndex page = run.first; page < run.end(); page++) {
+    PageWord word = region.table->Load(page);
+    if (StateOf(word) != PageState::kAbsent) break;
+    if (!region.table->Change(page, word, WithState(word, PageState::kFilling))) break;
+    claimed++;
+  }
+  return claimed;
 }
 
 void Filler::GiveUp(const std::shared_ptr<Region>& region, PageRun run, Code code) {

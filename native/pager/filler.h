@@ -52,6 +52,13 @@ class Filler {
   // Thread: any.
   Status FillNow(const std::shared_ptr<Region>& region, PageRun run);
 
+  // Claims absent pages from the start of `run` on; how many. Thread: any.
+  static uint64_t Claim(Region& region, PageRun run);
+
+  // Makes a claimed run present whose bytes have come, with `flags` beside the usual ones, and
+  // wakes who waits.
+  void Install(const std::shared_ptr<Region>& region, PageRun run, PageWord flags = 0);
+
   // Gives up a claimed run: its pages are absent again and their waiters hear `code`.
   void GiveUp(const std::shared_ptr<Region>& region, PageRun run, Code code);
 
@@ -78,7 +85,6 @@ class Filler {
   // room for as many.
   bool EvictForFrames(Region& region, uint64_t frames, EvictionResult* result, bool* full);
   Code WaitForFrame(Region& region);
-  void Install(const std::shared_ptr<Region>& region, PageRun run);
 
   FrameBudget& budget_;
   Evictor& evictor_;

@@ -26,6 +26,7 @@ Pager::Pager(const Options& options)
       evictor_(shootdown_, budget_, waiters_),
       write_back_(shootdown_, waiters_, budget_),
       filler_(budget_, evictor_, waiters_, [this] { Press(); }, options.fill_threads),
+      prefetcher_(budget_, evictor_, filler_, write_back_, [this] { WakeReclaim(); }),
       account_(std::make_shared<AllocationAccount>(options.allocated_bytes_max)),
       allocator_([this](std::shared_ptr<Region> region) { AddRegion(std::move(region)); }),
       reclaim_("reclaim", [this] { ReclaimLoop(); }) {}
@@ -40,6 +41,7 @@ void Pager::Close() {
   }
   reclaim_wake_.notify_all();
   reclaim_.Join();
+  prefetcher_.Close();
   filler_.Close();
   write_back_.Close();
 }
@@ -123,13 +125,14 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
         *code = room.error().code;
         return Step::kFailed;
       }
-      const uint64_t claimed = Claim(*region, rest);
+      const uint64_t claimed = Filler::Claim(*region, rest);
       if (claimed == 0) return Step::kReady;  // somebody else was faster: look again
       const uint64_t done = FillInPlace(region, {page, claimed}, in_place_left);
       if (done == claimed) return Step::kReady;
       // Registered before the fill can end: a failure is told to who waits, and to nobody else.
       if (done == 0) (void)Await(*region, page, kind, waiter, token);
       const PageRun later{page + done, claimed - done};
+      region->fills.demands.fetch_add(1, std::memory_order_relaxed);
       if (!HandOver(region, later, fills)) return Step::kAgain;
       return done == 0 ? Step::kPending : Step::kReady;
     }
@@ -145,6 +148,7 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
     case PageState::kFilling:
     case PageState::kEvicting:
     case PageState::kCopying:
+      region->fills.demands.fetch_add(1, std::memory_order_relaxed);
       return Await(*region, page, kind, waiter, token) ? Step::kPending : Step::kReady;
     case PageState::kLost:
       // A clean page may be tried again: its file may have come back. A dirty one is gone.
@@ -193,17 +197,6 @@ bool Pager::HandOverPart(const std::shared_ptr<Region>& region, PageRun run, Pag
     Filler::ReturnFrames(*region, budget_, run.count);
   }
   return filler_.Submit(region, run);
-}
-
-uint64_t Pager::Claim(Region& region, PageRun run) {
-  uint64_t claimed = 0;
-  for (PageIndex page = run.first; page < run.end(); page++) {
-    PageWord word = region.table->Load(page);
-    if (StateOf(word) != PageState::kAbsent) break;
-    if (!region.table->Change(page, word, WithState(word, PageState::kFilling))) break;
-    claimed++;
-  }
-  return claimed;
 }
 
 uint64_t Pager::FillInPlace(const std::shared_ptr<Region>& region, PageRun claimed,
@@ -264,7 +257,7 @@ void Pager::Advance(const std::shared_ptr<Region>& region, PageIndex page,
   PageIndex at = first;
   if (first < end && !region->table->Reserve({first, end - first}).ok()) return;
   while (at < end) {
-    const uint64_t claimed = Claim(*region, {at, end - at});
+    const uint64_t claimed = Filler::Claim(*region, {at, end - at});
     if (claimed == 0) {
       at++;
       continue;
@@ -284,7 +277,7 @@ void Pager::Advance(const std::shared_ptr<Region>& region, PageIndex page,
 
 void Pager::WakeReclaim() {
   const uint64_t max = budget_.max();
-  if (budget_.used() < max - max / kHighMarkPart || max < kHighMarkPart) return;
+  if (budget_.used() < HighMark(max) || max < kHighMarkPart) return;
   if (reclaim_asked_.exchange(true, std::memory_order_acq_rel)) return;
   { std::lock_guard<std::mutex> lock(reclaim_mutex_); }
   reclaim_wake_.notify_one();
@@ -299,7 +292,7 @@ void Pager::Press() {
 }
 
 void Pager::ReclaimLoop() {
-  const uint64_t low = budget_.max() - budget_.max() / kLowMarkPart;
+  const uint64_t low = LowMark(budget_.max());
   std::unique_lock<std::mutex> lock(reclaim_mutex_);
   while (!closing_) {
     reclaim_wake_.wait(lock, [this] {

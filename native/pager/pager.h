@@ -10,7 +10,9 @@
 #include "memory/shootdown.h"
 #include "pager/evictor.h"
 #include "pager/filler.h"
+#include "pager/pager_marks.h"
 #include "pager/polled_fills.h"
+#include "pager/prefetcher.h"
 #include "pager/region_allocator.h"
 #include "pager/write_back.h"
 
@@ -21,9 +23,6 @@ namespace farpage {
 inline constexpr uint64_t kInPlacePagesMax = 16;
 // A stream's first read-ahead window; it doubles up to the option.
 inline constexpr uint32_t kFirstWindowPages = 8;
-// The pager works towards the low mark when the high one is passed: parts of the budget.
-inline constexpr uint64_t kHighMarkPart = 32;  // budget - budget / 32
-inline constexpr uint64_t kLowMarkPart = 16;   // budget - budget / 16
 
 // Owns its threads (fill-N, writeback, reclaim) and orders their work. One pager serves many
 // regions and any number of front doors. Thread: any, unless a method says otherwise.
@@ -87,6 +86,8 @@ class Pager final : public FaultHandler {
   Shootdown& shootdown() { return shootdown_; }
   [[nodiscard]] const FrameBudget& budget() const { return budget_; }
   [[nodiscard]] uint64_t queued_faults() const { return filler_.queued(); }
+  // Brings pages near before anybody asks for them.
+  Prefetcher& prefetcher() { return prefetcher_; }
   [[nodiscard]] uint64_t evicted_pages() const { return evictor_.evicted_pages(); }
 
   // Joins every thread. Idempotent. Fills that wait end with kClosed.
@@ -100,7 +101,6 @@ class Pager final : public FaultHandler {
   bool HandOver(const std::shared_ptr<Region>& region, PageRun run, PolledFills* fills);
   bool HandOverPart(const std::shared_ptr<Region>& region, PageRun run, PageOrigin origin,
                     PolledFills* fills);
-  uint64_t Claim(Region& region, PageRun run);
   uint64_t FillInPlace(const std::shared_ptr<Region>& region, PageRun claimed,
                        uint64_t* in_place_left);
   bool Await(Region& region, PageIndex page, FaultKind kind, FaultWaiter* waiter,
@@ -119,6 +119,7 @@ class Pager final : public FaultHandler {
   Evictor evictor_;
   WriteBack write_back_;
   Filler filler_;
+  Prefetcher prefetcher_;
   std::mutex reclaim_mutex_;  // guards closing_; the condition variable needs one
   std::condition_variable reclaim_wake_;
   bool closing_ = false;

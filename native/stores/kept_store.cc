@@ -88,26 +88,41 @@ PagesFrom KeptStore::OriginOf(PageRun run) const {
   bool kept = false;
   PagesFrom from = KeptAt(run, &kept);
   if (kept) return from;
-  if (base_ == nullptr) return {PageOrigin::kKept, from.pages};  // Read says that they are lost
-  const PagesFrom below = base_->OriginOf({run.first, from.pages});
-  return {below.origin, std::min(below.pages, from.pages)};
+  const PageStore* base = below();
+  if (base == nullptr) return {PageOrigin::kKept, from.pages};  // Read says that they are lost
+  const PagesFrom under = base->OriginOf({run.first, from.pages});
+  return {under.origin, std::min(under.pages, from.pages)};
 }
 
 uint64_t KeptStore::CachedPages(PageRun run) const {
   bool kept = false;
   const PagesFrom from = KeptAt(run, &kept);
   if (kept) return file_->CachedPages({run.first, from.pages});
-  return base_ == nullptr ? 0 : base_->CachedPages({run.first, from.pages});
+  const PageStore* base = below();
+  return base == nullptr ? 0 : base->CachedPages({run.first, from.pages});
 }
 
 void KeptStore::WillRead(PageRun run) { file_->WillRead(run); }
 
 void KeptStore::StartRead(PageRun run, std::byte* into, ReadDone done) {
-  if (base_ == nullptr) {
+  if (PageStore* base = below(); base != nullptr) {
+    base->StartRead(run, into, std::move(done));
+  } else {
     done(Error{Code::kPageLost, 0, "its source was detached"});
-    return;
   }
-  base_->StartRead(run, into, std::move(done));
+}
+
+void KeptStore::StartBackgroundRead(PageRun run, std::byte* into, ReadDone done) {
+  if (PageStore* base = below(); base != nullptr) {
+    base->StartBackgroundRead(run, into, std::move(done));
+  } else {
+    done(Error{Code::kPageLost, 0, "its source was detached"});
+  }
+}
+
+bool KeptStore::keeps_what_it_pulls() const {
+  const PageStore* base = below();
+  return base != nullptr && base->OriginOf({0, 1}).origin == PageOrigin::kRemote;
 }
 
 void KeptStore::EndReads() {
@@ -119,8 +134,9 @@ Status KeptStore::Read(PageRun run, std::byte* into) {
     bool kept = false;
     const PagesFrom from = KeptAt(run, &kept);
     const PageRun part{run.first, std::min(from.pages, run.count)};
-    if (!kept && base_ == nullptr) return Error{Code::kPageLost, 0, "a hole of a detached region"};
-    if (Status read = kept ? file_->Read(part, into) : base_->Read(part, into); !read.ok()) {
+    PageStore* const base = below();
+    if (!kept && base == nullptr) return Error{Code::kPageLost, 0, "a hole of a detached region"};
+    if (Status read = kept ? file_->Read(part, into) : base->Read(part, into); !read.ok()) {
       return read;
     }
     if (kept) CountRead(part);
@@ -142,6 +158,9 @@ uint64_t KeptStore::KeptPages(PageRun run) const {
   return pages;
 }
 
-void KeptStore::DetachBase() { base_.reset(); }
+void KeptStore::DetachSource() {
+  detached_.store(true, std::memory_order_release);
+  EndReads();
+}
 
 }  // namespace farpage

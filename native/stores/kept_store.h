@@ -22,13 +22,15 @@ class KeptStore final : public PageStore {
                                                  bool make, std::unique_ptr<PageStore> base);
 
   [[nodiscard]] PagesFrom OriginOf(PageRun run) const override;
-  [[nodiscard]] uint8_t fill_byte() const override { return base_ ? base_->fill_byte() : 0; }
+  [[nodiscard]] uint8_t fill_byte() const override { return below() ? base_->fill_byte() : 0; }
   [[nodiscard]] uint64_t CachedPages(PageRun run) const override;
   void WillRead(PageRun run) override;
   [[nodiscard]] bool IsRead(PageRun run) const override { return file_->IsRead(run); }
   [[nodiscard]] bool polls_reads() const override { return true; }
   [[nodiscard]] StoreIdentity Identity() const override { return file_->Identity(); }
   void StartRead(PageRun run, std::byte* into, ReadDone done) override;
+  void StartBackgroundRead(PageRun run, std::byte* into, ReadDone done) override;
+  [[nodiscard]] bool keeps_what_it_pulls() const override;
   void EndReads() override;
   Status Read(PageRun run, std::byte* into) override;
   Status Write(std::span<PageImage> images) override { return file_->Write(images); }
@@ -36,18 +38,21 @@ class KeptStore final : public PageStore {
 
   // Pages that the file has, of `run`.
   [[nodiscard]] uint64_t KeptPages(PageRun run) const;
-  // The base is no longer needed: every page is in the file or will be written before it is
-  // dropped. Requires: no read of the base is under way or can begin.
-  void DetachBase();
-  [[nodiscard]] const PageStore* base() const { return base_.get(); }
+  // Ends the base's reads; the object stays until the store ends, for others may be looking at it.
+  void DetachSource() override;
 
  private:
   KeptStore(std::unique_ptr<FileStore> file, std::unique_ptr<PageStore> base)
       : file_(std::move(file)), base_(std::move(base)) {}
   [[nodiscard]] PagesFrom KeptAt(PageRun run, bool* kept) const;
+  // The base, unless it is none or detached.
+  [[nodiscard]] PageStore* below() const {
+    return detached_.load(std::memory_order_acquire) ? nullptr : base_.get();
+  }
 
   std::unique_ptr<FileStore> file_;
   std::unique_ptr<PageStore> base_;
+  std::atomic<bool> detached_{false};
 };
 
 }  // namespace farpage

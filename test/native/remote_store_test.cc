@@ -1,42 +1,14 @@
 // Copies of a region of a second appliance, over a second NIC of this process.
-#include <fcntl.h>
-#include <unistd.h>
-
-#include "check.h"
-#include "fabric/remote_store.h"
-#include "faulty_fixture.h"
+#include "remote_fixture.h"
 #include "stores/kept_store.h"
 
 namespace farpage::test {
 namespace {
 
-constexpr uint64_t kPages = 600;
-const uint64_t kSize = (kPages << kPageShift) - 100;
+constexpr uint64_t kPages = kSourcePages;
+const uint64_t kSize = kSourceBytes;
 
-std::byte Expected(uint64_t offset) {
-  return static_cast<std::byte>((offset >> kPageShift) * 31 + offset % 251);
-}
-
-// The other appliance: a file region that is read by the copy.
-struct Source {
-  Source() {
-    std::vector<std::byte> bytes(kSize);
-    for (uint64_t at = 0; at < kSize; at++) bytes[at] = Expected(at);
-    const std::string path = appliance.folder.File("source");
-    Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    if (::pwrite(file.get(), bytes.data(), kSize, 0) != static_cast<ssize_t>(kSize)) std::abort();
-    stag = appliance.OpenFile(path, false);
-  }
-  [[nodiscard]] RemoteDoor Door() const {
-    RemoteDoor door;
-    door.connect.path = appliance.socket_path;
-    door.connect.ask.ticket = appliance.ticket;
-    door.stag = stag;
-    return door;
-  }
-  Appliance appliance;
-  uint32_t stag = 0;
-};
+std::byte Expected(uint64_t offset) { return SourceByte(offset); }
 
 // The copy: asks `answer` whenever its store needs a door.
 struct Copy {
@@ -134,20 +106,14 @@ FARPAGE_TEST(remote_source_away_fails_what_needs_it_only) {
   std::byte byte{};
   CHECK_EQ(int(ReadPage(copy, 3, &byte)), 0);
   away = true;
-  source.appliance.nic->CloseDomain(source.appliance.domain);
+  source.GoAway();
   const uint64_t begin = NowNs();
   CHECK_EQ(int(ReadPage(copy, 300, &byte)), int(Code::kSourceAway));
   const uint64_t took = NowNs() - begin;
   CHECK(took > 250'000'000 && took < 3'000'000'000);
   CHECK_EQ(int(ReadPage(copy, 3, &byte)), 0);
   CHECK_EQ(int(byte), int(Expected(3 << kPageShift)));
-  source.appliance.domain =
-      std::make_shared<ProtectionDomain>(source.appliance.pager.shootdown(), 64);
-  source.appliance.nic->AddTicket(source.appliance.ticket, source.appliance.domain,
-                                  60'000'000'000);
-  auto stag = source.appliance.domain->Register(source.appliance.region, 0, kSize, false);
-  CHECK(stag.ok());
-  source.stag = stag.value();
+  source.Return();
   away = false;
   CHECK_EQ(int(ReadPage(copy, 300, &byte)), 0);
   CHECK_EQ(int(byte), int(Expected(300 << kPageShift)));
@@ -161,6 +127,55 @@ FARPAGE_TEST(remote_wrong_source_fails_at_once) {
   const uint64_t begin = NowNs();
   CHECK_EQ(int(ReadPage(copy, 0, &byte)), int(Code::kFileChanged));
   CHECK(NowNs() - begin < 2'000'000'000);
+}
+
+// Reads in the background leave the wire to those that somebody waits for: of many, two are
+// outstanding, and a later read is answered while these still wait.
+FARPAGE_TEST(remote_background_reads_stand_behind_others) {
+  FaultyAppliance source({.pages = kPages});
+  source.memory->hold_fills = true;
+  RemoteStoreOptions options;
+  options.length_bytes = kPages << kPageShift;
+  RemoteStore* made = nullptr;
+  options.need_door = [&] {
+    RemoteDoor door;
+    door.connect.path = source.appliance.socket_path;
+    door.connect.ask.ticket = source.appliance.ticket;
+    door.stag = source.stag;
+    made->Open(std::move(door));
+  };
+  RemoteStore store(std::move(options));
+  made = &store;
+  std::vector<std::byte> into(kPages << kPageShift);
+  std::atomic<int> ended{0};
+  const auto count = [&ended](Status read) {
+    CHECK(read.ok());
+    ended++;
+  };
+  // 2 MiB, then one page that is here at the source.
+  constexpr uint64_t kBackground = 512;
+  const PageIndex present = kPages - 1;
+  const std::byte mark{0x77};
+  auto writer = source.appliance.Connect();
+  source.memory->hold_fills = false;
+  CHECK_EQ(int(Write(*writer, source.stag, present << kPageShift, &mark, 1).code), 0);
+  source.memory->hold_fills = true;
+  store.StartBackgroundRead({0, kBackground}, into.data(), count);
+  source.AwaitFills(2);
+  std::atomic<bool> answered{false};
+  store.StartRead({present, 1}, into.data() + (present << kPageShift), [&](Status read) {
+    CHECK(read.ok());
+    answered = true;
+  });
+  const uint64_t deadline = NowNs() + 10'000'000'000;
+  while (!answered && NowNs() < deadline) Nap(1);
+  CHECK(answered);
+  CHECK_EQ(int(into[present << kPageShift]), 0x77);
+  CHECK_EQ(ended.load(), 0);
+  CHECK_EQ(source.memory->waiting_fills.load(), 2u);
+  source.memory->hold_fills = false;
+  while (ended != 1 && NowNs() < deadline) Nap(1);
+  CHECK_EQ(ended.load(), 1);
 }
 
 // A source that never answers a READ costs its deadline; removal ends what waits at once.

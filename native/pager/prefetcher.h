@@ -1,0 +1,153 @@
+// Prefetch: pages brought near before anybody asks for them, behind everybody who does.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "memory/frame_budget.h"
+#include "memory/region.h"
+#include "os/thread.h"
+#include "pager/evictor.h"
+#include "pager/filler.h"
+#include "pager/write_back.h"
+
+namespace farpage {
+
+// Pages claimed and read at once, and those on their way at most: whoever touches one of them
+// waits for no more than that.
+inline constexpr uint64_t kPrefetchRunPages = 64;
+inline constexpr uint64_t kPrefetchFlightPages = 256;
+// The same while others wait for pages: one small run, then a rest.
+inline constexpr uint64_t kPoliteRunPages = 16;
+inline constexpr uint64_t kPoliteRestNs = 1'000'000;
+// How long after a fault of somebody else that lasts.
+inline constexpr uint64_t kPoliteNs = 10'000'000;
+// Pulled pages that are written back together; twice as many wait for that at most.
+inline constexpr uint64_t kPullBatchPages = 16'384;
+// How often a pull goes over its range again for pages that were on their way as it passed, and
+// the rest before each.
+inline constexpr uint32_t kPullPassesMax = 500;
+inline constexpr uint64_t kPullRestNs = 20'000'000;
+// How long a pull waits for frames that others hold.
+inline constexpr uint64_t kStarvedNs = 5'000'000'000;
+// Pages that are here already, passed in one step.
+inline constexpr uint64_t kPassedPagesMax = 4096;
+// Prefetches under way, at most; further ones end with kQuota.
+inline constexpr size_t kPrefetchesMax = 1024;
+
+// How far a prefetch is, or was at its end.
+struct PrefetchReport {
+  uint64_t pages = 0;         // of its range
+  uint64_t passed_pages = 0;  // that it has come past
+  uint64_t filled_pages = 0;  // that it brought itself
+  bool full = false;          // it ended early: bringing more would have pushed out others
+  Status outcome;             // kAborted when it was cancelled
+};
+using PrefetchDone = std::function<void(const PrefetchReport&)>;
+
+// One prefetch. The fields below the blank line are the thread's own.
+struct Prefetch {
+  std::shared_ptr<Region> region;
+  PageRun range;
+  PrefetchDone done;
+  std::atomic<bool> cancelled{false};
+  std::atomic<uint64_t> passed_pages{0};
+  std::atomic<uint64_t> filled_pages{0};
+  std::atomic<uint64_t> flying_pages{0};
+  std::atomic<uint64_t> failed_pages{0};
+  std::atomic<bool> flushing{false};
+  std::atomic<bool> full{false};
+  std::atomic<Code> failure{Code::kOk};
+
+  PageIndex at = 0;
+  PageOrigin origin = PageOrigin::kFile;  // of the pages up to `origin_end`, as last seen
+  PageIndex origin_end = 0;
+  bool pulls = false;      // its store keeps what was pulled
+  bool settled = false;    // the last write-back of this pass was begun
+  uint32_t passes = 0;
+  uint64_t unflushed_pages = 0;
+  PageIndex recycled_to = 0;
+  uint64_t demands = 0;    // as last seen
+  uint64_t demand_ns = 0;  // when they last grew
+  uint64_t started_ns = 0;
+  uint64_t rest_until_ns = 0;
+  uint64_t starved_ns = 0;
+};
+
+// Brings absent pages of a range into memory, in large runs, not ACCESSED: who uses none of them
+// sees them go first. It takes free frames and evicts nothing for them; when they are used up it
+// ends early (`full`). A *pull*, of pages from elsewhere under a store that keeps what it pulls,
+// installs them DIRTY, so that write-back puts them into that store, and ends when the store has
+// every page; it recycles its own frames when there are no others. Pages that somebody writes
+// meanwhile are never overwritten: only absent pages are claimed, and the claim is asked for its
+// origin again. One thread, started with the first prefetch.
+class Prefetcher {
+ public:
+  // `reclaim` asks for eviction down to the low mark; it must not block.
+  Prefetcher(FrameBudget& budget, Evictor& evictor, Filler& filler, WriteBack& write_back,
+             std::function<void()> reclaim)
+      : budget_(budget),
+        evictor_(evictor),
+        filler_(filler),
+        write_back_(write_back),
+        reclaim_(std::move(reclaim)) {}
+  ~Prefetcher() { Close(); }
+
+  // Begins; `done` is called once, on any thread. Thread: any but fabric threads.
+  std::shared_ptr<Prefetch> Begin(std::shared_ptr<Region> region, PageRun range,
+                                  PrefetchDone done);
+  // Ends it soon, with kAborted unless it has ended. What it brought stays.
+  void Cancel(Prefetch& prefetch);
+  static PrefetchReport Report(const Prefetch& prefetch);
+
+  // Pages of `run` that only a source elsewhere has, in time proportional to the runs of its
+  // store. Thread: any that may wait.
+  static uint64_t NeededPages(const Region& region, PageRun run);
+
+  // Ends every prefetch with kClosed, then the thread. Idempotent.
+  void Close();
+
+ private:
+  enum class Next : uint8_t { kMoved, kWaiting, kResting, kEnded };
+  void Loop();
+  Next Step(const std::shared_ptr<Prefetch>& job);
+  Next StepOver(const std::shared_ptr<Prefetch>& job);
+  Next BeginRun(const std::shared_ptr<Prefetch>& job);
+  Next StartRun(const std::shared_ptr<Prefetch>& job, PageRun run);
+  uint64_t FreeFrames(const Prefetch& job, bool pull) const;
+  Next NoRoom(const std::shared_ptr<Prefetch>& job, uint64_t frames);
+  Next Settle(const std::shared_ptr<Prefetch>& job);
+  bool IsPolite(Prefetch& job, uint64_t now);
+  void Flush(const std::shared_ptr<Prefetch>& job);
+  void Fail(Prefetch& job, Code code);
+  void Wake();
+  // Tells the thread that `change`, made under its lock, has happened: once a prefetch has ended,
+  // nothing of this object is touched for it any more.
+  template <typename Change>
+  void WakeBy(Change change) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    change();
+    woken_ = true;
+    wake_.notify_one();
+  }
+
+  FrameBudget& budget_;
+  Evictor& evictor_;
+  Filler& filler_;
+  WriteBack& write_back_;
+  const std::function<void()> reclaim_;
+  std::mutex mutex_;  // guards what follows up to closing_
+  std::condition_variable wake_;
+  std::vector<std::shared_ptr<Prefetch>> jobs_;
+  bool woken_ = false;
+  bool started_ = false;
+  std::atomic<bool> closing_{false};
+  Thread thread_;
+};
+
+}  // namespace farpage
