@@ -4,10 +4,21 @@ export type { ApplianceOptions, HostPort } from './appliance/options.js';
 export type { Quota } from './appliance/quota.js';
 export { Client, type ConnectOptions, connect, type RegionOptions } from './client/client.js';
 export { type BlockingLimits, ExternalMemory } from './client/external-memory.js';
-export { ExternalRegion, type PageMap, type RangeOptions } from './client/external-region.js';
+export {
+  ExternalRegion,
+  type PageMap,
+  type PrefetchOptions,
+  type RangeOptions,
+} from './client/external-region.js';
 export type { Limits } from './client/limits.js';
 export { Slab } from './client/slab.js';
-export type { Receipt, RegionBody, RegionStat, RestartReceipt } from './control/schema.js';
+export type {
+  PrefetchReply,
+  Receipt,
+  RegionBody,
+  RegionStat,
+  RestartReceipt,
+} from './control/schema.js';
 export {
   ERROR_TEXT,
   type ErrorCode,

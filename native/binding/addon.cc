@@ -26,6 +26,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportRegionOpen(env, exports);
   ExportRegionStats(env, exports);
   ExportRegionWork(env, exports);
+  ExportPrefetch(env, exports);
   ExportNic(env, exports);
   ExportSystem(env, exports);
   ExportQueuePair(env, exports);

@@ -19,6 +19,7 @@ enum class HandleKind : uint64_t {
   kProtectionDomain,
   kMemoryRegion,
   kAccount,
+  kPrefetch,
 };
 napi_type_tag TagOf(HandleKind kind);
 

@@ -110,6 +110,7 @@ void ExportPager(Napi::Env env, Napi::Object exports);
 void ExportRegionOpen(Napi::Env env, Napi::Object exports);
 void ExportRegionStats(Napi::Env env, Napi::Object exports);
 void ExportRegionWork(Napi::Env env, Napi::Object exports);
+void ExportPrefetch(Napi::Env env, Napi::Object exports);
 void ExportNic(Napi::Env env, Napi::Object exports);
 void ExportSystem(Napi::Env env, Napi::Object exports);
 

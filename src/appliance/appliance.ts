@@ -34,6 +34,8 @@ export interface Doors {
   readonly tokenPath?: string;
 }
 
+/** Reads of a source end within their deadline of 5 s. */
+const PREFETCH_MS = 6000;
 /** Runs of dirty pages that an error names at most. */
 const RUNS_NAMED_MAX = 8;
 
@@ -169,9 +171,12 @@ export class Appliance implements AsyncDisposable {
     });
   }
 
-  /** Makes a named region that comes back after a restart, as the administrator. */
-  create(body: RegionBody): RegionStat {
-    return this.#unit.create(validate(regionBody, body, 'ERR_ARGUMENT'), 'unix').stat();
+  /**
+   * Makes a named region that comes back after a restart, as the administrator; with `from` a copy
+   * of a region elsewhere, whose appliance is asked for it. Errors: those of the route.
+   */
+  async create(body: RegionBody): Promise<RegionStat> {
+    return (await this.#unit.make(validate(regionBody, body, 'ERR_ARGUMENT'), 'unix')).stat();
   }
 
   /** Figures of all regions, by name. */
@@ -199,6 +204,8 @@ export class Appliance implements AsyncDisposable {
     for (const region of this.#unit.list()) this.#exports.closeAll(region);
     // From here on nothing can become dirty any more.
     this.#nic.close();
+    // What a prefetch brings after the sync would be dropped as dirty.
+    await Promise.all(this.#unit.list().map(({ prefetches }) => prefetches.cancel(PREFETCH_MS)));
     const lost: FarpageError[] = [];
     for (const region of sync ? this.#unit.list() : []) {
       if (!region.persists || region.dirtyPages === 0) continue;

@@ -28,6 +28,7 @@ const record = v.object({
       url: v.string(),
       identity: secret,
       tokenFile: v.optional(v.string()),
+      detached: v.optional(v.boolean()),
     }),
     v.object({ kind: v.literal('staged'), path: v.string(), offset: bytes }),
     v.object({

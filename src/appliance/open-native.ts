@@ -13,7 +13,7 @@ export function openNative(
   pager: PagerHandle,
   options: {
     record: RegionRecord;
-    /** The appliance's own file of it, where it keeps one. */
+    /** The appliance's own file of it, where it keeps one; of a copy none when it is empty. */
     keptPath: string;
     /** Made just now: its kept file is not there yet. */
     fresh: boolean;
@@ -39,7 +39,8 @@ export function openNative(
   }
   if (source.kind === 'remote') {
     const remote = { kind: 'remote', lengthBytes, needDoor } as const;
-    return native().regionOpenStaged(pager, { ...staged, source: remote, keep, make });
+    const from = source.detached ? ({ kind: 'none' } as const) : remote;
+    return native().regionOpenStaged(pager, { ...staged, source: from, keep, make });
   }
   const kept = source.persist && { keep, make };
   return native().regionOpenStaged(pager, { ...staged, source: { kind: source.fill }, ...kept });

@@ -35,6 +35,8 @@ export interface RegionRecord {
         /** What the source was when it was first met. */
         readonly identity: string;
         readonly tokenFile?: string | undefined;
+        /** Every page is in that file, and the source is asked no more. */
+        readonly detached?: boolean | undefined;
       }
     | {
         readonly kind: 'staged';

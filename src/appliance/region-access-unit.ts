@@ -83,7 +83,7 @@ export class RegionAccessUnit {
   create(
     spec: RegionSpec,
     door: Door,
-    options: { origin?: Origin; account?: AccountHandle } = {},
+    options: { origin?: Origin | undefined; account?: AccountHandle } = {},
   ): Region {
     const record = this.#record(spec, door, options.origin);
     const found = this.#same(record);
@@ -97,19 +97,37 @@ export class RegionAccessUnit {
     return region;
   }
 
+  /** The same for any region: the source of a copy is asked what it is before. As `probe` fails. */
+  async make(spec: RegionSpec, door: Door): Promise<Region> {
+    return this.create(spec, door, { origin: await this.probe(spec, door) });
+  }
+
   /**
-   * The same for a copy of a region elsewhere, which is asked what it is. ERR_URL_NOT_ALLOWED,
+   * Asks the source of a copy what it is; nothing for other regions. ERR_URL_NOT_ALLOWED,
    * ERR_NO_APPLIANCE, ERR_NO_SUCH_REGION, ERR_TOKEN, ERR_TIMEOUT, ERR_CONNECTION.
    */
-  async copy(spec: RegionSpec & { from: string }, door: Door): Promise<Region> {
+  async probe(spec: RegionSpec, door: Door): Promise<Origin | undefined> {
     const { from: url, fromTokenFile: tokenFile } = spec;
+    if (url === undefined) return undefined;
     checkUrl(url, { door, allowed: this.#allowedUrls, tokenFile });
     const source = new RemoteSource({ url, tokenFile });
     try {
-      return this.create(spec, door, { origin: await source.probe() });
+      return await source.probe();
     } finally {
       source.close();
     }
+  }
+
+  /**
+   * Lets the source of a copy go: what is dirty is synced, and the catalog says so before the
+   * region does. ERR_SOURCE_NEEDED while any page is at the source only. Idempotent.
+   */
+  async detachSource(name: string): Promise<void> {
+    const region = this.find(name);
+    const record = await region.detachable();
+    if (this.#regions.get(name) !== region) throw new FarpageError('ERR_NO_SUCH_REGION', name);
+    this.#catalog.put(record);
+    region.detachSource(record);
   }
 
   /** Makes a region for as long as this process lives: those of `serve`'s command line. */
@@ -129,11 +147,16 @@ export class RegionAccessUnit {
   /** Makes a region for a session: a named one outlives it, an unnamed one ends with it. */
   allocate(
     spec: RegionSpec,
-    options: { door: Door; session: string; account: AccountHandle },
+    options: {
+      door: Door;
+      session: string;
+      account: AccountHandle;
+      origin?: Origin | undefined;
+    },
   ): Region {
-    const { account } = options;
+    const { account, origin } = options;
     if (spec.name !== undefined) {
-      const region = this.create(spec, options.door, { account });
+      const region = this.create(spec, options.door, { account, origin });
       if (region.carver === undefined) region.carver = options.session;
       return region;
     }
@@ -143,6 +166,7 @@ export class RegionAccessUnit {
       name,
       door: options.door,
       path: this.#path(spec, options.door),
+      origin,
     });
     const region = this.#allocate(record, { owner: options.session, account });
     region.carver = options.session;

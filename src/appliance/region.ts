@@ -2,20 +2,21 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Receipt, RegionStat, RestartReceipt } from '../control/schema.js';
+import type { PrefetchReply, Receipt, RegionStat, RestartReceipt } from '../control/schema.js';
 import { FarpageError, isErrorCode } from '../errors.js';
 import type { MemoryRegion } from '../fabric/memory-region.js';
 import type { ProtectionDomain } from '../fabric/protection-domain.js';
 import type { Access, AccountHandle, PagerHandle, RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { PAGE_BYTES, pageCount } from '../units.js';
+import { CopySource } from './copy-source.js';
 import { findDirtyRuns } from './dirty-runs.js';
 import type { FileClaims } from './file-claims.js';
 import type { MemoryDirectory } from './memory-directory.js';
 import { openNative } from './open-native.js';
+import { Prefetches } from './prefetches.js';
 import type { RegionRecord } from './record.js';
 import { figuresOf } from './region-figures.js';
-import { RemoteSource, refusalOf } from './remote-source.js';
 import {
   NOTHING_FOUND,
   type RestartFacts,
@@ -47,7 +48,8 @@ interface Opened {
  * room, is *unavailable*, and tried again at the next use.
  */
 export class Region {
-  readonly record: RegionRecord;
+  readonly prefetches: Prefetches;
+  #record: RegionRecord;
   /** The session that an unnamed region belongs to. */
   readonly owner: string | undefined;
   /** The session that has the right to carve slabs out of it. */
@@ -59,9 +61,9 @@ export class Region {
   readonly #memory: MemoryDirectory | undefined;
   readonly #account: AccountHandle | undefined;
   #fresh: boolean;
+  readonly #source = new CopySource();
   readonly #running = new Set<Promise<unknown>>();
   #opened: Opened | undefined;
-  #source: RemoteSource | undefined;
   #failure: FarpageError | undefined;
   #syncs: SyncRecord | undefined;
   #restart: RestartFacts | undefined;
@@ -81,7 +83,8 @@ export class Region {
     /** Made just now: its kept file is not there yet. */
     fresh: boolean;
   }) {
-    this.record = options.record;
+    this.#record = options.record;
+    this.prefetches = new Prefetches(options.record.name);
     this.owner = options.owner;
     this.#pager = options.pager;
     this.#claims = options.claims;
@@ -90,6 +93,10 @@ export class Region {
     this.#memory = options.owner === undefined ? options.memory : undefined;
     this.#account = options.account;
     this.#fresh = options.fresh;
+  }
+
+  get record(): RegionRecord {
+    return this.#record;
   }
 
   /** Opens it unless it is open. ERR_REGION_REMOVED, ERR_REGION_BUSY, ERR_FILE_*, ERR_RANGE. */
@@ -186,6 +193,35 @@ export class Region {
     return await this.#track(native().regionReclaim(this.open(), this.#bounds(range)));
   }
 
+  /** Begins to bring the pages of the range near, or joins who does. ERR_RANGE, ERR_QUOTA. */
+  prefetch(range: Range): PrefetchReply {
+    const bounds = this.#bounds(range);
+    return this.prefetches.begin(this.open(), bounds);
+  }
+
+  /**
+   * What is to be kept of a copy that needs its source no longer. Syncs it first: only what is in
+   * its own file counts. ERR_SOURCE_NEEDED, ERR_ARGUMENT for what has no source to let go.
+   */
+  async detachable(): Promise<RegionRecord> {
+    const { name, source } = this.record;
+    if (source.kind !== 'remote' || !this.persists) {
+      throw new FarpageError('ERR_ARGUMENT', `${name} is no copy that is kept`);
+    }
+    if (source.detached) return this.record;
+    await this.writeBack({ offset: 0, durable: true });
+    const needed = await this.#track(native().regionNeededPages(this.open()));
+    if (needed > 0) throw new FarpageError('ERR_SOURCE_NEEDED', `${needed} pages of ${name}`);
+    return { ...this.record, source: { ...source, detached: true } };
+  }
+
+  /** Becomes what `detachable` said: the session at the source ends. */
+  detachSource(record: RegionRecord): void {
+    this.#record = record;
+    if (this.#opened !== undefined) native().regionDetachSource(this.#opened.handle);
+    this.#source.close();
+  }
+
   /** A picture of the range, as `regionPageMap` of the border says. */
   pageMap(range: Range & { cells: number }): {
     bounds: { offset: number; length: number };
@@ -201,6 +237,7 @@ export class Region {
   /** What is written to it outlives the process once it is synced: it has a file. */
   get persists(): boolean {
     const { source } = this.record;
+    if (source.kind === 'remote') return this.owner === undefined;
     return source.kind !== 'anonymous' || source.persist;
   }
 
@@ -226,9 +263,25 @@ export class Region {
       persist: this.persists,
       ...(source.kind === 'anonymous' && { fill: source.fill }),
       ...('path' in source && { file: { path: source.path, offset: source.offset } }),
-      ...(source.kind === 'remote' && { from: { url: source.url, connected } }),
+      ...(source.kind === 'remote' && {
+        from: { url: source.url, connected, detached: source.detached ?? false },
+      }),
       ...(error && { error: { code: error.code, message: error.message } }),
     };
+  }
+
+  /** The same, and for a copy how many pages need its source: a look at its file, so it opens. */
+  async statNow(): Promise<RegionStat> {
+    const { source } = this.record;
+    const untouched = this.#reserves && this.stat().state !== 'ready';
+    if (source.kind !== 'remote' || this.#removing || untouched) return this.stat();
+    try {
+      const needed = await this.#track(native().regionNeededPages(this.open()));
+      const stat = this.stat();
+      return { ...stat, ...(stat.from && { from: { ...stat.from, needed } }) };
+    } catch {
+      return this.stat(); // It tells why it is unavailable.
+    }
   }
 
   /**
@@ -237,6 +290,7 @@ export class Region {
    */
   async close(): Promise<void> {
     this.#removing = true;
+    await this.prefetches.cancel();
     await Promise.allSettled(this.#running);
     const opened = this.#opened;
     this.#opened = undefined;
@@ -246,7 +300,7 @@ export class Region {
       const inMemory = this.#usesMemory && dirtyPages > 0;
       if (inMemory || dirtyPages === 0) this.#syncs?.end({ inMemory });
     }
-    this.#source?.close();
+    this.#source.close();
     // Its STags stay with the sessions that have them: what they try from now on shall end with
     // the region's own code, not as an unknown STag.
     opened?.release();
@@ -282,30 +336,17 @@ export class Region {
   }
 
   #openNative(reserve: boolean): RegionHandle {
-    const { source } = this.record;
-    if (source.kind === 'remote') this.#source = new RemoteSource(source);
+    this.#source.open(this.record);
     return openNative(this.#pager, {
       record: this.record,
-      keptPath: this.#keptPath,
+      // What ends with its session is kept nowhere.
+      keptPath: this.owner === undefined ? this.#keptPath : '',
       fresh: this.#fresh,
       memory: this.#usesMemory ? this.#memory?.of(this.record.id) : undefined,
-      needDoor: () => void this.#answerSource(),
+      needDoor: () => void this.#source.answer(this.record, () => this.#opened?.handle),
       reserve,
       account: this.#account,
     });
-  }
-
-  /** Gives the native side a door to the source, or the reason why there is none. */
-  async #answerSource(): Promise<void> {
-    const { source, size } = this.record;
-    if (source.kind !== 'remote' || this.#source === undefined) return;
-    try {
-      const door = await this.#source.door({ size, identity: source.identity });
-      if (this.#opened !== undefined) native().regionOpenDoor(this.#opened.handle, door);
-    } catch (error) {
-      if (this.#opened === undefined) return;
-      native().regionRefuseDoor(this.#opened.handle, refusalOf(error));
-    }
   }
 
   /** The first `max` runs of dirty pages as [offset, length]. */

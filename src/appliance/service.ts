@@ -32,12 +32,8 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       const shown = unit.list().filter(({ owner }) => door === 'unix' || owner === undefined);
       return { regions: shown.map((region) => region.stat()) };
     },
-    create: async ({ body, door }) => {
-      const { from } = body;
-      if (from === undefined) return unit.create(body, door).stat();
-      return (await unit.copy({ ...body, from }, door)).stat();
-    },
-    stat: ({ params }) => unit.find(params.region).stat(),
+    create: async ({ body, door }) => (await unit.make(body, door)).stat(),
+    stat: ({ params }) => unit.find(params.region).statNow(),
     remove: async ({ params, query, door }) => {
       const region = unit.find(params.region);
       if (region.record.door === 'unix') administratorOnly(door, `removing ${params.region}`);
@@ -51,6 +47,19 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
     reclaim: async ({ params, body }) => {
       const pagesReclaimed = await unit.find(params.region).reclaim(body);
       return { region: params.region, pagesReclaimed };
+    },
+    prefetch: ({ params, body }) => unit.find(params.region).prefetch(body),
+    prefetches: ({ params }) => ({ prefetches: unit.find(params.region).prefetches.list() }),
+    cancelPrefetch: async ({ params }) => {
+      const { prefetches } = unit.find(params.region);
+      await prefetches.cancel();
+      return { prefetches: prefetches.list() };
+    },
+    detachSource: async ({ params, door }) => {
+      const region = unit.find(params.region);
+      if (region.record.door === 'unix') administratorOnly(door, `detaching ${params.region}`);
+      await unit.detachSource(params.region);
+      return { region: params.region, detached: true, pages: region.stat().pages.total };
     },
     receipt: ({ params }) => unit.find(params.region).restartReceipt(),
     pages: ({ params, query }) => {
@@ -108,10 +117,12 @@ function sessionHandlers({ unit, sessions, endpoints }: ServiceParts) {
       sessions.find(params.session).detach(params.stag);
       return { closed: true };
     },
-    allocate: ({ params, body, door }) => {
+    allocate: async ({ params, body, door }) => {
+      const origin = body.from === undefined ? undefined : await unit.probe(body, door);
       const session = sessions.find(params.session);
-      session.admitRegion(body.size ?? body.length ?? 0);
-      const region = unit.allocate(body, { door, session: session.id, account: session.account });
+      session.admitRegion(origin?.size ?? body.size ?? body.length ?? 0);
+      const { id, account } = session;
+      const region = unit.allocate(body, { door, session: id, account, origin });
       session.allocated.add(region);
       return session.attach(region, { access: undefined, carve: region.carver === session.id });
     },

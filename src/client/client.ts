@@ -57,7 +57,9 @@ export class Client implements AsyncDisposable {
 
   /**
    * Makes a region and attaches it with the right to carve slabs. With a name it lives until it is
-   * removed, without one until this client closes. ERR_REGION_EXISTS, ERR_QUOTA, ERR_FILE_*.
+   * removed, without one until this client closes. With `from` it is a copy of a region elsewhere;
+   * one without a name is kept in no file. ERR_REGION_EXISTS, ERR_QUOTA, ERR_FILE_*, ERR_SOURCE_*,
+   * ERR_URL_NOT_ALLOWED, ERR_NO_APPLIANCE.
    */
   async allocate(options: RegionOptions, limits: Limits = NO_LIMITS): Promise<ExternalRegion> {
     return this.#region(await this.#session.allocate(bodyOf(options), limits));

@@ -1,7 +1,8 @@
 /** A region of an appliance as its client has it. */
+import { setTimeout } from 'node:timers/promises';
 import type { ControlClient } from '../control/http-client.js';
-import type { Receipt, RegionStat, RestartReceipt } from '../control/schema.js';
-import { FarpageError } from '../errors.js';
+import type { PrefetchReply, Receipt, RegionStat, RestartReceipt } from '../control/schema.js';
+import { FarpageError, isErrorCode } from '../errors.js';
 import type { Access } from '../native/binding.js';
 import { parseSize } from '../units.js';
 import type { Attached, ClientSession } from './client-session.js';
@@ -16,6 +17,16 @@ export interface RangeOptions extends Limits {
   readonly offset?: number;
   readonly length?: number;
 }
+
+export interface PrefetchOptions extends RangeOptions {
+  /** Until it has ended. */
+  readonly wait?: boolean;
+  /** Called now and then while it waits. */
+  readonly onProgress?: (progress: PrefetchReply) => void;
+}
+
+/** Between two looks at how far a prefetch is. */
+const LOOK_MS = 100;
 
 /** A picture of a range: one byte for each cell, as `regionPageMap` of the border says. */
 export interface PageMap {
@@ -93,6 +104,44 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
   async reclaim(options: RangeOptions = NO_LIMITS): Promise<number> {
     const call = { ...limitsOf(options), ...this.#request(options) };
     return (await this.#control.call('reclaim', call)).pagesReclaimed;
+  }
+
+  /**
+   * Brings the pages of the range near in the background; of a copy, into its own file too, all
+   * that its source still has. With `wait`, resolves when that has ended, however long it takes,
+   * and rejects when it failed: `timeoutMs` bounds each question, `signal` ends the waiting only.
+   * ERR_SOURCE_AWAY, ERR_SOURCE_CHANGED, ERR_NO_SPACE, ERR_MEMORY_FULL, ERR_IO.
+   */
+  async prefetch(options: PrefetchOptions = NO_LIMITS): Promise<PrefetchReply> {
+    const limits = limitsOf(options);
+    const ask = { ...limits, params: { region: this.name } };
+    let reply = await this.#control.call('prefetch', { ...limits, ...this.#request(options) });
+    while (options.wait && reply.state === 'running') {
+      options.onProgress?.(reply);
+      await setTimeout(LOOK_MS, undefined, limits.signal && { signal: limits.signal });
+      const { prefetches } = await this.#control.call('prefetches', ask);
+      const found = prefetches.find(({ id }) => id === reply.id);
+      // It began in another process of the appliance, or so many came after it.
+      if (found === undefined) throw new FarpageError('ERR_SESSION_ENDED', 'prefetch');
+      reply = found;
+    }
+    if (!options.wait || reply.error === undefined) return reply;
+    const { code } = reply.error;
+    const come = `${this.name}, ${reply.pages.passed} of ${reply.pages.total} pages are here`;
+    throw new FarpageError(isErrorCode(code) ? code : 'ERR_INTERNAL', come);
+  }
+
+  /** Ends the prefetches of the region that are under way; what they brought stays. */
+  async cancelPrefetch(limits: Limits = NO_LIMITS): Promise<void> {
+    await this.#control.call('cancelPrefetch', { ...limits, params: { region: this.name } });
+  }
+
+  /**
+   * Lets the source of a copy go, for good: it is asked no more. ERR_SOURCE_NEEDED while a page is
+   * only there, ERR_ARGUMENT for what is no copy.
+   */
+  async detachSource(limits: Limits = NO_LIMITS): Promise<void> {
+    await this.#control.call('detachSource', { ...limits, params: { region: this.name } });
   }
 
   /** Its figures. */

@@ -98,6 +98,31 @@ export const ROUTES = {
     body: s.rangeBody,
     reply: s.reclaimReply,
   },
+  prefetch: {
+    method: 'POST',
+    path: `${REGION}/prefetch`,
+    summary: 'Bring the pages of a range near in the background, or join whoever does',
+    body: s.rangeBody,
+    reply: s.prefetch,
+  },
+  prefetches: {
+    method: 'GET',
+    path: `${REGION}/prefetch`,
+    summary: 'How far prefetches are: those under way and the last that ended',
+    reply: s.prefetchList,
+  },
+  cancelPrefetch: {
+    method: 'DELETE',
+    path: `${REGION}/prefetch`,
+    summary: 'End the prefetches under way; what they brought stays',
+    reply: s.prefetchList,
+  },
+  detachSource: {
+    method: 'POST',
+    path: `${REGION}/detach`,
+    summary: 'Let the source of a copy go, once no page needs it',
+    reply: s.detached,
+  },
   receipt: {
     method: 'GET',
     path: `${REGION}/receipt`,

@@ -71,7 +71,16 @@ export const region = v.object({
   fill: v.optional(fill),
   persist: v.boolean(),
   file: v.optional(v.object({ path: v.string(), offset: bytes })),
-  from: v.optional(v.object({ url: v.string(), connected: v.boolean() })),
+  from: v.optional(
+    v.object({
+      url: v.string(),
+      connected: v.boolean(),
+      /** It has every page, and its source is asked no more. */
+      detached: v.boolean(),
+      /** Pages that only the source has; told where one region is asked for. */
+      needed: v.optional(count),
+    }),
+  ),
   error: v.optional(v.object({ code: v.string(), message: v.string() })),
 });
 
@@ -113,6 +122,23 @@ export const restartReceipt = v.object({
 });
 
 export const reclaimReply = v.object({ region: regionName, pagesReclaimed: count });
+
+/** How far a prefetch is, or was when it ended; in pages. */
+export const prefetch = v.object({
+  region: regionName,
+  /** Counts the prefetches of a region in this process. */
+  id: count,
+  offset: bytes,
+  length: bytes,
+  /** `partial`: it stopped where bringing more would have pushed out other pages. */
+  state: v.picklist(['running', 'done', 'partial', 'cancelled', 'failed']),
+  /** Of the range; that it has come past, which are here now; that it brought itself. */
+  pages: v.object({ total: count, passed: count, filled: count }),
+  elapsedMs: v.pipe(v.number(), v.minValue(0)),
+  error: v.optional(v.object({ code: v.string(), message: v.string() })),
+});
+export const prefetchList = v.object({ prefetches: v.array(prefetch) });
+export const detached = v.object({ region: regionName, detached: v.literal(true), pages: count });
 
 export const removeQuery = v.strictObject({
   dirty: v.optional(v.picklist(['refuse', 'sync', 'discard']), 'refuse'),
@@ -200,6 +226,7 @@ export type RegionBody = v.InferInput<typeof regionBody>;
 export type RegionSpec = v.InferOutput<typeof regionBody>;
 export type RegionStat = v.InferOutput<typeof region>;
 export type RestartReceipt = v.InferOutput<typeof restartReceipt>;
+export type PrefetchReply = v.InferOutput<typeof prefetch>;
 export type Receipt = v.InferOutput<typeof receipt>;
 export type SessionReply = v.InferOutput<typeof session>;
 export type Endpoints = v.InferOutput<typeof endpoints>;

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { RegionStat } from '../../src/control/schema.js';
+import type { PrefetchReply, RegionStat } from '../../src/control/schema.js';
 import { connectClient } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
@@ -30,7 +30,7 @@ describe('promise 4: a region is a copy of one of a second appliance', () => {
     const here = await ServeProcess.start(folder);
     const made = await here.json<RegionStat>(['create', 'copy', '--from', model.url]);
     expect(made).toMatchObject({ size: SIZE, access: 'read-write', fills: { read: 0 } });
-    expect(made.from).toEqual({ url: model.url, connected: false });
+    expect(made.from).toEqual({ url: model.url, connected: false, detached: false });
 
     const region = await (await connectClient(here.ready.control)).attach('copy');
     expect(
@@ -40,7 +40,9 @@ describe('promise 4: a region is a copy of one of a second appliance', () => {
     ).toBe(true);
     expect((await region.stat()).fills.read).toBe(1);
     expect(Buffer.from(await region.read(0, SIZE)).equals(model.bytes)).toBe(true);
-    expect((await region.stat()).from).toEqual({ url: model.url, connected: true });
+    const { total } = made.pages;
+    const reading = { url: model.url, connected: true, detached: false };
+    expect((await region.stat()).from).toEqual({ ...reading, needed: total });
 
     await region.write(5000, Buffer.from('mine'));
     await region.sync();
@@ -67,6 +69,37 @@ describe('promise 4: a region is a copy of one of a second appliance', () => {
     ).toBe(true);
   }, 60_000);
 
+  it('until all of it was pulled: then the source may go, for good', async () => {
+    const model = await serveModel();
+    const folder = scratch();
+    // Far less memory than the copy has bytes.
+    const here = await ServeProcess.start(folder, ['--memory', '1MiB']);
+    await here.json(['create', 'copy', '--from', model.url]);
+    const region = await (await connectClient(here.ready.control)).attach('copy');
+    await region.write(7000, Buffer.from('mine'));
+    model.bytes.write('mine', 7000);
+    const early = await here.run(['detach', 'copy']);
+    expect([early.code, early.stderr]).toEqual([1, expect.stringContaining('ERR_SOURCE_NEEDED')]);
+
+    const pulled = await here.json<PrefetchReply>(['prefetch', 'copy', '--wait']);
+    const total = Math.ceil(SIZE / 4096);
+    expect(pulled).toMatchObject({ state: 'done', pages: { total, passed: total } });
+    expect((await region.stat()).from).toMatchObject({ needed: 0, detached: false });
+    expect(await here.json(['detach', 'copy'])).toEqual({
+      region: 'copy',
+      detached: true,
+      pages: total,
+    });
+    await model.serve.end('SIGKILL');
+    expect(Buffer.from(await region.read(0, SIZE)).equals(model.bytes)).toBe(true);
+
+    await here.end('SIGKILL');
+    const again = await ServeProcess.start(folder, ['--memory', '1MiB']);
+    const back = await (await connectClient(again.ready.control)).attach('copy');
+    expect(Buffer.from(await back.read(0, SIZE)).equals(model.bytes)).toBe(true);
+    expect((await back.stat()).from).toMatchObject({ needed: 0, detached: true, connected: false });
+  }, 60_000);
+
   it('and another region in its place is noticed, for the pages that are not here', async () => {
     const model = await serveModel();
     const here = await ServeProcess.start(scratch());
@@ -76,8 +109,16 @@ describe('promise 4: a region is a copy of one of a second appliance', () => {
     await model.serve.json(['rm', 'model']);
     const gone = await codeOf(() => region.read(2 ** 20, 1));
     expect(gone).toBe('ERR_SOURCE_CHANGED');
+    // Another size; and another file of the same size.
     await model.serve.json(['create', 'model', '--size', '8MiB']);
     expect(await codeOf(() => region.read(2 ** 20, 1))).toBe('ERR_SOURCE_CHANGED');
+    await model.serve.json(['rm', 'model']);
+    const other = join(model.folder, 'other');
+    writeFileSync(other, randomBytes(SIZE));
+    await model.serve.json(['create', 'model', '--file', other]);
+    expect(await codeOf(() => region.read(2 ** 20, 1))).toBe('ERR_SOURCE_CHANGED');
+    await model.serve.json(['rm', 'model']);
+    await model.serve.json(['create', 'model', '--size', '8MiB']);
     expect(Buffer.from(await region.read(0, 1))[0]).toBe(model.bytes[0]);
     await model.serve.json(['rm', 'model']);
     await model.serve.json(['create', 'model', '--file', model.file]);

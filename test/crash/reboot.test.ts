@@ -90,7 +90,7 @@ it('knows that memory left behind by a clean end went with the machine', async (
   const memory = memoryFolder();
   const open = (bootId: string) => serveAppliance({ memoryDirectory: memory, bootId }, folder);
   const first = await open('one');
-  first.appliance.create({ name: 'plain', size: 2 ** 20 });
+  await first.appliance.create({ name: 'plain', size: 2 ** 20 });
   const before = await (await connectClient(first.url)).attach('plain');
   await before.write(0, pageOf(3));
   await before.fence();

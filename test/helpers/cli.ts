@@ -81,8 +81,11 @@ export class ServeProcess {
       env: environment(env),
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    onTestFinished(() => {
+    const exited = once(child, 'exit');
+    onTestFinished(async () => {
       child.kill('SIGKILL');
+      // Its folder's inode may be given to the next test's: nobody may still hold the lock of it.
+      await exited;
     });
     for await (const line of createInterface({ input: child.stdout })) {
       return new ServeProcess({ ready: JSON.parse(line) as ServeReady, child, folder });

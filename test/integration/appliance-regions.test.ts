@@ -11,8 +11,8 @@ describe('regions', () => {
     const folder = scratch();
     const file = patternFile(folder, { length: 10_000 });
     const first = await serveAppliance({}, folder);
-    first.appliance.create({ name: 'a', size: 2 ** 40 });
-    first.appliance.create({ name: 'b', file, offset: 4096 });
+    await first.appliance.create({ name: 'a', size: 2 ** 40 });
+    await first.appliance.create({ name: 'b', file, offset: 4096 });
     const client = await connectClient(first.url);
     const b = await client.attach('b');
     await b.write(0, Buffer.from('kept'));
@@ -31,7 +31,7 @@ describe('regions', () => {
     const folder = scratch();
     const file = patternFile(folder, { length: 8192 });
     const first = await serveAppliance({}, folder);
-    first.appliance.create({ name: 'a', file });
+    await first.appliance.create({ name: 'a', file });
     await first.appliance.close();
     unlinkSync(file);
     const { appliance, url } = await serveAppliance({}, folder);
@@ -49,7 +49,7 @@ describe('regions', () => {
     const [file, other, third] = files;
     symlinkSync(file!, join(folder, 'link'));
     const { appliance } = await serveAppliance({ regions: [{ name: 'r', file: file! }] }, folder);
-    expect(appliance.create({ name: 'r', file: join(folder, 'link') }).name).toBe('r');
+    expect((await appliance.create({ name: 'r', file: join(folder, 'link') })).name).toBe('r');
     const clash = () => appliance.create({ name: 'r', file: other! });
     expect(await codeOf(clash)).toBe('ERR_REGION_EXISTS');
     expect(await codeOf(() => appliance.create({ name: 'r', size: 4096 }))).toBe(
@@ -66,12 +66,12 @@ describe('regions', () => {
     const folder = scratch();
     const file = patternFile(folder, { length: 4 * 4096 });
     const { appliance } = await serveAppliance({}, folder);
-    appliance.create({ name: 'a', file, length: 8192 });
+    await appliance.create({ name: 'a', file, length: 8192 });
     const overlap = () => appliance.create({ name: 'b', file, offset: 4096 });
     expect(await codeOf(overlap)).toBe('ERR_REGION_BUSY');
     expect(appliance.regions().map(({ name }) => name)).toEqual(['a']);
-    appliance.create({ name: 'b', file, offset: 8192 });
-    appliance.create({ name: 'c', file, access: 'read-only' });
+    await appliance.create({ name: 'b', file, offset: 8192 });
+    await appliance.create({ name: 'c', file, access: 'read-only' });
   });
 
   it('are removed with their users told, but not while they are dirty', async () => {
@@ -126,7 +126,7 @@ describe('regions', () => {
 
   it('that fill the memory say so, though writes beside the failing one end unknown', async () => {
     const { appliance, url } = await serveAppliance({ memory: '1MiB' });
-    appliance.create({ name: 'r', size: 4 * 2 ** 20, fill: 'zero' });
+    await appliance.create({ name: 'r', size: 4 * 2 ** 20, fill: 'zero' });
     const region = await (await connectClient(url)).attach('r');
     const pieces = async function* () {
       for (let n = 0; n < 40; n++) yield Buffer.alloc(60_000, 1);

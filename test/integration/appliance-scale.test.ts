@@ -12,7 +12,7 @@ it('has 300 regions of 1 TiB, also after a restart, for next to nothing', async 
   const folder = scratch();
   const first = await serveAppliance({}, folder);
   const before = process.memoryUsage().rss;
-  for (let at = 0; at < 300; at += 1) first.appliance.create({ name: `r${at}`, size: TIB });
+  for (let at = 0; at < 300; at += 1) await first.appliance.create({ name: `r${at}`, size: TIB });
   expect(process.memoryUsage().rss - before).toBeLessThan(64 * 2 ** 20);
   const client = await connectClient(first.url);
   const region = await client.attach('r299');

@@ -51,7 +51,7 @@ describe('a connection that is lost', () => {
 
   it('does not spoil other operations when one is refused', async () => {
     const { url, appliance } = await serveAppliance();
-    appliance.create({ name: 'r', size: 4096 });
+    await appliance.create({ name: 'r', size: 4096 });
     const client = await connectClient(url);
     const [good, gone] = [await client.attach('r'), await client.allocate({ size: 4096 })];
     await client.remove(gone.name);

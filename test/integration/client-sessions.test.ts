@@ -91,7 +91,7 @@ describe.each(['unix', 'tcp'] as const)('a client over %s', (door) => {
     const folder = scratch();
     const file = patternFile(folder, { length: 8192 });
     const { url, appliance } = await serve();
-    appliance.create({ name: 'r', file, access: 'read-only' });
+    await appliance.create({ name: 'r', file, access: 'read-only' });
     const client = await connectClient(url);
     expect(await codeOf(() => client.attach('r', { access: 'read-write' }))).toBe('ERR_ACCESS');
     const region = await client.attach('r');
@@ -103,7 +103,7 @@ describe.each(['unix', 'tcp'] as const)('a client over %s', (door) => {
 describe('a session', () => {
   it('ends by its grace when nobody holds it, and its STags with it', async () => {
     const { appliance, control } = await serveAppliance({ sessionGraceMs: 150 });
-    appliance.create({ name: 'r', size: 4096 });
+    await appliance.create({ name: 'r', size: 4096 });
     const { session, ticket, fabric } = await control.call('openSession', {});
     const params = { session };
     const { stag } = await control.call('attach', { params, body: { region: 'r' } });
@@ -148,7 +148,7 @@ describe('a session', () => {
     await client.allocate({ size: 8192 });
     await client.allocate({ size: 4096 });
     expect(await codeOf(() => client.allocate({ size: 4096 }))).toBe('ERR_QUOTA');
-    appliance.create({ name: 'third', size: 4096 });
+    await appliance.create({ name: 'third', size: 4096 });
     expect(await codeOf(() => appliance.create({ name: 'r4', size: 4096 }))).toBe('ERR_QUOTA');
     await connectClient(url);
     expect(await codeOf(() => connect(url))).toBe('ERR_QUOTA');
@@ -190,7 +190,7 @@ describe('the TCP door', () => {
     patternFile(root, { length: 4096 });
     const outside = patternFile(scratch(), { length: 4096 });
     const { appliance } = await serveAppliance({ listen: LOOPBACK, root });
-    appliance.create({ name: 'mine', size: 4096 });
+    await appliance.create({ name: 'mine', size: 4096 });
     const url = `farpage://127.0.0.1:${appliance.doors.tcp?.port}`;
     const client = await connectClient(url);
     expect(await codeOf(() => client.create({ name: 'o', file: outside }))).toBe(

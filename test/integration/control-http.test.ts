@@ -36,7 +36,7 @@ function ask(
 describe('the control server', () => {
   it('serves a valid OpenAPI document, metrics and health', async () => {
     const { appliance, folder } = await serveAppliance();
-    appliance.create({ name: 'r', size: 8192 });
+    await appliance.create({ name: 'r', size: 8192 });
     const { socket } = appliance.doors;
     const document = JSON.parse((await ask(socket, { path: '/openapi.json' })).text);
     expect((await new Validator().validate(document)).valid).toBe(true);

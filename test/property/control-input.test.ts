@@ -47,7 +47,7 @@ const anyRoute = fc.constantFrom(...routes);
 
 it('answers every request with a reply or a failure of ours, and lives', async () => {
   const { appliance, control } = await serveAppliance();
-  appliance.create({ name: 'r', size: 8192 });
+  await appliance.create({ name: 'r', size: 8192 });
   const { socket } = appliance.doors;
   const property = fc.asyncProperty(anyRoute, value, value, body, async (route, one, two, sent) => {
     const fill = [one, two].map((each) => encodeURIComponent(String(each)) || 'x');

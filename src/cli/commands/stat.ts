@@ -10,10 +10,13 @@ const PICTURE_CELLS_MAX = 76;
 
 const filled = (stat: RegionStat) => `${stat.fill} filled${stat.persist ? ', kept' : ''}`;
 
-const origin = (stat: RegionStat) =>
-  stat.from
-    ? `copy of ${stat.from.url}, ${stat.from.connected ? 'connected' : 'not connected'}`
-    : (stat.file?.path ?? filled(stat));
+function origin(stat: RegionStat): string {
+  if (stat.from === undefined) return stat.file?.path ?? filled(stat);
+  const { url, connected, detached, needed } = stat.from;
+  if (detached) return `copy of ${url}, detached`;
+  const need = needed === undefined ? '' : `, which ${needed} pages need`;
+  return `copy of ${url}, ${connected ? 'connected' : 'not connected'}${need}`;
+}
 
 function rowsOf(stat: RegionStat): string[][] {
   const { pages, frames, operations, fills, writebacks } = stat;

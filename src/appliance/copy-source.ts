@@ -1,0 +1,33 @@
+/** What a copy has of its source: a way to its pages, as long as it needs one. */
+import type { RegionHandle } from '../native/binding.js';
+import { native } from '../native/load.js';
+import type { RegionRecord } from './record.js';
+import { RemoteSource, refusalOf } from './remote-source.js';
+
+export class CopySource {
+  #source: RemoteSource | undefined;
+
+  /** Contacts nobody yet; nothing for what is no copy, or a detached one. */
+  open({ source }: RegionRecord): void {
+    if (source.kind === 'remote' && !source.detached) this.#source = new RemoteSource(source);
+  }
+
+  /** Gives the native side a door to the source, or the reason why there is none. */
+  async answer({ source, size }: RegionRecord, handle: () => RegionHandle | undefined) {
+    if (source.kind !== 'remote' || this.#source === undefined) return;
+    try {
+      const door = await this.#source.door({ size, identity: source.identity });
+      const region = handle();
+      if (region !== undefined) native().regionOpenDoor(region, door);
+    } catch (error) {
+      const region = handle();
+      if (region !== undefined) native().regionRefuseDoor(region, refusalOf(error));
+    }
+  }
+
+  /** Ends the session at the source; idempotent. */
+  close(): void {
+    this.#source?.close();
+    this.#source = undefined;
+  }
+}
