@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/page.h"
 #include "base/version.h"
+#include "binding/callback_source.h"
 #include "binding/environment.h"
 #include "binding/objects.h"
 #include "binding/remote_source.h"
@@ -23,6 +24,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("errorCodes", codes);
   ExportPager(env, exports);
   ExportRemoteSource(env, exports);
+  ExportCallbackSource(env, exports);
   ExportRegionOpen(env, exports);
   ExportRegionStats(env, exports);
   ExportRegionWork(env, exports);

@@ -14,4 +14,11 @@ Napi::Error MakeJsError(Napi::Env env, const Error& error) {
   return made;
 }
 
+std::optional<Code> CodeOfName(std::string_view name) {
+  for (int n = 1; n < static_cast<int>(Code::kCount); n++) {
+    if (name == CodeName(static_cast<Code>(n))) return static_cast<Code>(n);
+  }
+  return std::nullopt;
+}
+
 }  // namespace farpage

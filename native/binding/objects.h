@@ -8,6 +8,7 @@
 #include "fabric/nic.h"
 #include "fabric/remote_store.h"
 #include "pager/pager.h"
+#include "stores/callback_store.h"
 
 namespace farpage::binding {
 
@@ -45,6 +46,8 @@ class RegionObject final : public Closable {
   std::shared_ptr<Region> region;  // as Look() found it last
   // The store of its source elsewhere, or null; it lives as long as the region.
   RemoteStore* remote = nullptr;
+  // The store that JavaScript supplies, or null; the same.
+  CallbackStore* callback = nullptr;
   bool closed = false;
 };
 

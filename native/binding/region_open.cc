@@ -2,6 +2,7 @@
 #include <functional>
 #include <utility>
 
+#include "binding/callback_source.h"
 #include "binding/region_arguments.h"
 #include "binding/remote_source.h"
 #include "memory/mapped_memory.h"
@@ -17,6 +18,12 @@ uint64_t FramesOf(const Napi::Object& options) {
   const uint64_t bytes = NumberOf(options, "residentBytes");
   return bytes == 0 ? ~uint64_t{0} >> 1 : std::max<uint64_t>(bytes >> kPageShift, 1);
 }
+
+// The parts of a source that JavaScript has to do with; at most one of them.
+struct Source {
+  RemoteStore* remote = nullptr;
+  CallbackStore* callback = nullptr;
+};
 
 // What a region will be opened from. Decided here, on the JavaScript thread; opened by whoever
 // allocates it, perhaps much later, while that thread is blocked.
@@ -51,7 +58,7 @@ Result<std::shared_ptr<Region>> Assemble(const Region::Options& options,
 // The handle of a region that is allocated when it is first touched (`reserve`), or now.
 Napi::Value Reserve(Napi::Env env, const std::shared_ptr<PagerObject>& pager,
                     const Napi::Object& options, const Region::Options& native,
-                    Reservation::Opener open, RemoteStore* remote = nullptr) {
+                    Reservation::Opener open, const Source& source = {}) {
   std::shared_ptr<AllocationAccount> account = pager->pager.account();
   if (options.Get("account").IsObject()) {
     const auto given = Unwrap<AccountObject>(options.Get("account"));
@@ -66,7 +73,8 @@ Napi::Value Reserve(Napi::Env env, const std::shared_ptr<PagerObject>& pager,
     }
   }
   auto object = std::make_shared<RegionObject>(pager, std::move(reservation));
-  object->remote = remote;
+  object->remote = source.remote;
+  object->callback = source.callback;
   return MakeHandle(env, HandleKind::kRegion, std::move(object));
 }
 
@@ -109,7 +117,7 @@ Napi::Value RegionOpenFile(const Napi::CallbackInfo& info) {
 
 // How to open the store that a staged region's pages come from first. What needs JavaScript is
 // opened now and cannot be reserved.
-Result<StoreOpener> PlanSource(const Napi::Object& source, bool writable, RemoteStore** remote) {
+Result<StoreOpener> PlanSource(const Napi::Object& source, bool writable, Source* found) {
   const std::string kind = TextOf(source, "kind");
   if (kind == "zero" || kind == "one") {
     const auto value = kind == "one" ? FillValueStore::Value::kOne : FillValueStore::Value::kZero;
@@ -128,7 +136,12 @@ Result<StoreOpener> PlanSource(const Napi::Object& source, bool writable, Remote
   }
   if (kind == "remote" && source.Get("needDoor").IsFunction()) {
     auto store = OpenRemoteSource(source);
-    *remote = store.get();
+    found->remote = store.get();
+    return Opened(std::move(store));
+  }
+  if (kind == "callback" && source.Get("ring").IsFunction()) {
+    auto store = OpenCallbackSource(source);
+    found->callback = store.get();
     return Opened(std::move(store));
   }
   if (kind == "none") return Opened(nullptr);
@@ -177,8 +190,8 @@ Napi::Value RegionOpenStaged(const Napi::CallbackInfo& info) {
   const uint64_t size = NumberOf(options, "lengthBytes");
   if (size == 0) return Throw(env, {Code::kArgument, 0, "a region of no bytes"});
   const bool writable = TextOf(options, "access") != "read-only";
-  RemoteStore* remote = nullptr;
-  auto source = PlanSource(ObjectOf(options.Get("source")), writable, &remote);
+  Source answered;
+  auto source = PlanSource(ObjectOf(options.Get("source")), writable, &answered);
   if (!source.ok()) return Throw(env, source.error());
   StagedPlan plan;
   plan.source = std::move(source).value();
@@ -196,7 +209,7 @@ Napi::Value RegionOpenStaged(const Napi::CallbackInfo& info) {
     plan.make = false;
   }
   const Region::Options native = plan.region;
-  return Reserve(env, pager, options, native, [plan] { return OpenStaged(plan); }, remote);
+  return Reserve(env, pager, options, native, [plan] { return OpenStaged(plan); }, answered);
 }
 
 void RegionClose(const Napi::CallbackInfo& info) {

@@ -54,8 +54,10 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
   put("filledPages", region.fills.filled_pages.load(std::memory_order_relaxed));
   put("filledBytes", region.fills.filled_pages.load(std::memory_order_relaxed) << kPageShift);
   // A kept file counts what it read itself; the store below it, the rest.
-  const bool below = object->remote != nullptr && object->remote != region.store.get();
-  put("readPages", region.store->pages_read() + (below ? object->remote->pages_read() : 0));
+  const PageStore* source = object->remote;
+  if (source == nullptr) source = object->callback;
+  const bool below = source != nullptr && source != region.store.get();
+  put("readPages", region.store->pages_read() + (below ? source->pages_read() : 0));
   put("writtenBackPages", region.fills.written_back_pages.load(std::memory_order_relaxed));
   put("writtenBackBytes", region.fills.written_back_bytes.load(std::memory_order_relaxed));
   const bool connected = object->remote != nullptr && object->remote->connected();

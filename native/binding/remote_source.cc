@@ -3,31 +3,12 @@
 #include <cstring>
 
 #include "binding/arguments.h"
+#include "binding/caller.h"
 #include "binding/js_error.h"
 #include "binding/objects.h"
 
 namespace farpage::binding {
 namespace {
-
-// A JavaScript function that any thread may call without waiting; released with its last owner.
-class Caller {
- public:
-  Caller(Napi::Env env, Napi::Function function)
-      : call_(Napi::ThreadSafeFunction::New(env, function, "farpage remote", 0, 1)) {
-    call_.Unref(env);
-  }
-  ~Caller() { call_.Release(); }
-  Caller(const Caller&) = delete;
-  Caller& operator=(const Caller&) = delete;
-  void Call() {
-    call_.NonBlockingCall([](Napi::Env env, Napi::Function function) {
-      if (env != nullptr) function.Call({});
-    });
-  }
-
- private:
-  Napi::ThreadSafeFunction call_;
-};
 
 RemoteStore* StoreOf(const Napi::CallbackInfo& info) {
   const auto object = Unwrap<RegionObject>(info[0]);
@@ -59,18 +40,15 @@ void RegionRefuseDoor(const Napi::CallbackInfo& info) {
   RemoteStore* store = StoreOf(info);
   if (store == nullptr) return;
   const std::string name = info[1].IsString() ? info[1].As<Napi::String>().Utf8Value() : "";
-  Code code = Code::kInternal;
-  for (int n = 1; n < static_cast<int>(Code::kCount); n++) {
-    if (name == CodeName(static_cast<Code>(n))) code = static_cast<Code>(n);
-  }
-  store->Refuse({code, 0, "the source of this copy"});
+  store->Refuse({CodeOfName(name).value_or(Code::kInternal), 0, "the source of this copy"});
 }
 
 }  // namespace
 
 std::unique_ptr<RemoteStore> OpenRemoteSource(const Napi::Object& source) {
   auto caller = std::make_shared<Caller>(source.Env(),
-                                         source.Get("needDoor").As<Napi::Function>());
+                                         source.Get("needDoor").As<Napi::Function>(),
+                                         "farpage remote");
   RemoteStoreOptions options;
   options.length_bytes = NumberOf(source, "lengthBytes");
   options.need_door = [caller] { caller->Call(); };

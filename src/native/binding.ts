@@ -11,6 +11,7 @@ import type { PrefetchBinding } from './prefetch.js';
 import type {
   AdoptionReport,
   FileRegionOptions,
+  PageRequest,
   RegionStats,
   SourceDoor,
   StagedRegionOptions,
@@ -152,6 +153,19 @@ export interface NativeBinding extends PrefetchBinding {
   regionOpenDoor(region: RegionHandle, door: SourceDoor): void;
   /** No door: ERR_CONNECTION and ERR_TIMEOUT let reads wait for another, others end them. */
   regionRefuseDoor(region: RegionHandle, code: string): void;
+  /**
+   * Requests of a callback source, as many as may be under way; ask again after each answer. Late
+   * ones keep their place until they are answered. None of a closed region.
+   */
+  regionTakeRequests(region: RegionHandle): PageRequest[];
+  /**
+   * The pages that a request asked for, which are copied; or, without bytes, that what it brought
+   * is safe. Bytes of another length end it with ERR_INTERNAL. False: nobody knows this request
+   * (any more), nothing happened.
+   */
+  regionAnswerRequest(region: RegionHandle, id: number, bytes?: Uint8Array): boolean;
+  /** The request failed with a code of the registry; ERR_IO for one that the core does not know. */
+  regionRefuseRequest(region: RegionHandle, id: number, code: string): boolean;
   regionStats(region: RegionHandle): RegionStats;
   /**
    * What it found in the memory directory when it was allocated; null without one, and while the

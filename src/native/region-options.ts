@@ -41,6 +41,18 @@ export type PageSource =
       /** Called when a read needs a connection; answered by regionOpenDoor or regionRefuseDoor. */
       readonly needDoor: () => void;
     }
+  | {
+      readonly kind: 'callback';
+      readonly lengthBytes: number;
+      /** JavaScript takes pages as well: the region has somewhere to write back to. */
+      readonly takesWrites: boolean;
+      /** Every request ends within it; a whole number of 1 and more. */
+      readonly timeoutMs: number;
+      /** Requests under way at most, 1..64; as many again with pages to take. */
+      readonly requestsMax: number;
+      /** Called when there are requests to take, and not again before they were. */
+      readonly ring: () => void;
+    }
   /** Nothing but what `keep` has. */
   | { readonly kind: 'none' };
 
@@ -78,6 +90,18 @@ export interface SourceDoor {
   readonly port?: number;
   readonly ticket: Uint8Array;
   readonly stag: number;
+}
+
+/** Pages that JavaScript shall supply; or take, when they are here. In bytes. */
+export interface PageRequest {
+  readonly id: number;
+  readonly offset: number;
+  /** Whole pages, but for the end of the region; 1 MiB at most. */
+  readonly length: number;
+  /** How long somebody waits for the answer yet. */
+  readonly remainingMs: number;
+  /** What shall be taken: a copy. */
+  readonly bytes?: Uint8Array;
 }
 
 export interface StagedRegionOptions extends AllocationOptions {
