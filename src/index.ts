@@ -1,6 +1,8 @@
 /** The library: `Appliance.open` lends memory, `connect` uses it. */
 export { Appliance, type Doors } from './appliance/appliance.js';
+export type { SuppliedRegion } from './appliance/callback-record.js';
 export type { ApplianceOptions, HostPort } from './appliance/options.js';
+export type { PageSpan, RegionSource } from './appliance/page-callbacks.js';
 export type { Quota } from './appliance/quota.js';
 export { Client, type ConnectOptions, connect, type RegionOptions } from './client/client.js';
 export { type BlockingLimits, ExternalMemory } from './client/external-memory.js';

@@ -10,6 +10,7 @@ import { FarpageError } from '../errors.js';
 import { Nic } from '../fabric/nic.js';
 import type { PagerHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
+import type { SuppliedRegion } from './callback-record.js';
 import { Catalog } from './catalog.js';
 import { Exports } from './exports.js';
 import { bootIdOfMachine, MemoryDirectory } from './memory-directory.js';
@@ -130,7 +131,9 @@ export class Appliance implements AsyncDisposable {
       memory,
     });
     undo.push(() => unit.close());
-    for (const body of settings.regions) unit.serve(validate(regionBody, body, 'ERR_ARGUMENT'));
+    for (const body of settings.regions) {
+      await unit.serve(validate(regionBody, body, 'ERR_ARGUMENT'));
+    }
     const nic = Nic.open(pager, settings.nic);
     undo.push(() => nic.close());
     const sessions = new Sessions({ nic, unit, quota, graceMs });
@@ -172,11 +175,17 @@ export class Appliance implements AsyncDisposable {
   }
 
   /**
-   * Makes a named region that comes back after a restart, as the administrator; with `from` a copy
-   * of a region elsewhere, whose appliance is asked for it. Errors: those of the route.
+   * Makes a named region as the administrator; the source of a copy, or of a file behind HTTP(S), is
+   * asked what it is before. It comes back after a restart, but for one with a `source`, whose
+   * functions end with this process: make it again under its name. Errors: those of the route.
    */
-  async create(body: RegionBody): Promise<RegionStat> {
-    return (await this.#unit.make(validate(regionBody, body, 'ERR_ARGUMENT'), 'unix')).stat();
+  async create(wanted: RegionBody | SuppliedRegion): Promise<RegionStat> {
+    if ('source' in wanted) {
+      const { source, ...rest } = wanted;
+      const spec = validate(regionBody, rest, 'ERR_ARGUMENT');
+      return this.#unit.supply(spec, source).stat();
+    }
+    return (await this.#unit.make(validate(regionBody, wanted, 'ERR_ARGUMENT'), 'unix')).stat();
   }
 
   /** Figures of all regions, by name. */

@@ -30,6 +30,19 @@ const record = v.object({
       tokenFile: v.optional(v.string()),
       detached: v.optional(v.boolean()),
     }),
+    v.object({
+      kind: v.literal('web'),
+      url: v.string(),
+      offset: bytes,
+      keep: v.boolean(),
+      version: v.object({
+        size: bytes,
+        etag: v.optional(v.string()),
+        lastModified: v.optional(v.string()),
+      }),
+      tokenFile: v.optional(v.string()),
+      detached: v.optional(v.boolean()),
+    }),
     v.object({ kind: v.literal('staged'), path: v.string(), offset: bytes }),
     v.object({
       kind: v.literal('mapped'),

@@ -15,12 +15,12 @@ export class FileClaims {
 
   /**
    * Claims the range of a writable region; returns what gives it back. ERR_REGION_BUSY when it
-   * overlaps another one's, ERR_FILE_NOT_FOUND. Read-only and anonymous regions claim nothing.
+   * overlaps another one's, ERR_FILE_NOT_FOUND. Regions of no local file and read-only ones
+   * claim nothing.
    */
   claim(record: RegionRecord): () => void {
     const { source, name, size } = record;
-    if (source.kind === 'anonymous' || source.kind === 'remote' || record.access === 'read-only')
-      return () => {};
+    if (!('path' in source) || record.access === 'read-only') return () => {};
     const found = statSync(source.path, { bigint: true, throwIfNoEntry: false });
     if (found === undefined) throw new FarpageError('ERR_FILE_NOT_FOUND', source.path);
     const key = `${found.dev}:${found.ino}`;

@@ -6,7 +6,8 @@ import type {
   RegionHandle,
 } from '../native/binding.js';
 import { native } from '../native/load.js';
-import type { RegionRecord } from './record.js';
+import type { PageCallbacks } from './page-callbacks.js';
+import { isKept, type RegionRecord } from './record.js';
 
 /** Opens it; fails with what regionOpenFile and regionOpenStaged of the border fail with. */
 export function openNative(
@@ -20,12 +21,15 @@ export function openNative(
     memory: MemoryDirectory | undefined;
     /** Called when a read of a source elsewhere needs a connection. */
     needDoor: () => void;
+    /** Who supplies the pages, where functions do. */
+    pages: PageCallbacks | undefined;
     /** Allocates it only when a client touches it. */
     reserve: boolean;
     account: AccountHandle | undefined;
   },
 ): RegionHandle {
-  const { record, keptPath: keep, fresh: make, memory, needDoor, reserve, account } = options;
+  const { record, keptPath: keep, fresh: make, memory, needDoor, pages } = options;
+  const { reserve, account } = options;
   const { source, size: lengthBytes, access, resident: residentBytes } = record;
   const common = { lengthBytes, access, residentBytes, reserve, account };
   if (source.kind === 'mapped') {
@@ -36,6 +40,13 @@ export function openNative(
   if (source.kind === 'staged') {
     const file = { kind: 'file', path: source.path, offset: source.offset, lengthBytes } as const;
     return native().regionOpenStaged(pager, { ...staged, source: file });
+  }
+  if (source.kind === 'web' || source.kind === 'callback') {
+    const supplied = pages?.pageSource(lengthBytes) ?? ({ kind: 'none' } as const);
+    const kept = isKept(record) && { keep, make };
+    const handle = native().regionOpenStaged(pager, { ...staged, source: supplied, ...kept });
+    pages?.begin(handle);
+    return handle;
   }
   if (source.kind === 'remote') {
     const remote = { kind: 'remote', lengthBytes, needDoor } as const;

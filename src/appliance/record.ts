@@ -4,9 +4,12 @@ import { accessSync, closeSync, constants, ftruncateSync, openSync, statSync } f
 import { basename } from 'node:path';
 import type { Door } from '../control/authorize.js';
 import type { RegionSpec } from '../control/schema.js';
+import { fileNameOf, isWebUrl } from '../control/web-url.js';
 import { FarpageError } from '../errors.js';
 import type { Access } from '../native/binding.js';
 import { ceilToPage, floorToPage, isPageAligned } from '../units.js';
+import type { WebVersion } from './http-file.js';
+import { takesNoWrites, webRecord, webUrlOf } from './web-record.js';
 
 export interface RegionRecord {
   readonly name: string;
@@ -37,6 +40,24 @@ export interface RegionRecord {
         readonly tokenFile?: string | undefined;
         /** Every page is in that file, and the source is asked no more. */
         readonly detached?: boolean | undefined;
+      }
+    | {
+        /** A file behind HTTP(S), or with `keep` a copy, under a file of the state directory. */
+        readonly kind: 'web';
+        readonly url: string;
+        /** Of the region's first byte in the file. */
+        readonly offset: number;
+        readonly keep: boolean;
+        /** The file as it was first met; another one is not read. */
+        readonly version: WebVersion;
+        readonly tokenFile?: string | undefined;
+        /** Every page of the copy is here: its source is needed no longer. */
+        readonly detached?: boolean | undefined;
+      }
+    | {
+        /** Functions of this process: no catalog has it. */
+        readonly kind: 'callback';
+        readonly takesWrites: boolean;
       }
     | {
         readonly kind: 'staged';
@@ -158,8 +179,12 @@ export interface Origin {
   readonly identity: string;
 }
 
-function copyRecord(spec: RegionSpec, url: string, origin: Origin | undefined): Contents {
-  if (origin === undefined) throw new FarpageError('ERR_ARGUMENT', 'a copy is made by create');
+/** What a source elsewhere was found to be: a region, or a file behind HTTP(S). */
+export type Found = Origin | WebVersion;
+
+function copyRecord(spec: RegionSpec, url: string, origin: Found | undefined): Contents {
+  if (origin === undefined || !('identity' in origin))
+    throw new FarpageError('ERR_ARGUMENT', 'a copy is made by create');
   const none = [spec.file, spec.size, spec.length, spec.fill].every((given) => given === undefined);
   if (!none || spec.offset !== 0 || spec.make || spec.writeBehind) {
     throw new FarpageError('ERR_ARGUMENT', 'a copy has the size and contents of its source');
@@ -184,7 +209,7 @@ export function toRecord(
     door: Door;
     path: string | undefined;
     name: string;
-    origin?: Origin | undefined;
+    origin?: Found | undefined;
     /** Writable files are staged unless the request says otherwise: memory outlives the process. */
     staged?: boolean;
   },
@@ -192,8 +217,15 @@ export function toRecord(
   if (spec.resident !== undefined) checkAligned('resident', spec.resident);
   const { path, name, door } = options;
   const id = randomBytes(ID_BYTES).toString('hex');
+  const { origin } = options;
+  if (webUrlOf(spec) !== undefined) {
+    if (origin === undefined || 'identity' in origin) {
+      throw new FarpageError('ERR_ARGUMENT', 'a region of a URL is made by create');
+    }
+    return { name, id, door, ...webRecord(spec, origin) };
+  }
   if (spec.from !== undefined) {
-    return { name, id, door, ...copyRecord(spec, spec.from, options.origin) };
+    return { name, id, door, ...copyRecord(spec, spec.from, origin) };
   }
   if (spec.fromTokenFile !== undefined) {
     throw new FarpageError('ERR_ARGUMENT', 'a token for a source needs from');
@@ -210,9 +242,34 @@ export function toRecord(
 
 /** The name of a region that was given none: its file's base name, cut to what names may hold. */
 export function nameOfFile(path: string): string {
-  const name = basename(path);
+  const name = isWebUrl(path) ? fileNameOf(path) : basename(path);
   if (/^[A-Za-z0-9._-]{1,128}$/.test(name)) return name;
   throw new FarpageError('ERR_NAME', `"${name}"; give one as NAME=${path}`);
+}
+
+/** Whether it is a copy of what is elsewhere. */
+export function isCopy(
+  source: RegionRecord['source'],
+): source is RegionRecord['source'] & { readonly kind: 'remote' | 'web' } {
+  return source.kind === 'remote' || (source.kind === 'web' && source.keep);
+}
+
+/** Whether the appliance has a file of its own of it. */
+export function isKept({ source }: RegionRecord): boolean {
+  return isCopy(source) || (source.kind === 'anonymous' && source.persist);
+}
+
+/** Whether what is written to it outlives the process once it is synced. */
+export function persists(record: RegionRecord): boolean {
+  const { source } = record;
+  return isKept(record) || 'path' in source || (source.kind === 'callback' && source.takesWrites);
+}
+
+/** Why a sync of it makes no sense; nothing when it does. */
+export function noSinkOf({ source }: RegionRecord): string | undefined {
+  if (source.kind === 'web' && !source.keep) return takesNoWrites(source.url);
+  const silent = source.kind === 'callback' && !source.takesWrites;
+  return silent ? 'the source of its pages has no writeBack' : undefined;
 }
 
 /** Whether two records mean the same bytes of the same store. */
@@ -220,6 +277,11 @@ export function sameRegion(left: RegionRecord, right: RegionRecord): boolean {
   const of = ({ size, source }: RegionRecord) => {
     if (source.kind === 'anonymous') return [size, source.fill, source.persist];
     if (source.kind === 'remote') return [size, source.url, source.identity];
+    if (source.kind === 'callback') return [size];
+    if (source.kind === 'web') {
+      const { url, offset, keep, version } = source;
+      return [size, url, offset, keep, version.size, version.etag, version.lastModified];
+    }
     return [size, source.path, source.offset];
   };
   return left.source.kind === right.source.kind && `${of(left)}` === `${of(right)}`;

@@ -2,27 +2,30 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Door } from '../control/authorize.js';
 import type { RegionSpec } from '../control/schema.js';
+import { isWebUrl } from '../control/web-url.js';
 import { FarpageError } from '../errors.js';
 import type { AccountHandle, PagerHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
-import { checkUrl } from './allowed-urls.js';
+import { callbackRecord } from './callback-record.js';
 import type { Catalog } from './catalog.js';
+import { pagesOf, probe } from './elsewhere.js';
 import { FileClaims } from './file-claims.js';
 import type { MemoryDirectory } from './memory-directory.js';
+import { PageCallbacks, type RegionSource } from './page-callbacks.js';
 import { admit } from './quota.js';
-import { nameOfFile, type Origin, type RegionRecord, sameRegion, toRecord } from './record.js';
+import { type Found, nameOfFile, type RegionRecord, sameRegion, toRecord } from './record.js';
 import { Region } from './region.js';
-import { RemoteSource } from './remote-source.js';
 import { resolveFile } from './root.js';
 
 export type DirtyRule = 'refuse' | 'sync' | 'discard';
 
 const UNNAMED_BYTES = 6;
 
-/** The session that a region is made for, if any. */
+/** The session that a region is made for, if any, and who supplies its pages, if functions do. */
 interface Asker {
   readonly owner?: string | undefined;
   readonly account?: AccountHandle | undefined;
+  readonly supply?: () => PageCallbacks;
 }
 
 function servedId({ name, source }: RegionRecord): string {
@@ -83,7 +86,7 @@ export class RegionAccessUnit {
   create(
     spec: RegionSpec,
     door: Door,
-    options: { origin?: Origin | undefined; account?: AccountHandle } = {},
+    options: { origin?: Found | undefined; account?: AccountHandle } = {},
   ): Region {
     const record = this.#record(spec, door, options.origin);
     const found = this.#same(record);
@@ -103,19 +106,23 @@ export class RegionAccessUnit {
   }
 
   /**
-   * Asks the source of a copy what it is; nothing for other regions. ERR_URL_NOT_ALLOWED,
-   * ERR_NO_APPLIANCE, ERR_NO_SUCH_REGION, ERR_TOKEN, ERR_TIMEOUT, ERR_CONNECTION.
+   * Asks a source elsewhere what it is; nothing for other regions. ERR_URL_NOT_ALLOWED,
+   * ERR_NO_APPLIANCE, ERR_NO_SUCH_REGION, ERR_TOKEN, ERR_TIMEOUT, ERR_CONNECTION, and of files
+   * behind HTTP(S) ERR_FILE_*, ERR_SOURCE_AWAY, ERR_UNSUPPORTED, ERR_PROTOCOL.
    */
-  async probe(spec: RegionSpec, door: Door): Promise<Origin | undefined> {
-    const { from: url, fromTokenFile: tokenFile } = spec;
-    if (url === undefined) return undefined;
-    checkUrl(url, { door, allowed: this.#allowedUrls, tokenFile });
-    const source = new RemoteSource({ url, tokenFile });
-    try {
-      return await source.probe();
-    } finally {
-      source.close();
-    }
+  async probe(spec: RegionSpec, door: Door): Promise<Found | undefined> {
+    return await probe(spec, { door, allowed: this.#allowedUrls });
+  }
+
+  /**
+   * Makes a region whose pages functions supply, for as long as this process lives; its catalog
+   * cannot keep it. ERR_REGION_EXISTS, ERR_NAME, ERR_ARGUMENT.
+   */
+  supply(spec: RegionSpec, source: RegionSource): Region {
+    const { name = '' } = spec;
+    const record = callbackRecord(spec, source);
+    if (this.#regions.has(name)) throw new FarpageError('ERR_REGION_EXISTS', name);
+    return this.#allocate(record, { supply: () => new PageCallbacks(source) });
   }
 
   /**
@@ -131,10 +138,11 @@ export class RegionAccessUnit {
   }
 
   /** Makes a region for as long as this process lives: those of `serve`'s command line. */
-  serve(spec: RegionSpec): Region {
+  async serve(spec: RegionSpec): Promise<Region> {
+    const origin = await probe(spec, { door: 'unix', allowed: this.#allowedUrls });
     // The same file under the same name is the same region at every start, though no catalog says
     // so: its memory and its count of syncs are found again by this.
-    const asked = this.#record(spec, 'unix');
+    const asked = this.#record(spec, 'unix', origin);
     const record = { ...asked, id: servedId(asked) };
     return this.#same(record) ?? this.#allocate(record);
   }
@@ -151,7 +159,7 @@ export class RegionAccessUnit {
       door: Door;
       session: string;
       account: AccountHandle;
-      origin?: Origin | undefined;
+      origin?: Found | undefined;
     },
   ): Region {
     const { account, origin } = options;
@@ -213,12 +221,13 @@ export class RegionAccessUnit {
 
   #path(spec: RegionSpec, door: Door): string | undefined {
     const { file, make } = spec;
-    return file === undefined ? undefined : resolveFile(file, { door, root: this.#root, make });
+    if (file === undefined || isWebUrl(file)) return undefined;
+    return resolveFile(file, { door, root: this.#root, make });
   }
 
-  #record(spec: RegionSpec, door: Door, origin?: Origin): RegionRecord {
+  #record(spec: RegionSpec, door: Door, origin?: Found): RegionRecord {
     const path = this.#path(spec, door);
-    const name = spec.name ?? (path === undefined ? undefined : nameOfFile(spec.file ?? path));
+    const { name = spec.file && nameOfFile(spec.file) } = spec;
     if (name === undefined) throw new FarpageError('ERR_NAME', 'this region needs a name');
     if (name.startsWith('@')) throw new FarpageError('ERR_NAME', name);
     const staged = this.#memory !== undefined;
@@ -243,6 +252,7 @@ export class RegionAccessUnit {
       claims: this.#claims,
       keepFolder: this.#keepFolder,
       memory: this.#memory,
+      supply: options.supply ?? (() => pagesOf(record, this.#allowedUrls)),
     });
     this.#regions.set(record.name, region);
     return region;

@@ -1,7 +1,32 @@
 /** The native figures of a region in the words of the control plane. */
+import type { RegionStat } from '../control/schema.js';
+import { shownUrl } from '../control/web-url.js';
 import type { RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { pageCount } from '../units.js';
+import type { RegionRecord } from './record.js';
+
+/** Where the bytes of a region come from, as `stat` tells it; without what may be a secret. */
+export function originOf(
+  source: RegionRecord['source'],
+  connected: boolean,
+): Pick<RegionStat, 'fill' | 'file' | 'from'> {
+  switch (source.kind) {
+    case 'anonymous':
+      return { fill: source.fill };
+    case 'remote':
+      return { from: { url: source.url, connected, detached: source.detached ?? false } };
+    case 'web': {
+      const url = shownUrl(source.url);
+      if (source.keep) return { from: { url, connected, detached: source.detached ?? false } };
+      return { file: { path: url, offset: source.offset } };
+    }
+    case 'callback':
+      return {};
+    default:
+      return { file: { path: source.path, offset: source.offset } };
+  }
+}
 
 /** Zero for an idle region, which has no handle, and for a reserved one. `size` in bytes. */
 export function figuresOf(handle: RegionHandle | undefined, size: number) {

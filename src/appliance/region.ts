@@ -14,9 +14,10 @@ import { findDirtyRuns } from './dirty-runs.js';
 import type { FileClaims } from './file-claims.js';
 import type { MemoryDirectory } from './memory-directory.js';
 import { openNative } from './open-native.js';
+import type { PageCallbacks } from './page-callbacks.js';
 import { Prefetches } from './prefetches.js';
-import type { RegionRecord } from './record.js';
-import { figuresOf } from './region-figures.js';
+import { isCopy, isKept, noSinkOf, persists, type RegionRecord } from './record.js';
+import { figuresOf, originOf } from './region-figures.js';
 import {
   NOTHING_FOUND,
   type RestartFacts,
@@ -60,10 +61,12 @@ export class Region {
   readonly #syncPath: string;
   readonly #memory: MemoryDirectory | undefined;
   readonly #account: AccountHandle | undefined;
+  readonly #supply: () => PageCallbacks | undefined;
   #fresh: boolean;
   readonly #source = new CopySource();
   readonly #running = new Set<Promise<unknown>>();
   #opened: Opened | undefined;
+  #pages: PageCallbacks | undefined;
   #failure: FarpageError | undefined;
   #syncs: SyncRecord | undefined;
   #restart: RestartFacts | undefined;
@@ -80,6 +83,8 @@ export class Region {
     memory?: MemoryDirectory | undefined;
     /** What the session that asked for it may allocate. */
     account?: AccountHandle | undefined;
+    /** Who supplies its pages, asked each time it is opened; for sources that functions read. */
+    supply?: () => PageCallbacks | undefined;
     /** Made just now: its kept file is not there yet. */
     fresh: boolean;
   }) {
@@ -92,6 +97,7 @@ export class Region {
     this.#syncPath = join(options.keepFolder, `${options.record.id}.sync`);
     this.#memory = options.owner === undefined ? options.memory : undefined;
     this.#account = options.account;
+    this.#supply = options.supply ?? (() => undefined);
     this.#fresh = options.fresh;
   }
 
@@ -150,16 +156,21 @@ export class Region {
     if ('path' in source) {
       const { dev, ino } = statSync(source.path, { bigint: true });
       parts.splice(0, 1, dev, ino, source.offset);
-    } else if (!this.persists) {
+    } else if (!this.persists && source.kind !== 'web') {
       parts.push(PROCESS);
     }
     return createHash('sha256').update(parts.join('/')).digest('hex').slice(0, 32);
   }
 
-  /** Writes back what is dirty in the range; with `durable` also fdatasync. */
+  /**
+   * Writes back what is dirty in the range; with `durable` also fdatasync. ERR_UNSUPPORTED with the
+   * reason where there is nothing to write to.
+   */
   async writeBack(range: Range & { durable: boolean }): Promise<Receipt> {
     const { durable } = range;
     const bounds = this.#bounds(range);
+    const noSink = noSinkOf(this.record);
+    if (noSink !== undefined) throw new FarpageError('ERR_UNSUPPORTED', noSink);
     const done = native().regionWriteBack(this.open(), { ...bounds, durable });
     const { pagesWritten, bytesWritten, elapsedNs } = await this.#track(done);
     const elapsedMs = Math.round(elapsedNs / 1e3) / 1e3;
@@ -205,7 +216,7 @@ export class Region {
    */
   async detachable(): Promise<RegionRecord> {
     const { name, source } = this.record;
-    if (source.kind !== 'remote' || !this.persists) {
+    if (!isCopy(source) || !this.persists) {
       throw new FarpageError('ERR_ARGUMENT', `${name} is no copy that is kept`);
     }
     if (source.detached) return this.record;
@@ -220,6 +231,7 @@ export class Region {
     this.#record = record;
     if (this.#opened !== undefined) native().regionDetachSource(this.#opened.handle);
     this.#source.close();
+    this.#pages?.close();
   }
 
   /** A picture of the range, as `regionPageMap` of the border says. */
@@ -236,9 +248,7 @@ export class Region {
 
   /** What is written to it outlives the process once it is synced: it has a file. */
   get persists(): boolean {
-    const { source } = this.record;
-    if (source.kind === 'remote') return this.owner === undefined;
-    return source.kind !== 'anonymous' || source.persist;
+    return persists(this.record) && (this.owner === undefined || 'path' in this.record.source);
   }
 
   /** Pages that a sync would write; 0 while it is idle. */
@@ -251,21 +261,18 @@ export class Region {
     const { name, access, size, source } = this.record;
     const { connected, failure, ...native } = figuresOf(this.#opened?.handle, size);
     const refused = isErrorCode(failure) ? new FarpageError(failure, 'allocating it') : undefined;
-    const error = this.#failure ?? refused;
+    // A source that fails now and then leaves the region ready: what is here goes on.
+    const error = this.#failure ?? refused ?? this.#pages?.failure;
     return {
       name,
-      kind: source.kind === 'remote' ? 'staged' : source.kind,
+      kind: source.kind === 'mapped' || source.kind === 'anonymous' ? source.kind : 'staged',
       access,
       size,
       pageSize: PAGE_BYTES,
       ...native,
       state: this.#state({ allocated: native.allocatedBytes > 0, refused: refused !== undefined }),
       persist: this.persists,
-      ...(source.kind === 'anonymous' && { fill: source.fill }),
-      ...('path' in source && { file: { path: source.path, offset: source.offset } }),
-      ...(source.kind === 'remote' && {
-        from: { url: source.url, connected, detached: source.detached ?? false },
-      }),
+      ...originOf(source, connected || (this.#pages?.answered ?? false)),
       ...(error && { error: { code: error.code, message: error.message } }),
     };
   }
@@ -274,7 +281,7 @@ export class Region {
   async statNow(): Promise<RegionStat> {
     const { source } = this.record;
     const untouched = this.#reserves && this.stat().state !== 'ready';
-    if (source.kind !== 'remote' || this.#removing || untouched) return this.stat();
+    if (!isCopy(source) || this.#removing || untouched) return this.stat();
     try {
       const needed = await this.#track(native().regionNeededPages(this.open()));
       const stat = this.stat();
@@ -301,6 +308,7 @@ export class Region {
       if (inMemory || dirtyPages === 0) this.#syncs?.end({ inMemory });
     }
     this.#source.close();
+    this.#pages?.close();
     // Its STags stay with the sessions that have them: what they try from now on shall end with
     // the region's own code, not as an unknown STag.
     opened?.release();
@@ -308,9 +316,7 @@ export class Region {
 
   /** Deletes the appliance's own file of it; once it is closed. A user's file stays. */
   forget(): void {
-    const { source } = this.record;
-    const kept = source.kind === 'remote' || (source.kind === 'anonymous' && source.persist);
-    if (kept) rmSync(this.#keptPath, { force: true });
+    if (isKept(this.record)) rmSync(this.#keptPath, { force: true });
     rmSync(this.#syncPath, { force: true });
     this.#memory?.forget(this.record.id);
   }
@@ -322,12 +328,14 @@ export class Region {
   }
 
   get #usesMemory(): boolean {
-    return this.#memory !== undefined && this.record.source.kind !== 'mapped';
+    const { kind } = this.record.source;
+    return this.#memory !== undefined && kind !== 'mapped' && kind !== 'callback';
   }
 
   /** Compares what was found with what the last process left, and begins this one's record. */
   #begin(handle: RegionHandle): void {
-    if (this.owner !== undefined || this.record.access === 'read-only') return;
+    const { source, access } = this.record;
+    if (this.owner !== undefined || access === 'read-only' || source.kind === 'callback') return;
     const syncs = SyncRecord.open(this.#syncPath);
     const made = this.#usesMemory ? NOTHING_FOUND : null;
     this.#restart = restartFacts(native().regionAdoption(handle) ?? made, syncs);
@@ -337,6 +345,8 @@ export class Region {
 
   #openNative(reserve: boolean): RegionHandle {
     this.#source.open(this.record);
+    this.#pages?.close();
+    this.#pages = this.#supply();
     return openNative(this.#pager, {
       record: this.record,
       // What ends with its session is kept nowhere.
@@ -346,6 +356,7 @@ export class Region {
       needDoor: () => void this.#source.answer(this.record, () => this.#opened?.handle),
       reserve,
       account: this.#account,
+      pages: this.#pages,
     });
   }
 

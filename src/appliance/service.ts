@@ -118,7 +118,7 @@ function sessionHandlers({ unit, sessions, endpoints }: ServiceParts) {
       return { closed: true };
     },
     allocate: async ({ params, body, door }) => {
-      const origin = body.from === undefined ? undefined : await unit.probe(body, door);
+      const origin = await unit.probe(body, door);
       const session = sessions.find(params.session);
       session.admitRegion(origin?.size ?? body.size ?? body.length ?? 0);
       const { id, account } = session;

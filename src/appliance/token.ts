@@ -26,6 +26,22 @@ export function readToken(path: string): string {
   throw new FarpageError('ERR_TOKEN', `${path} must hold ${needed}`);
 }
 
+/**
+ * The `Authorization` header that a file stands for: `Bearer` and what is in it, or what is in it
+ * when it names a scheme of its own, like `Basic dXNlcjpwYXNz`. ERR_TOKEN.
+ */
+export function readAuthorization(path: string): string {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8').trim();
+  } catch (cause) {
+    throw new FarpageError('ERR_TOKEN', `${path} cannot be read`, { cause });
+  }
+  if (/^[\x21-\x7e]+$/.test(text)) return `Bearer ${text}`;
+  if (/^[A-Za-z][A-Za-z0-9-]* +[\x21-\x7e]+$/.test(text)) return text;
+  throw new FarpageError('ERR_TOKEN', `${path} must hold a token, or a scheme and a token`);
+}
+
 /** The token kept at `path` (0600), made there when there is none yet. */
 export function keepToken(path: string): string {
   try {

@@ -1,4 +1,4 @@
-/** A NIC with one anonymous region behind it, and queue pairs to reach it. */
+/** A NIC with one region behind it, anonymous by default, and queue pairs to reach it. */
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,7 +7,7 @@ import type { MemoryRegion } from '../../src/fabric/memory-region.js';
 import { Nic } from '../../src/fabric/nic.js';
 import type { ProtectionDomain } from '../../src/fabric/protection-domain.js';
 import { QueuePair, type QueuePairOptions } from '../../src/fabric/queue-pair.js';
-import type { Access } from '../../src/native/binding.js';
+import type { Access, PageSource, RegionHandle } from '../../src/native/binding.js';
 import { native } from '../../src/native/load.js';
 
 const MEMORY_BYTES = 256 * 1024 * 1024;
@@ -25,17 +25,22 @@ export class FabricFixture implements AsyncDisposable {
     fillThreads: 2,
     readAheadBytes: 0,
   });
-  readonly #region;
+  readonly region: RegionHandle;
   readonly #nic: Nic;
   /** Kept: a collected one is deregistered. */
   readonly #memoryRegion: MemoryRegion;
   readonly #queuePairs: QueuePair[] = [];
 
-  constructor(options: { lengthBytes: number; access?: Access; pollUs?: number }) {
-    const { lengthBytes, access = 'read-write', pollUs = 50 } = options;
-    this.#region = native().regionOpenStaged(this.#pager, {
+  constructor(options: {
+    lengthBytes: number;
+    access?: Access;
+    pollUs?: number;
+    source?: PageSource;
+  }) {
+    const { lengthBytes, access = 'read-write', pollUs = 50, source = { kind: 'zero' } } = options;
+    this.region = native().regionOpenStaged(this.#pager, {
       lengthBytes,
-      source: { kind: 'zero' },
+      source,
       access: 'read-write',
       residentBytes: 0,
     });
@@ -44,7 +49,7 @@ export class FabricFixture implements AsyncDisposable {
     this.path = join(this.#folder, 'fabric');
     this.#nic.listenUnix(this.path);
     this.domain = this.#nic.protectionDomain({ connectionsMax: 16 });
-    const { address } = native().regionStats(this.#region);
+    const { address } = native().regionStats(this.region);
     this.#memoryRegion = this.domain.register({ address, lengthBytes, access });
   }
 
@@ -65,7 +70,7 @@ export class FabricFixture implements AsyncDisposable {
     for (const queuePair of this.#queuePairs) queuePair.close();
     this.domain.close();
     this.#nic.close();
-    native().regionClose(this.#region);
+    native().regionClose(this.region);
     native().pagerClose(this.#pager);
     rmSync(this.#folder, { recursive: true, force: true });
   }

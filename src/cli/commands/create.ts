@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import type { RegionBody } from '../../control/schema.js';
+import { isWebUrl } from '../../control/web-url.js';
 import { formatSize } from '../../units.js';
 import { type ConnectionOptions, type Shell, size, targetOf, withConnection } from '../options.js';
 
@@ -44,7 +45,7 @@ function bodyOf(name: string, options: Options, local: boolean): RegionBody {
   };
   const known = Object.entries(given).filter(([, value]) => value !== undefined);
   // A path on TCP is one of the appliance's, below its --root.
-  const path = file === undefined || !local ? file : resolve(file);
+  const path = file === undefined || !local || isWebUrl(file) ? file : resolve(file);
   return { name, ...(path !== undefined && { file: path }), ...Object.fromEntries(known) };
 }
 
@@ -52,7 +53,7 @@ export function createCommand(shell: Shell): Command {
   const command = new Command('create')
     .description('make a region of a file, or of zeros or ones')
     .argument('<name>', 'name of the region')
-    .option('--file <file>', 'file to map')
+    .option('--file <file>', 'file to map, or URL of one: http://… or https://…')
     .option('--offset <size>', 'first byte of the file', size)
     .option('--length <size>', 'bytes of the file; to its end by default', size)
     .option('--size <size>', 'size of a region without a file, or of a file to make', size)
@@ -64,8 +65,8 @@ export function createCommand(shell: Shell): Command {
     )
     .option('--persist', 'keeps a region without a file over restarts: what was synced comes back')
     .option('--reserve', 'opens the file only when a client touches it; without a file always so')
-    .option('--from <url>', 'a region elsewhere to copy: farpage://HOST[:PORT]/REGION')
-    .option('--from-token-file <file>', 'token for that appliance, read by this one')
+    .option('--from <url>', 'what to copy: farpage://HOST[:PORT]/REGION, http(s)://HOST/FILE')
+    .option('--from-token-file <file>', 'token for that server, read by the appliance')
     .option('--resident <size>', 'bound on its present pages', size)
     .option('--write-behind', 'lets memory pressure write dirty pages to the file');
   return withConnection(command).action(async (name: string, options: Options) => {

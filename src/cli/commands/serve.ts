@@ -5,6 +5,7 @@ import { Appliance, type Doors } from '../../appliance/appliance.js';
 import type { Quota } from '../../appliance/quota.js';
 import { CONTROL_PORT, formatUrl } from '../../control/address.js';
 import type { RegionBody } from '../../control/schema.js';
+import { isWebUrl } from '../../control/web-url.js';
 import { FarpageError } from '../../errors.js';
 import type { Access } from '../../native/binding.js';
 import { duration, hostPort, integer, ratio, type Shell, size } from '../options.js';
@@ -26,6 +27,7 @@ interface Options {
   readonly resident?: number;
   readonly access?: Access;
   readonly writeBehind?: true;
+  readonly fromTokenFile?: string;
   readonly sessionGrace?: number;
   readonly connections?: number;
   readonly readAhead?: number;
@@ -38,10 +40,15 @@ interface Options {
 const NAMED = /^([A-Za-z0-9._-]{1,128})=(.+)$/;
 
 /** `NAME=FILE`, or `FILE` under its base name. */
-function regionOf(text: string, { access, resident, writeBehind }: Options): RegionBody {
+function regionOf(
+  text: string,
+  { access, resident, writeBehind, fromTokenFile }: Options,
+): RegionBody {
   const [, name, file = text] = NAMED.exec(text) ?? [];
+  const web = isWebUrl(file);
   return {
-    file: resolve(file),
+    file: web ? file : resolve(file),
+    ...(web && fromTokenFile !== undefined && { fromTokenFile: resolve(fromTokenFile) }),
     ...(name !== undefined && { name }),
     ...(access && { access }),
     ...(resident !== undefined && { resident }),
@@ -128,13 +135,14 @@ async function serve(files: readonly string[], options: Options, shell: Shell): 
 export function serveCommand(shell: Shell): Command {
   return new Command('serve')
     .description('serve files as regions, and regions made by others, until told to end')
-    .argument('[file...]', 'FILE, or NAME=FILE for another name than its base name')
+    .argument('[file...]', 'FILE or URL, or NAME=FILE for another name than its base name')
     .option('--memory <size>', 'bound on present pages over all regions', size)
     .option('--overcommit <ratio>', 'bytes allocated at most, as a multiple of --memory', ratio)
     .option('--session-allocate <size>', 'bytes that a session allocates at most', size)
     .option('--resident <size>', "bound on each named file's present pages", size)
     .addOption(new Option('--access <access>', 'of the files').choices(['read-only', 'read-write']))
     .option('--write-behind', 'lets memory pressure write dirty pages to the files')
+    .option('--from-token-file <file>', 'token for the servers of the URLs')
     .option('--socket <path>', 'control socket; by default in $XDG_RUNTIME_DIR')
     .option('--listen <host:port>', 'also serve on TCP; port 0 picks one', hostPort(CONTROL_PORT))
     .option('--fabric <host:port>', 'where the fabric accepts on TCP', hostPort(0))
