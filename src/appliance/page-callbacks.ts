@@ -22,8 +22,8 @@ export interface RegionSource {
   readonly fill: (pages: PageSpan, into: Uint8Array, signal: AbortSignal) => Promise<void>;
   /**
    * Takes dirty pages: once the promise is fulfilled they are safe, as after fdatasync(2); when it
-   * is rejected they stay dirty and the sync fails. `from` is a copy. Never two calls at once with the
-   * same page. Without it the region is read-only and has no sync.
+   * is rejected they stay dirty and the sync fails. `from` is a copy. Never two calls at once with
+   * the same page. Without it the region is read-only and has no sync.
    */
   readonly writeBack?: (pages: PageSpan, from: Uint8Array, signal: AbortSignal) => Promise<void>;
   /** How long an operation waits for a call; 5 s. */
