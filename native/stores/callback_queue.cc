@@ -45,7 +45,7 @@ CallbackQueue::CallbackQueue(CallbackStoreOptions options)
     : options_(std::move(options)),
       pages_max_(std::max<uint64_t>(CallbackStore::kRequestBytesMax >> kPageShift, 1)) {}
 
-void CallbackQueue::Read(PageRun run, std::byte* into, ReadDone done) {
+void CallbackQueue::Read(PageRun run, std::byte* into, bool background, ReadDone done) {
   const PageIndex last = std::min(run.end(), PagesOf(0, options_.length_bytes).end());
   const uint64_t pages = run.first < last ? last - run.first : 0;
   const uint64_t parts = (pages + pages_max_ - 1) / pages_max_;
@@ -70,10 +70,11 @@ void CallbackQueue::Read(PageRun run, std::byte* into, ReadDone done) {
         // The last page's part beyond the region is zero already: its memory is fresh.
         const uint64_t length = std::min(part.length_bytes(),
                                          options_.length_bytes - part.offset_bytes());
-        order_.push_back(part.first);
+        std::list<PageIndex>& order = orders_[background ? 1 : 0];
+        order.push_back(part.first);
         const auto [place, made] = waiting_.emplace(
             part.first, CallbackPart{shared, part, length, into + (at << kPageShift), deadline,
-                                     std::prev(order_.end())});
+                                     background, std::prev(order.end())});
         FARPAGE_CHECK(made, "a page is read once at a time: the pager claims it");
       }
       ring = ShouldRing();
@@ -88,9 +89,16 @@ void CallbackQueue::Read(PageRun run, std::byte* into, ReadDone done) {
   if (ring) options_.ring();
 }
 
+// Whether a read can be handed out now. What nobody waits for leaves a place for who will.
+bool CallbackQueue::HasRead() const {
+  if (!orders_[0].empty()) return reads_handed_ < options_.requests_max;
+  if (orders_[1].empty()) return false;
+  return reads_handed_ + 1 < std::max<uint32_t>(options_.requests_max, 2);
+}
+
 // Whether the program is to be told; it looks by itself after each answer.
 bool CallbackQueue::ShouldRing() {
-  const bool reads = !waiting_.empty() && reads_handed_ < options_.requests_max;
+  const bool reads = HasRead();
   const bool writes = !writes_.empty() && writes_handed_ < options_.requests_max;
   return (reads || writes) && !std::exchange(rung_, true);
 }
@@ -99,14 +107,15 @@ std::vector<CallbackRequest> CallbackQueue::Take() {
   std::vector<CallbackRequest> taken;
   const std::lock_guard<std::mutex> lock(mutex_);
   rung_ = false;
-  while (!waiting_.empty() && reads_handed_ < options_.requests_max) taken.push_back(HandRead());
+  while (HasRead()) taken.push_back(HandRead());
   while (!writes_.empty() && writes_handed_ < options_.requests_max) taken.push_back(HandWrite());
   return taken;
 }
 
-// The read that has waited longest, with the neighbours that wait beside it.
+// The read that somebody has waited for longest, else the one that began first, with the
+// neighbours that wait beside it.
 CallbackRequest CallbackQueue::HandRead() {
-  const auto oldest = waiting_.find(order_.front());
+  const auto oldest = waiting_.find(orders_[orders_[0].empty() ? 1 : 0].front());
   uint64_t pages = oldest->second.pages.count;
   auto end = std::next(oldest);
   for (PageIndex next = oldest->second.pages.end();
@@ -130,7 +139,7 @@ CallbackRequest CallbackQueue::HandRead() {
   for (auto at = first; at != end; at = waiting_.erase(at)) {
     request.length_bytes += at->second.length_bytes;
     request.deadline_ns = std::max(request.deadline_ns, at->second.deadline_ns);
-    order_.erase(at->second.place);
+    orders_[at->second.background ? 1 : 0].erase(at->second.place);
     handed.parts.push_back(std::move(at->second));
   }
   handed.length_bytes = request.length_bytes;
@@ -281,7 +290,7 @@ void CallbackQueue::End() {
     ended_ = true;
     waiting.swap(waiting_);
     handed.swap(handed_);
-    order_.clear();
+    for (auto& order : orders_) order.clear();
     reads_handed_ = writes_handed_ = 0;
   }
   written_.notify_all();
@@ -303,7 +312,9 @@ void CallbackQueue::Stop() {
 // When the first read that is not over must end; 0 when there is none.
 uint64_t CallbackQueue::FirstDeadline() const {
   uint64_t first = ~uint64_t{0};
-  if (!order_.empty()) first = waiting_.at(order_.front()).deadline_ns;
+  for (const auto& order : orders_) {
+    if (!order.empty()) first = std::min(first, waiting_.at(order.front()).deadline_ns);
+  }
   for (const auto& [id, handed] : handed_) {
     for (const CallbackPart& part : handed.parts) first = std::min(first, part.deadline_ns);
   }
@@ -312,12 +323,14 @@ uint64_t CallbackQueue::FirstDeadline() const {
 
 std::vector<CallbackPart> CallbackQueue::TakeLate(uint64_t now) {
   std::vector<CallbackPart> late;
-  while (!order_.empty()) {
-    const auto oldest = waiting_.find(order_.front());
-    if (oldest->second.deadline_ns > now) break;
-    order_.pop_front();
-    late.push_back(std::move(oldest->second));
-    waiting_.erase(oldest);
+  for (auto& order : orders_) {
+    while (!order.empty()) {
+      const auto oldest = waiting_.find(order.front());
+      if (oldest->second.deadline_ns > now) break;
+      order.pop_front();
+      late.push_back(std::move(oldest->second));
+      waiting_.erase(oldest);
+    }
   }
   for (auto& [id, handed] : handed_) {
     std::erase_if(handed.parts, [&](CallbackPart& part) {

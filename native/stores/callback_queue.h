@@ -1,6 +1,7 @@
 // The requests of a CallbackStore on their way to the program and back, and their deadlines.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <list>
 #include <map>
@@ -27,7 +28,8 @@ struct CallbackPart {
   uint64_t length_bytes = 0;
   std::byte* into = nullptr;
   uint64_t deadline_ns = 0;
-  std::list<PageIndex>::iterator place;  // in the order of arrival
+  bool background = false;               // nobody waits for it yet
+  std::list<PageIndex>::iterator place;  // in the order of its kind
 };
 
 // One image on its way to the program. Lives on the stack of who waits for it.
@@ -45,7 +47,7 @@ class CallbackQueue {
  public:
   explicit CallbackQueue(CallbackStoreOptions options);
 
-  void Read(PageRun run, std::byte* into, ReadDone done);
+  void Read(PageRun run, std::byte* into, bool background, ReadDone done);
   Status Write(std::span<PageImage> images);
   std::vector<CallbackRequest> Take();
   bool Answer(uint64_t id, std::span<const std::byte> bytes);
@@ -67,6 +69,7 @@ class CallbackQueue {
   };
   CallbackRequest HandRead();
   CallbackRequest HandWrite();
+  [[nodiscard]] bool HasRead() const;
   [[nodiscard]] bool ShouldRing();
   [[nodiscard]] bool Overlaps(std::span<const PageImage> images) const;
   bool Finish(uint64_t id, std::span<const std::byte> bytes, const Status& outcome);
@@ -81,7 +84,8 @@ class CallbackQueue {
   std::condition_variable watch_;    // the thread: there is a deadline
   std::condition_variable written_;  // who writes: something ended
   std::map<PageIndex, CallbackPart> waiting_;  // by their first page: neighbours are neighbours
-  std::list<PageIndex> order_;                 // their first pages as they came
+  // Their first pages as they came; those that nobody waits for yet go after the others.
+  std::array<std::list<PageIndex>, 2> orders_;
   std::list<CallbackWrite*> writes_;
   std::unordered_map<uint64_t, Handed> handed_;
   uint32_t reads_handed_ = 0;

@@ -23,7 +23,15 @@ bool CallbackStore::Answer(uint64_t id, std::span<const std::byte> bytes) {
 bool CallbackStore::Refuse(uint64_t id, const Error& why) { return queue_->Refuse(id, why); }
 
 void CallbackStore::StartRead(PageRun run, std::byte* into, ReadDone done) {
-  queue_->Read(run, into, [this, run, done = std::move(done)](Status read) {
+  Start(run, into, false, std::move(done));
+}
+
+void CallbackStore::StartBackgroundRead(PageRun run, std::byte* into, ReadDone done) {
+  Start(run, into, true, std::move(done));
+}
+
+void CallbackStore::Start(PageRun run, std::byte* into, bool background, ReadDone done) {
+  queue_->Read(run, into, background, [this, run, done = std::move(done)](Status read) {
     if (read.ok()) CountRead(run);
     done(read);
   });

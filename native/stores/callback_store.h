@@ -68,6 +68,8 @@ class CallbackStore final : public PageStore {
   }
   [[nodiscard]] bool has_sink() const override { return takes_writes_; }
   void StartRead(PageRun run, std::byte* into, ReadDone done) override;
+  // Taken when no other read waits, and never the last place.
+  void StartBackgroundRead(PageRun run, std::byte* into, ReadDone done) override;
   // Ends writes as well: nobody may wait for a program that is closing the region.
   void EndReads() override;
   Status Read(PageRun run, std::byte* into) override;
@@ -77,6 +79,8 @@ class CallbackStore final : public PageStore {
   Status MakeDurable() override { return {}; }
 
  private:
+  void Start(PageRun run, std::byte* into, bool background, ReadDone done);
+
   const bool takes_writes_;
   const std::shared_ptr<CallbackQueue> queue_;
   Thread thread_;

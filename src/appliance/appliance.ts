@@ -175,9 +175,9 @@ export class Appliance implements AsyncDisposable {
   }
 
   /**
-   * Makes a named region as the administrator; the source of a copy, or of a file behind HTTP(S), is
-   * asked what it is before. It comes back after a restart, but for one with a `source`, whose
-   * functions end with this process: make it again under its name. Errors: those of the route.
+   * Makes a named region as the administrator; a source elsewhere is asked what it is before. It
+   * comes back after a restart, but for one with a `source`, whose functions end with this process:
+   * make it again under its name. Errors: those of the route.
    */
   async create(wanted: RegionBody | SuppliedRegion): Promise<RegionStat> {
     if ('source' in wanted) {

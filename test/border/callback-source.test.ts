@@ -213,7 +213,7 @@ it('serves a worker that is terminated while pages are to be supplied and taken'
       const never = (what) => new Promise(() => {
         if (pending.delete(what) && pending.size === 0) parentPort.postMessage('ready');
       });
-      appliance.create({ name: 'c', size: 65536, source: {
+      await appliance.create({ name: 'c', size: 65536, source: {
         fill: async ({ offset }, into) => { if (offset !== 0) await never('fill'); },
         writeBack: () => never('writeBack'),
       } });

@@ -18,7 +18,7 @@ const plain: RegionSource = { fill: async ({ offset }, into) => supply(offset, i
 
 async function serve(source: RegionSource, options = {}) {
   const served = await serveAppliance(options);
-  served.appliance.create({ name: 'c', size: SIZE, source });
+  await served.appliance.create({ name: 'c', size: SIZE, source });
   const attach = async () => (await connectClient(served.url)).attach('c');
   return { ...served, attach, region: await attach() };
 }
@@ -203,12 +203,12 @@ describe('a region of functions', () => {
     const folder = scratch();
     const memoryDirectory = '/dev/shm';
     const first = await serveAppliance({ memoryDirectory }, folder);
-    first.appliance.create({ name: 'c', size: SIZE, source: plain });
+    await first.appliance.create({ name: 'c', size: SIZE, source: plain });
     await (await (await connectClient(first.url)).attach('c')).read(0, 1);
     await first.appliance.close();
     const { appliance, url } = await serveAppliance({ memoryDirectory }, folder);
     expect(appliance.regions()).toEqual([]);
-    appliance.create({ name: 'c', size: SIZE, source: plain });
+    await appliance.create({ name: 'c', size: SIZE, source: plain });
     const region = await (await connectClient(url)).attach('c');
     expect((await region.read(PAGE, 1))[0]).toBe(2);
   });

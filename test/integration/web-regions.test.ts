@@ -109,6 +109,35 @@ describe('a file behind HTTP', () => {
     expect((await waiting.read(5 * 4096, 1))[0]).toBe(server.bytes[5 * 4096]);
   });
 
+  it('is not needed by a copy that has pulled it', async () => {
+    const server = await WebServer.start(patternOf(SIZE));
+    const folder = scratch();
+    const serve = await ServeProcess.start(folder);
+    await serve.json(['create', 'c', '--from', server.url()]);
+    expect((await serve.run(['detach', 'c'])).stderr).toContain('ERR_SOURCE_NEEDED');
+    expect((await serve.run(['prefetch', 'c', '--wait'])).code).toBe(0);
+    expect((await serve.run(['detach', 'c'])).code).toBe(0);
+    await server.stop();
+    await serve.end('SIGKILL');
+    const again = await ServeProcess.start(folder);
+    const region = await (await connectClient(again.ready.control)).attach('c');
+    expect(Buffer.from(await region.read(0, SIZE)).equals(server.bytes)).toBe(true);
+    expect((await region.stat()).from?.detached).toBe(true);
+  });
+
+  it('is copied for a session, whose copy ends with it', async () => {
+    const server = await WebServer.start(patternOf(SIZE));
+    const { appliance, url } = await serveAppliance();
+    const client = await connectClient(url);
+    const region = await client.allocate({ from: server.url() });
+    await region.write(0, Buffer.from('mine'));
+    expect(Buffer.from(await region.read(2, 4))).toEqual(
+      Buffer.concat([Buffer.from('ne'), server.bytes.subarray(4, 6)]),
+    );
+    await client.close();
+    await expect.poll(() => appliance.regions()).toEqual([]);
+  });
+
   it('comes back after a restart as the version that it was, without being asked', async () => {
     const server = await WebServer.start(patternOf(SIZE));
     const folder = scratch();

@@ -122,6 +122,44 @@ FARPAGE_TEST(callback_requests_under_way_are_bounded) {
   CHECK(store.Take().empty());
 }
 
+// What nobody waits for yet comes after what somebody waits for, and never takes the last place.
+FARPAGE_TEST(callback_background_reads_give_way) {
+  Reads reads;
+  CallbackStoreOptions options = OptionsOf([] {});
+  options.requests_max = 2;
+  CallbackStore store(std::move(options));
+  std::vector<std::byte> memory(kSize + kPageBytes);
+  const auto start = [&](PageIndex page, bool background) {
+    std::byte* into = memory.data() + (page << kPageShift);
+    if (background) {
+      store.StartBackgroundRead({page, 1}, into, reads.Done(page));
+    } else {
+      store.StartRead({page, 1}, into, reads.Done(page));
+    }
+  };
+  for (const PageIndex page : {0, 2, 4}) start(page, true);
+  const auto first = store.Take();
+  REQUIRE(first.size() == 1);
+  CHECK_EQ(first[0].run.first, 0u);
+  start(6, false);
+  const auto demanded = store.Take();
+  REQUIRE(demanded.size() == 1);
+  CHECK_EQ(demanded[0].run.first, 6u);
+  start(8, false);
+  Supply(store, first[0]);
+  const auto next = store.Take();
+  REQUIRE(next.size() == 1);
+  CHECK_EQ(next[0].run.first, 8u);
+  Supply(store, demanded[0]);
+  Supply(store, next[0]);
+  const auto last = store.Take();
+  REQUIRE(last.size() == 1);
+  CHECK_EQ(last[0].run.first, 2u);
+  Supply(store, last[0]);
+  for (const CallbackRequest& request : store.Take()) Supply(store, request);
+  CHECK_EQ(reads.ended.load(), 5);
+}
+
 // A late answer, a second one and one of another length put no byte anywhere.
 FARPAGE_TEST(callback_late_double_and_short_answers_change_nothing) {
   Reads reads;
