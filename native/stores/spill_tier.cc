@@ -1,0 +1,164 @@
+#include "stores/spill_tier.h"
+
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdlib>
+
+#include "base/page.h"
+
+namespace farpage {
+namespace {
+
+// Works on `bytes` from `at` on until all is done; short transfers go on where they stopped.
+template <typename Call>
+Status Transfer(uint64_t bytes, off_t at, const char* what, Call call) {
+  for (uint64_t done = 0; done < bytes;) {
+    const ssize_t moved = call(done, at + static_cast<off_t>(done));
+    if (moved < 0) {
+      if (errno == EINTR) continue;
+      return SystemError(what);
+    }
+    if (moved == 0) return Error{Code::kIo, 0, what};
+    done += static_cast<uint64_t>(moved);
+  }
+  return {};
+}
+
+// Whether direct reads and writes of single pages work here; some file systems open a file so and
+// then refuse, others want larger blocks.
+bool TakesDirect(int fd) {
+  void* page = nullptr;
+  if (::posix_memalign(&page, kPageBytes, kPageBytes) != 0) return false;
+  std::fill_n(static_cast<std::byte*>(page), kPageBytes, std::byte{0});
+  const auto bytes = static_cast<ssize_t>(kPageBytes);
+  const bool works = ::pwrite(fd, page, kPageBytes, 0) == bytes &&
+                     ::pread(fd, page, kPageBytes, 0) == bytes;
+  std::free(page);
+  return works;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SpillTier>> SpillTier::Open(const std::string& directory,
+                                                   uint64_t capacity_bytes) {
+  const uint64_t slots = capacity_bytes >> kPageShift;
+  if (slots == 0 || slots >> kTierSlotBits != 0) {
+    return Error{Code::kArgument, 0, "a spill tier of no page, or of too many"};
+  }
+  constexpr int kFlags = O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL;
+  Fd fd(::open(directory.c_str(), kFlags | O_DIRECT, 0600));
+  if (!fd.valid() || !TakesDirect(fd.get())) fd = Fd(::open(directory.c_str(), kFlags, 0600));
+  if (!fd.valid()) {
+    if (errno == EOPNOTSUPP || errno == EISDIR) {
+      return Error{Code::kUnsupported, errno, "this file system has no unnamed files"};
+    }
+    return SystemError("open O_TMPFILE");
+  }
+  return std::unique_ptr<SpillTier>(new SpillTier(std::move(fd), directory, slots));
+}
+
+SpillTier::SpillTier(Fd fd, std::string directory, uint64_t slots)
+    : fd_(std::move(fd)), directory_(std::move(directory)), slots_(slots) {}
+
+uint64_t SpillTier::capacity_bytes() const { return slots_ << kPageShift; }
+
+uint64_t SpillTier::used_bytes() const { return pages() << kPageShift; }
+
+// First fit from the hand on: neighbours in time are neighbours in the file.
+uint64_t SpillTier::Take(uint64_t want, TierSlot* first) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (used_ == slots_) return 0;
+  const auto is_free = [&](uint64_t slot) {
+    return slot / 64 >= taken_.size() || (taken_[slot / 64] >> (slot % 64) & 1) == 0;
+  };
+  uint64_t at = hand_;
+  while (!is_free(at)) {
+    // Whole words that are taken are stepped over.
+    const bool full = at % 64 == 0 && taken_[at / 64] == ~uint64_t{0};
+    at += full ? 64 : 1;
+    if (at >= slots_) at = 0;
+  }
+  uint64_t count = 0;
+  while (count < want && at + count < slots_ && is_free(at + count)) {
+    const uint64_t slot = at + count++;
+    if (slot / 64 >= taken_.size()) taken_.resize(slot / 64 + 1);
+    taken_[slot / 64] |= uint64_t{1} << (slot % 64);
+  }
+  used_ += count;
+  hand_ = at + count == slots_ ? 0 : at + count;
+  *first = at;
+  return count;
+}
+
+void SpillTier::Release(TierSlot first, uint64_t count) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (TierSlot slot = first; slot < first + count; slot++) {
+    taken_[slot / 64] &= ~(uint64_t{1} << (slot % 64));
+  }
+  used_ -= count;
+  if (used_ != 0) return;
+  // Nothing is left: the room goes back to the file system. A failure costs room and no more.
+  taken_.clear();
+  hand_ = 0;
+  [[maybe_unused]] const int cut = ::ftruncate(fd_.get(), 0);
+}
+
+Status SpillTier::WriteRun(std::span<const TierPage> pages) {
+  std::array<iovec, kSpillBatchPages> parts;
+  const auto at = static_cast<off_t>(pages[0].slot << kPageShift);
+  return Transfer(pages.size() << kPageShift, at, "pwritev spill",
+                  [&](uint64_t done, off_t offset) {
+                    int count = 0;
+                    uint64_t skip = done;
+                    for (const TierPage& page : pages) {
+                      const uint64_t here = std::min(skip, kPageBytes);
+                      skip -= here;
+                      if (here == kPageBytes) continue;
+                      parts[static_cast<size_t>(count++)] = {
+                          const_cast<std::byte*>(page.bytes) + here, kPageBytes - here};
+                    }
+                    return ::pwritev(fd_.get(), parts.data(), count, offset);
+                  });
+}
+
+void SpillTier::Put(std::span<TierPage> pages) {
+  while (!pages.empty()) {
+    TierSlot first = 0;
+    const uint64_t count = Take(std::min(pages.size(), kSpillBatchPages), &first);
+    if (count == 0) {
+      for (TierPage& page : pages) {
+        page.outcome = Error{Code::kNoSpace, 0, "the spill tier is full"};
+      }
+      return;
+    }
+    const auto run = pages.first(count);
+    for (uint64_t n = 0; n < count; n++) run[n].slot = first + n;
+    const Status written = WriteRun(run);
+    for (TierPage& page : run) page.outcome = written;
+    if (written.ok()) {
+      pages_.fetch_add(count, std::memory_order_relaxed);
+    } else {
+      Release(first, count);
+    }
+    pages = pages.subspan(count);
+  }
+}
+
+Status SpillTier::Get(TierSlot slot, std::byte* into) {
+  return Transfer(kPageBytes, static_cast<off_t>(slot << kPageShift), "pread spill",
+                  [&](uint64_t done, off_t offset) {
+                    return ::pread(fd_.get(), into + done, kPageBytes - done, offset);
+                  });
+}
+
+void SpillTier::Free(TierSlot slot) {
+  pages_.fetch_sub(1, std::memory_order_relaxed);
+  Release(slot, 1);
+}
+
+}  // namespace farpage

@@ -1,0 +1,52 @@
+// A file that nobody else sees, as a tier.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "os/fd.h"
+#include "stores/tier.h"
+
+namespace farpage {
+
+// Pages written by one system call, at most.
+inline constexpr size_t kSpillBatchPages = 256;
+
+// Pages in slots of a file without a name (O_TMPFILE), so that whatever ends the process leaves
+// nothing behind; around the page cache (O_DIRECT) where the file system can, because what was
+// put here was cold. Its bytes are worth nothing after a restart and are never synced. Thread: any.
+class SpillTier final : public Tier {
+ public:
+  // In `directory`, for at most `capacity_bytes`; no room is reserved. Fails: kFileNotFound,
+  // kFileAccess, kUnsupported (the file system has no unnamed files), kArgument (not a page), kIo.
+  static Result<std::unique_ptr<SpillTier>> Open(const std::string& directory,
+                                                 uint64_t capacity_bytes);
+
+  void Put(std::span<TierPage> pages) override;
+  Status Get(TierSlot slot, std::byte* into) override;
+  void Free(TierSlot slot) override;
+  [[nodiscard]] bool gets_in_place() const override { return false; }
+  [[nodiscard]] const char* kind() const override { return "file"; }
+  [[nodiscard]] uint64_t capacity_bytes() const override;
+  [[nodiscard]] uint64_t used_bytes() const override;
+  [[nodiscard]] const std::string& directory() const { return directory_; }
+
+ private:
+  SpillTier(Fd fd, std::string directory, uint64_t slots);
+  // Up to `want` slots that follow one another; how many.
+  uint64_t Take(uint64_t want, TierSlot* first);
+  void Release(TierSlot first, uint64_t count);
+  Status WriteRun(std::span<const TierPage> pages);
+
+  const Fd fd_;
+  const std::string directory_;
+  const uint64_t slots_;
+  std::mutex mutex_;             // guards the rest
+  std::vector<uint64_t> taken_;  // a bit per slot, as far as any was ever taken
+  uint64_t hand_ = 0;            // where the next search begins
+  uint64_t used_ = 0;
+};
+
+}  // namespace farpage

@@ -1,0 +1,53 @@
+// A level below region memory that holds bytes of pages: compressed memory, a spill file.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/result.h"
+
+namespace farpage {
+
+// Where a tier has put a page; means nothing to anybody else.
+using TierSlot = uint64_t;
+// Slots fit into this many bits: a page's entry keeps more beside it.
+inline constexpr uint32_t kTierSlotBits = 48;
+
+// One page on its way into a tier.
+struct TierPage {
+  const std::byte* bytes = nullptr;  // kPageBytes of them, which nobody changes meanwhile
+  TierSlot slot = 0;                 // set by Put
+  Status outcome;                    // set by Put
+};
+
+// Tiers know slots and nothing of regions. Thread: any; calls may run concurrently, but nobody
+// reads a slot while it is freed.
+class Tier {
+ public:
+  virtual ~Tier() = default;
+
+  // Keeps copies of pages, each with its own outcome: kNoSpace beyond the capacity or where the
+  // device is full, kIo. May wait for a device. Neighbours are written together.
+  virtual void Put(std::span<TierPage> pages) = 0;
+
+  // Puts the page of a slot at `into`. Fails: kIo, kPageLost (the slot does not hold a page).
+  virtual Status Get(TierSlot slot, std::byte* into) = 0;
+
+  virtual void Free(TierSlot slot) = 0;
+
+  // True: Get takes microseconds and waits for nothing, so a fabric thread may call it.
+  [[nodiscard]] virtual bool gets_in_place() const = 0;
+
+  [[nodiscard]] virtual const char* kind() const = 0;
+  // Bytes that it may use at most, and uses now; pages that it holds.
+  [[nodiscard]] virtual uint64_t capacity_bytes() const = 0;
+  [[nodiscard]] virtual uint64_t used_bytes() const = 0;
+  [[nodiscard]] uint64_t pages() const { return pages_.load(std::memory_order_relaxed); }
+
+ protected:
+  std::atomic<uint64_t> pages_{0};
+};
+
+}  // namespace farpage

@@ -1,0 +1,156 @@
+#include "stores/tier_stack.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/check.h"
+
+namespace farpage {
+namespace {
+
+struct FreeDeleter {
+  void operator()(std::byte* memory) const { std::free(memory); }
+};
+
+// Arrivals of a tier that may be outdated: as many as it has pages, and some.
+constexpr uint64_t kOutdatedPart = 2;
+constexpr uint64_t kOutdatedMin = 4096;
+
+bool Above(const Tier& tier, uint64_t sixteenths) {
+  return tier.used_bytes() > tier.capacity_bytes() / 16 * sixteenths;
+}
+
+}  // namespace
+
+TierStack::TierStack(std::vector<std::unique_ptr<Tier>> tiers)
+    : tiers_(std::move(tiers)), thread_("tier", [this] { Loop(); }) {
+  FARPAGE_CHECK(tiers_.size() <= kTiersMax, "no more tiers than there is room for");
+}
+
+TierStack::~TierStack() { Close(); }
+
+void TierStack::Close() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    closing_ = true;
+  }
+  wake_.notify_all();
+  thread_.Join();
+}
+
+Result<std::shared_ptr<RegionTiers>> TierStack::Attach(uint64_t pages) {
+  auto entries = Mapping::Anonymous(pages * sizeof(RegionTiers::Entry));
+  if (!entries.ok()) return entries.error();
+  auto held = Summary::Create(pages);
+  if (!held.ok()) return held.error();
+  return std::shared_ptr<RegionTiers>(
+      new RegionTiers(this, std::move(entries).value(), std::move(held).value()));
+}
+
+TierStats TierStack::stats(size_t index) const {
+  const Counters& from = levels_[index].counters;
+  return {from.stored.load(std::memory_order_relaxed), from.loaded.load(std::memory_order_relaxed),
+          from.demoted.load(std::memory_order_relaxed), from.lost.load(std::memory_order_relaxed)};
+}
+
+void TierStack::Arrive(size_t tier, const std::shared_ptr<RegionTiers>& region, PageIndex page,
+                       uint32_t version) {
+  if (tier + 1 >= tiers_.size()) return;
+  Level& level = levels_[tier];
+  std::lock_guard<std::mutex> lock(level.mutex);
+  level.arrivals.push_back({region, page, version});
+  if (level.arrivals.size() > kOutdatedPart * tiers_[tier]->pages() + kOutdatedMin) Wake();
+}
+
+void TierStack::Compact(size_t tier) {
+  Level& level = levels_[tier];
+  std::deque<Arrival> arrivals;
+  {
+    std::lock_guard<std::mutex> lock(level.mutex);
+    if (level.arrivals.size() <= kOutdatedPart * tiers_[tier]->pages() + kOutdatedMin) return;
+    arrivals.swap(level.arrivals);
+  }
+  // Not under the lock: who arrives holds the lock of an entry, which is asked for here.
+  std::erase_if(arrivals, [](const Arrival& arrival) {
+    const auto region = arrival.region.lock();
+    return region == nullptr || !region->IsAt(arrival.page, arrival.version);
+  });
+  std::lock_guard<std::mutex> lock(level.mutex);
+  arrivals.insert(arrivals.end(), level.arrivals.begin(), level.arrivals.end());
+  level.arrivals.swap(arrivals);
+}
+
+void TierStack::Press(size_t tier) {
+  if (tier + 1 < tiers_.size() && Above(*tiers_[tier], kTierHighMark)) Wake();
+}
+
+void TierStack::Wake() {
+  if (pressed_.exchange(true, std::memory_order_acq_rel)) return;
+  { std::lock_guard<std::mutex> lock(mutex_); }
+  wake_.notify_one();
+}
+
+bool TierStack::DemoteSome(size_t tier) {
+  struct Move {
+    std::shared_ptr<RegionTiers> region;
+    PageIndex page;
+    RegionTiers::Entry found;
+  };
+  Level& level = levels_[tier];
+  std::vector<Arrival> oldest;
+  {
+    std::lock_guard<std::mutex> lock(level.mutex);
+    const size_t count = std::min(level.arrivals.size(), kDemoteBatchPages);
+    const auto end = level.arrivals.begin() + static_cast<std::ptrdiff_t>(count);
+    oldest.assign(level.arrivals.begin(), end);
+    level.arrivals.erase(level.arrivals.begin(), end);
+  }
+  if (oldest.empty()) return false;
+  const std::unique_ptr<std::byte, FreeDeleter> buffer(static_cast<std::byte*>(
+      std::aligned_alloc(kPageBytes, kDemoteBatchPages << kPageShift)));
+  if (buffer == nullptr) return false;
+  std::vector<Move> moves;
+  std::vector<TierPage> moving;
+  for (const Arrival& arrival : oldest) {
+    Move move{arrival.region.lock(), arrival.page, {}};
+    if (move.region == nullptr) continue;
+    std::byte* at = buffer.get() + (moves.size() << kPageShift);
+    if (!move.region->BeginDemotion(move.page, arrival.version, at, &move.found)) continue;
+    moving.push_back({at, 0, {}});
+    moves.push_back(std::move(move));
+  }
+  tiers_[tier + 1]->Put(moving);
+  bool moved = moves.empty();  // outdated ones are progress too
+  for (size_t n = 0; n < moves.size(); n++) {
+    const Move& move = moves[n];
+    if (!moving[n].outcome.ok()) {
+      // No room below: it stays, and is the youngest now.
+      Arrive(tier, move.region, move.page, move.found.version);
+      continue;
+    }
+    if (move.region->EndDemotion(move.page, move.found, moving[n].slot)) {
+      level.counters.demoted.fetch_add(1, std::memory_order_relaxed);
+    }
+    moved = true;
+  }
+  Press(tier + 1);
+  return moved;
+}
+
+void TierStack::Loop() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (!closing_) {
+    wake_.wait(lock, [this] { return closing_ || pressed_.load(std::memory_order_acquire); });
+    pressed_.store(false, std::memory_order_release);
+    lock.unlock();
+    // From the bottom, so that there is room for what comes from above.
+    for (size_t tier = tiers_.size(); tier-- > 1;) {
+      Compact(tier - 1);
+      while (!closing_ && Above(*tiers_[tier - 1], kTierLowMark) && DemoteSome(tier - 1)) {
+      }
+    }
+    lock.lock();
+  }
+}
+
+}  // namespace farpage

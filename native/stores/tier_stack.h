@@ -1,0 +1,160 @@
+// Tiers in order, and what each region keeps in them.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "memory/page_overlay.h"
+#include "memory/page_table.h"
+#include "os/mapping.h"
+#include "os/thread.h"
+#include "stores/tier.h"
+
+namespace farpage {
+
+// Tiers of one appliance, at most.
+inline constexpr size_t kTiersMax = 8;
+// Pages that move from one tier to the next in one go.
+inline constexpr size_t kDemoteBatchPages = 64;
+// A tier is demoted from at this part of its capacity, down to the other one: in sixteenths.
+inline constexpr uint64_t kTierHighMark = 15;
+inline constexpr uint64_t kTierLowMark = 14;
+
+class TierStack;
+
+// What one tier did since it was made.
+struct TierStats {
+  uint64_t stored_pages = 0;    // that came in from above
+  uint64_t loaded_pages = 0;    // that went up again
+  uint64_t demoted_pages = 0;   // that went on to the next tier
+  uint64_t lost_pages = 0;      // that came back wrong
+};
+
+// The overlay of one region over a stack. An entry per page, in a lazily committed mapping: where
+// its bytes are, their checksum, and a version that tells an old move from a new one.
+class RegionTiers final : public PageOverlay,
+                          public std::enable_shared_from_this<RegionTiers> {
+ public:
+  ~RegionTiers() override;
+
+  void Store(std::span<OverlayPage> pages) override;
+  Status Load(PageIndex page, std::byte* into) override;
+  Status Take(PageIndex page, std::byte* into) override;
+  Status TakeInPlace(PageIndex page, std::byte* into) override;
+  void Forget(PageIndex page) override;
+  // Pages that the stack holds of this region.
+  [[nodiscard]] uint64_t pages() const { return pages_.load(std::memory_order_relaxed); }
+  // The tier that holds a page, counted from 0; kTiersMax when none does. Thread: any.
+  [[nodiscard]] size_t TierOf(PageIndex page) const;
+
+ private:
+  friend class TierStack;
+  // All zero where no tier has the page.
+  struct Entry {
+    uint64_t where = 0;  // the slot, and above it the tier, counted from 1
+    uint32_t checksum = 0;
+    uint32_t version = 0;
+
+    static uint64_t At(size_t tier, TierSlot slot) { return slot | ((tier + 1) << kTierSlotBits); }
+    [[nodiscard]] bool none() const { return where == 0; }
+    [[nodiscard]] TierSlot slot() const { return where & ((TierSlot{1} << kTierSlotBits) - 1); }
+    // Requires !none().
+    [[nodiscard]] size_t tier() const { return (where >> kTierSlotBits) - 1; }
+  };
+  static_assert(sizeof(Entry) == 16);
+  static constexpr size_t kLocks = 64;
+
+  RegionTiers(TierStack* stack, Mapping entries, Summary held)
+      : stack_(stack), entries_(std::move(entries)), held_(std::move(held)) {}
+  [[nodiscard]] Entry& entry(PageIndex page) const {
+    return reinterpret_cast<Entry*>(entries_.data())[page];
+  }
+  [[nodiscard]] Entry Read(PageIndex page) const;
+  void Set(PageIndex page, Entry to);
+  void Drop(PageIndex page);
+  // Reads what `from` says and verifies it.
+  Status Fetch(const Entry& from, std::byte* into) const;
+  [[nodiscard]] bool IsAt(PageIndex page, uint32_t version) const {
+    return Read(page).version == version;
+  }
+  // The two halves of a move to the next tier; false: the page is not there any more, or moves.
+  bool BeginDemotion(PageIndex page, uint32_t version, std::byte* buffer, Entry* found);
+  bool EndDemotion(PageIndex page, const Entry& found, TierSlot slot);
+
+  TierStack* stack_;
+  Mapping entries_;
+  Summary held_;  // chunks that may have entries
+  std::atomic<uint64_t> pages_{0};
+  // Two locks of a page, both of the path of absent pages only. The first is held while the slot
+  // of a tier that waits for a device is read or freed, by pager threads alone; the second, always
+  // inside, while the entry is looked at or changed and while a slot in memory is used: for
+  // microseconds.
+  mutable std::array<std::mutex, kLocks> device_locks_;
+  mutable std::array<std::mutex, kLocks> entry_locks_;
+};
+
+// Pages come in at the first tier that takes them; what has been longest in a tier goes on to the
+// next one when room is needed. Bytes are checksummed when they leave memory and verified when
+// they come back. Thread: any.
+class TierStack {
+ public:
+  // `tiers` from the one nearest to memory on; at most kTiersMax. Starts its thread.
+  explicit TierStack(std::vector<std::unique_ptr<Tier>> tiers);
+  ~TierStack();
+
+  // The overlay of a region of `pages` pages; the stack must outlive it. Fails: kMemoryFull.
+  Result<std::shared_ptr<RegionTiers>> Attach(uint64_t pages);
+
+  [[nodiscard]] size_t size() const { return tiers_.size(); }
+  [[nodiscard]] const Tier& tier(size_t index) const { return *tiers_[index]; }
+  [[nodiscard]] TierStats stats(size_t index) const;
+
+  // Ends its thread; idempotent. Pages stay where they are.
+  void Close();
+
+ private:
+  friend class RegionTiers;
+  struct Counters {
+    std::atomic<uint64_t> stored{0};
+    std::atomic<uint64_t> loaded{0};
+    std::atomic<uint64_t> demoted{0};
+    std::atomic<uint64_t> lost{0};
+  };
+  // A page in the order in which pages came into a tier; outdated when its version is.
+  struct Arrival {
+    std::weak_ptr<RegionTiers> region;
+    PageIndex page;
+    uint32_t version;
+  };
+  // Arrivals are kept of every tier that has one below.
+  struct Level {
+    std::mutex mutex;
+    std::deque<Arrival> arrivals;
+    Counters counters;
+  };
+  void Arrive(size_t tier, const std::shared_ptr<RegionTiers>& region, PageIndex page,
+              uint32_t version);
+  // Drops the arrivals that are outdated once they are the most.
+  void Compact(size_t tier);
+  // One batch; false when there was nothing to move, or no room for it.
+  bool DemoteSome(size_t tier);
+  // Wakes the thread when a tier is filled beyond its high mark and has one below.
+  void Press(size_t tier);
+  void Wake();
+  void Loop();
+
+  std::vector<std::unique_ptr<Tier>> tiers_;
+  std::array<Level, kTiersMax> levels_;
+  std::mutex mutex_;  // for wake_ alone
+  std::condition_variable wake_;
+  std::atomic<bool> closing_{false};
+  std::atomic<bool> pressed_{false};
+  Thread thread_;
+};
+
+}  // namespace farpage
