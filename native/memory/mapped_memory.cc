@@ -14,6 +14,7 @@ namespace farpage {
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
 #endif
 
 Result<std::unique_ptr<MappedMemory>> MappedMemory::Create(int fd, uint64_t offset_bytes,
@@ -68,6 +69,18 @@ Status MappedMemory::Populate(PageRun run) {
       return Error{Code::kFileChanged, 0, "the file has become shorter"};
     }
     return Error{Code::kIo, EFAULT, "madvise MADV_POPULATE_READ"};
+  }
+  return {};
+}
+
+// Breaks the pages off the file: private copies, which Populate would not make.
+Status MappedMemory::MakeRoom(PageRun run) {
+  std::byte* at = address() + run.offset_bytes();
+  while (::madvise(at, run.length_bytes(), MADV_POPULATE_WRITE) != 0) {
+    if (errno == EINTR || errno == EAGAIN) continue;
+    if (errno == EINVAL) return {};  // before Linux 5.14
+    if (errno == ENOMEM) return Error{Code::kMemoryFull, errno, "madvise MADV_POPULATE_WRITE"};
+    return Error{Code::kIo, errno, "madvise MADV_POPULATE_WRITE"};
   }
   return {};
 }

@@ -24,6 +24,7 @@ class MappedMemory final : public RegionMemory {
   void StartRead(PageRun run) override;
   [[nodiscard]] bool IsRead(PageRun run) const override;
   Status Populate(PageRun run) override;
+  Status MakeRoom(PageRun run) override;
   void Drop(std::span<const PageRun> runs) override;
   void DropPrivateCopies(std::span<const PageRun> runs) override;
   void DropWindow(PageRun window) override;

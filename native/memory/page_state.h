@@ -29,12 +29,15 @@ inline constexpr PageWord kWritten = 1u << 8;    // written at least once since 
 inline constexpr PageWord kAccessed = 1u << 9;   // used since the clock hand last passed
 inline constexpr PageWord kWaiters = 1u << 10;   // somebody waits for the state to change
 inline constexpr PageWord kEpoch = 1u << 11;     // the epoch it was dirtied in
-inline constexpr PageWord kElsewhere = 1u << 12; // its newest bytes are in a tier
+inline constexpr PageWord kElsewhere = 1u << 12; // its newest bytes are in a tier, or on the way
 inline constexpr PageWord kHeld = 1u << 13;      // filled for a waiter that has not used it yet
 inline constexpr PageWord kAhead = 1u << 14;     // its first use asks for the next read-ahead
 
-// Whoever has one of these has bytes that the store may not have: never evicted.
+// Whoever has one of these has bytes that the store may not have: dropped only into a tier.
 inline constexpr PageWord kUnsafe = kDirty | kWriteback | kUnsynced;
+
+// What an absent page keeps: what was ever done to it, and where its bytes are.
+inline constexpr PageWord kLastingAbsent = kWritten | kUnsafe | kEpoch | kElsewhere;
 
 constexpr PageState StateOf(PageWord word) { return static_cast<PageState>(word & kStateMask); }
 constexpr PageWord WithState(PageWord word, PageState state) {
@@ -62,13 +65,15 @@ constexpr bool MayMove(PageState from, PageState to) {
   return (page_state_detail::kNext[static_cast<uint32_t>(from)] >> static_cast<uint32_t>(to)) & 1;
 }
 
-// The whole rule: the states allow it, and a page with bytes the store lacks is never dropped.
+// The whole rule: the states allow it, and a page with bytes the store lacks is dropped only when a
+// tier has them.
 constexpr bool MayChange(PageWord from, PageWord to) {
   if (StateOf(from) == StateOf(to)) return true;
   if (!MayMove(StateOf(from), StateOf(to))) return false;
   const PageState next = StateOf(to);
   const bool drops = next == PageState::kEvicting || next == PageState::kAbsent;
-  return !(drops && StateOf(from) != PageState::kLost && (from & kUnsafe) != 0);
+  return !drops || StateOf(from) == PageState::kLost || (from & kUnsafe) == 0 ||
+         (to & kElsewhere) != 0;
 }
 
 static_assert(!MayMove(PageState::kPresent, PageState::kAbsent), "eviction waits a grace period");

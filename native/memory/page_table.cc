@@ -126,6 +126,7 @@ void PageTable::Count(PageWord from, PageWord to) {
   };
   adjust(present_, is_present(from), is_present(to));
   adjust(dirty_, (from & kUnsafe) != 0, (to & kUnsafe) != 0);
+  adjust(elsewhere_, (from & kElsewhere) != 0, (to & kElsewhere) != 0);
   adjust(written_, (from & kWritten) != 0, (to & kWritten) != 0);
   adjust(lost_, StateOf(from) == PageState::kLost, StateOf(to) == PageState::kLost);
 }

@@ -104,6 +104,7 @@ class PageTable {
   [[nodiscard]] uint64_t dirty() const { return dirty_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t written() const { return written_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t lost() const { return lost_.load(std::memory_order_relaxed); }
+  [[nodiscard]] uint64_t elsewhere() const { return elsewhere_.load(std::memory_order_relaxed); }
 
   Summary& present_summary() { return present_summary_; }
   Summary& dirty_summary() { return dirty_summary_; }
@@ -126,6 +127,7 @@ class PageTable {
   std::atomic<uint64_t> dirty_{0};
   std::atomic<uint64_t> written_{0};
   std::atomic<uint64_t> lost_{0};
+  std::atomic<uint64_t> elsewhere_{0};
   std::unique_ptr<MemoryFiles> files_;
   Summary reserved_;  // chunks whose words have room in the files
 };

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "memory/frame_budget.h"
+#include "memory/page_overlay.h"
 #include "memory/page_table.h"
 #include "memory/region_memory.h"
 #include "memory/page_store.h"
@@ -73,6 +74,7 @@ class Region {
   void Discard() {
     memory.reset();
     store.reset();
+    overlay.reset();
   }
 
   const uint64_t size_bytes;
@@ -83,6 +85,8 @@ class Region {
   // The store before the memory: a mapping uses the store's descriptor and must go first.
   std::unique_ptr<PageStore> store;
   std::unique_ptr<RegionMemory> memory;
+  // Where dirty pages go when memory is short; null: they stay. Set before anybody uses the region.
+  std::shared_ptr<PageOverlay> overlay;
   std::array<OperationCounters, kCounterLanesMax> operations;
   FillCounters fills;
   std::atomic<bool> removed{false};

@@ -57,6 +57,11 @@ class RegionMemory {
   // True: IsRead tells when what StartRead began is done, so a door that polls may wait by it.
   [[nodiscard]] virtual bool polls_reads() const { return true; }
 
+  // Makes claimed pages writable at their address, where running out, or a file that ends before
+  // them, is an error and not a signal (MADV_POPULATE_WRITE). Their bytes are about to be replaced
+  // as a whole. May wait for a device where has_private_copies(). Fails: kMemoryFull, kIo.
+  virtual Status MakeRoom(PageRun run) = 0;
+
   // Gives the memory of claimed pages back to the system. Requires: a grace period has passed
   // since the fabric lost them. Thread: pager.
   virtual void Drop(std::span<const PageRun> runs) = 0;

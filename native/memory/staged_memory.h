@@ -29,6 +29,7 @@ class StagedMemory final : public RegionMemory {
   [[nodiscard]] bool polls_reads() const override { return store_->polls_reads(); }
   [[nodiscard]] PagesFrom OriginOf(PageRun run) const override { return store_->OriginOf(run); }
   Status Populate(PageRun run) override;
+  Status MakeRoom(PageRun run) override { return Commit(run); }
   void StartPopulate(PageRun run, bool background, ReadDone done) override;
   void Drop(std::span<const PageRun> runs) override;
   void DropPrivateCopies(std::span<const PageRun>) override {}

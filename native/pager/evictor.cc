@@ -135,6 +135,8 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
   for (Victims& victims : batch) Drop(victims);
   result.evicted_pages = claimed;
   result.dirty_pages = std::accumulate(dirty.begin(), dirty.end(), uint64_t{0});
+  // Clean first: what is dirty costs a copy, or a write.
+  if (claimed < pages) Spill(regions, std::min(pages - claimed, kSpillPagesMax), &result);
   return result;
 }
 

@@ -20,7 +20,13 @@ struct EvictionResult {
   uint64_t unsynced_pages = 0;
   // Pages that stay until somebody writes them back or makes them durable, these among them.
   uint64_t dirty_pages = 0;
+  // Dirty pages that went into the overlay of their region, and those that found no room there.
+  uint64_t spilled_pages = 0;
+  uint64_t refused_pages = 0;
 };
+
+// Dirty pages that one sweep hands to overlays, at most: a fill waits for them.
+inline constexpr uint64_t kSpillPagesMax = 256;
 
 // Drops clean pages that were not used since the hand last passed. One sweep, one grace period.
 // Thread: any but fabric threads; sweeps take turns under a lock, because two hands would only
@@ -41,6 +47,9 @@ class Evictor {
   EvictionResult Reclaim(const std::shared_ptr<Region>& region, PageRun run,
                          bool spare_used = false);
 
+  // The same, and dirty pages go into the overlay as far as the region has one.
+  EvictionResult Demote(const std::shared_ptr<Region>& region, PageRun run);
+
   [[nodiscard]] uint64_t evicted_pages() const {
     return evicted_.load(std::memory_order_relaxed);
   }
@@ -57,6 +66,12 @@ class Evictor {
   void Collect(Region& region, PageRun within, uint64_t pages_max, bool force, Victims* victims,
                EvictionResult* result);
   void Drop(Victims& victims);
+  // Claims dirty pages of regions with an overlay, waits one grace period and moves them there.
+  void Spill(const std::vector<std::shared_ptr<Region>>& regions, uint64_t pages,
+             EvictionResult* result);
+  void CollectDirty(Region& region, PageRun within, uint64_t pages_max, bool force,
+                    Victims* victims);
+  void Move(Victims& victims, EvictionResult* result);
   void TidyChunks(Region& region, const std::vector<PageRun>& runs);
 
   Shootdown& shootdown_;
@@ -67,6 +82,8 @@ class Evictor {
   std::vector<std::shared_ptr<Region>> regions_;
   size_t hand_region_ = 0;
   uint64_t hand_chunk_ = 0;
+  size_t spill_region_ = 0;  // the hand over dirty pages
+  uint64_t spill_chunk_ = 0;
   std::atomic<uint64_t> evicted_{0};
 };
 

@@ -134,7 +134,9 @@ Code Filler::WaitForFrame(Region& region) {
     if (result.evicted_pages != 0) continue;
     // A sync may be making pages clean while the sweep looks: one look proves nothing.
     hopeless = full ? hopeless + 1 : 0;
-    if (hopeless == kHopelessLooks || NowNs() > deadline) return Code::kMemoryFull;
+    if (hopeless == kHopelessLooks || NowNs() > deadline) {
+      return result.refused_pages != 0 ? Code::kNoSpace : Code::kMemoryFull;
+    }
     Nudge();
     const timespec nap{0, 200'000};
     ::nanosleep(&nap, nullptr);
@@ -155,7 +157,15 @@ void Filler::Fill(const Job& job) {
   }
   // Page by page when the whole run finds no room: a budget of a few pages still makes progress.
   for (PageIndex page = run.first; page < run.end(); page++) {
-    const Code room = WaitForFrame(region);
+    Code room = WaitForFrame(region);
+    if (room == Code::kNoSpace && IsElsewhere(region, page)) {
+      // Memory and tiers are full: what comes out of a tier leaves its place to what goes in for
+      // it, but comes out first. One frame beyond the bound for each fill thread, until the next
+      // sweep.
+      region.frames.Take(1);
+      budget_.Take(1);
+      room = Code::kOk;
+    }
     if (room != Code::kOk) {
       GiveUp(job.region, {page, run.end() - page}, room);
       return;
@@ -165,6 +175,11 @@ void Filler::Fill(const Job& job) {
 }
 
 void Filler::FillByOrigin(const std::shared_ptr<Region>& region, PageRun run) {
+  if (IsElsewhere(*region, run.first)) {
+    Status status;
+    (void)FillFromOverlay(region, run, false, &status);
+    return;
+  }
   while (run.count != 0) {
     const PagesFrom from = region->memory->OriginOf(run);
     const PageRun part{run.first, std::min(from.pages, run.count)};
@@ -213,13 +228,60 @@ Status Filler::FillNow(const std::shared_ptr<Region>& region, PageRun run) {
   return populated;
 }
 
+uint64_t Filler::FillFromOverlay(const std::shared_ptr<Region>& region, PageRun run, bool in_place,
+                                 Status* status) {
+  *status = region->memory->MakeRoom(run);
+  if (!status->ok()) {
+    if (in_place) return 0;
+    ReturnFrames(*region, budget_, run.count);
+    GiveUp(region, run, status->error().code);
+    return run.count;
+  }
+  for (PageIndex page = run.first; page < run.end(); page++) {
+    std::byte* at = region->memory->address() + (page << kPageShift);
+    *status = in_place ? region->overlay->TakeInPlace(page, at) : region->overlay->Take(page, at);
+    if (status->ok()) {
+      Install(region, {page, 1});
+      continue;
+    }
+    const Code code = status->error().code;
+    if (code == Code::kUnsupported) return page - run.first;
+    ReturnFrames(*region, budget_, 1);
+    if (code == Code::kPageLost) {
+      LoseElsewhere(region, page);
+    } else {
+      GiveUp(region, {page, 1}, code);
+    }
+  }
+  return run.count;
+}
+
+// The tier gave back other bytes than it got, or none. A clean page still has its store; a dirty
+// one is gone.
+void Filler::LoseElsewhere(const std::shared_ptr<Region>& region, PageIndex page) {
+  region->overlay->Forget(page);
+  PageWord after = 0;
+  const PageWord before = ChangePage(
+      *region->table, page,
+      [](PageWord word) {
+        const PageWord rest = word & ~(kElsewhere | kWaiters | kAhead);
+        const bool dirty = (word & kUnsafe) != 0;
+        return WithState(rest, dirty ? PageState::kLost : PageState::kAbsent);
+      },
+      &after);
+  const Code code = StateOf(after) == PageState::kLost ? Code::kPageLost : Code::kOk;
+  if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, code);
+}
+
 void Filler::Install(const std::shared_ptr<Region>& region, PageRun run, PageWord flags) {
   // Counted first: who waits for the page may look at the counters as soon as it is there.
   region->fills.filled_pages.fetch_add(run.count, std::memory_order_relaxed);
   for (PageIndex page = run.first; page < run.end(); page++) {
     const PageWord before = ChangePage(*region->table, page, [&](PageWord word) {
       const PageWord held = (word & kWaiters) != 0 ? kHeld : 0;
-      return (word & (kWritten | kAhead | kEpoch)) | region->PresentFlags() | held | flags;
+      // What comes out of a tier is as dirty as it went in.
+      const PageWord lasting = kWritten | kAhead | kEpoch | kUnsafe;
+      return (word & lasting) | region->PresentFlags() | held | flags;
     });
     if ((before & kWaiters) == 0 || waiters_.WakeAll(region, page, Code::kOk) != 0) continue;
     region->table->ClearFlags(page, kHeld);  // all of them have gone
@@ -228,9 +290,13 @@ void Filler::Install(const std::shared_ptr<Region>& region, PageRun run, PageWor
 
 uint64_t Filler::Claim(Region& region, PageRun run) {
   uint64_t claimed = 0;
+  PageWord first = 0;
   for (PageIndex page = run.first; page < run.end(); page++) {
     PageWord word = region.table->Load(page);
     if (StateOf(word) != PageState::kAbsent) break;
+    // Pages of one run come from the same place: the overlay, or the store.
+    if (claimed == 0) first = word;
+    if (((word ^ first) & kElsewhere) != 0) break;
     if (!region.table->Change(page, word, WithState(word, PageState::kFilling))) break;
     claimed++;
   }
@@ -240,7 +306,7 @@ uint64_t Filler::Claim(Region& region, PageRun run) {
 void Filler::GiveUp(const std::shared_ptr<Region>& region, PageRun run, Code code) {
   for (PageIndex page = run.first; page < run.end(); page++) {
     const PageWord before = ChangePage(*region->table, page, [](PageWord word) {
-      return WithState(word & kWritten, PageState::kAbsent);
+      return WithState(word & kLastingAbsent, PageState::kAbsent);
     });
     if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, code);
   }

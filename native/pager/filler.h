@@ -59,6 +59,13 @@ class Filler {
   // wakes who waits.
   void Install(const std::shared_ptr<Region>& region, PageRun run, PageWord flags = 0);
 
+  // Fills a claimed run of pages that are in the region's overlay and whose frames are taken.
+  // `in_place`: only what takes microseconds; stops at the first page that does not, and says so
+  // with kUnsupported. Returns how many pages are not claimed any more. Thread: any; without
+  // `in_place`, any that may wait for a device.
+  uint64_t FillFromOverlay(const std::shared_ptr<Region>& region, PageRun run, bool in_place,
+                           Status* status);
+
   // Gives up a claimed run: its pages are absent again and their waiters hear `code`.
   void GiveUp(const std::shared_ptr<Region>& region, PageRun run, Code code);
 
@@ -85,6 +92,7 @@ class Filler {
   // room for as many.
   bool EvictForFrames(Region& region, uint64_t frames, EvictionResult* result, bool* full);
   Code WaitForFrame(Region& region);
+  void LoseElsewhere(const std::shared_ptr<Region>& region, PageIndex page);
 
   FrameBudget& budget_;
   Evictor& evictor_;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "memory/page_table.h"
+#include "memory/region.h"
 
 namespace farpage {
 
@@ -19,6 +20,11 @@ PageWord ChangePage(PageTable& table, PageIndex page, Next next, PageWord* after
       return word;
     }
   }
+}
+
+// True: the newest bytes of the page are in the region's overlay.
+inline bool IsElsewhere(const Region& region, PageIndex page) {
+  return region.overlay != nullptr && (region.table->Load(page) & kElsewhere) != 0;
 }
 
 // Adds a page behind the last run, or to it when it follows. Pages come in order.

@@ -103,6 +103,12 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
 }
 
 void Pager::AddRegion(std::shared_ptr<Region> region) {
+  if (tiers_ != nullptr && region->writable && region->table->files() == nullptr) {
+    // Without room for the entries its dirty pages stay in memory, as without tiers.
+    if (auto overlay = tiers_->Attach(region->table->pages()); overlay.ok()) {
+      region->overlay = std::move(overlay).value();
+    }
+  }
   const uint64_t adopted = region->table->present();
   region->frames.Take(adopted);
   budget_.Take(adopted);
@@ -166,6 +172,12 @@ void Pager::Lose(const std::shared_ptr<Region>& region, PageRun run) {
 
 // Starts the fill of a claimed run; false: not now, the run is absent again.
 bool Pager::HandOver(const std::shared_ptr<Region>& region, PageRun run, PolledFills* fills) {
+  // Tiers are read by threads that may wait.
+  if (IsElsewhere(*region, run.first)) {
+    if (filler_.Submit(region, run)) return true;
+    filler_.GiveUp(region, run, Code::kOk);
+    return false;
+  }
   bool begun = false;
   while (run.count != 0) {
     const PagesFrom from = region->memory->OriginOf(run);
@@ -203,6 +215,10 @@ uint64_t Pager::FillInPlace(const std::shared_ptr<Region>& region, PageRun claim
                             uint64_t* in_place_left) {
   WakeReclaim();
   if (*in_place_left == 0) return 0;
+  if (IsElsewhere(*region, claimed.first)) {
+    return TakeInPlace(region, {claimed.first, std::min(claimed.count, *in_place_left)},
+                       in_place_left);
+  }
   const uint64_t count = std::min({claimed.count, *in_place_left,
                                    region->memory->PopulatesInPlace(claimed)});
   if (count == 0 || !Filler::TryTakeFrames(*region, budget_, count)) return 0;
@@ -211,6 +227,19 @@ uint64_t Pager::FillInPlace(const std::shared_ptr<Region>& region, PageRun claim
   // to do in place, hands over, so that it hears of the failure as everybody does.
   if (!filler_.FillNow(region, {claimed.first, count}).ok()) *in_place_left = 0;
   return count;
+}
+
+// The part of a claimed run that a tier in memory has, as far as it is wanted now.
+uint64_t Pager::TakeInPlace(const std::shared_ptr<Region>& region, PageRun run,
+                            uint64_t* in_place_left) {
+  // Room in a private mapping may have to be read from its file first.
+  if (region->memory->has_private_copies()) return 0;
+  if (!Filler::TryTakeFrames(*region, budget_, run.count)) return 0;
+  Status status;
+  const uint64_t done = filler_.FillFromOverlay(region, run, true, &status);
+  *in_place_left -= done;
+  if (done != run.count) Filler::ReturnFrames(*region, budget_, run.count - done);
+  return done;
 }
 
 bool Pager::Await(Region& region, PageIndex page, FaultKind kind, FaultWaiter* waiter,

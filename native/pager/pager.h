@@ -15,6 +15,7 @@
 #include "pager/prefetcher.h"
 #include "pager/region_allocator.h"
 #include "pager/write_back.h"
+#include "stores/tier_stack.h"
 
 namespace farpage {
 
@@ -57,6 +58,11 @@ class Pager final : public FaultHandler {
     allocator_.Forget(waiter);
   }
 
+  // Where dirty pages of the regions added from now on go when memory is short. Regions whose
+  // memory outlives the process stay there: what a tier holds does not.
+  void UseTiers(std::shared_ptr<TierStack> tiers) { tiers_ = std::move(tiers); }
+  [[nodiscard]] const TierStack* tiers() const { return tiers_.get(); }
+
   // Pages that it has already (adopted from a memory directory) are taken from the budget, beyond
   // its bound if need be; eviction brings it back below.
   void AddRegion(std::shared_ptr<Region> region);
@@ -82,6 +88,15 @@ class Pager final : public FaultHandler {
     return evictor_.Reclaim(region, run).evicted_pages;
   }
 
+  // The same, and dirty pages go into the region's overlay, if it has one. Blocks for its devices.
+  EvictionResult Demote(const std::shared_ptr<Region>& region, PageRun run) {
+    return evictor_.Demote(region, run);
+  }
+
+  // Brings pages of a run back from the overlay as far as there are frames for them; how many.
+  // Blocks for devices.
+  uint64_t Promote(const std::shared_ptr<Region>& region, PageRun run);
+
   WriteBack& write_back() { return write_back_; }
   Shootdown& shootdown() { return shootdown_; }
   [[nodiscard]] const FrameBudget& budget() const { return budget_; }
@@ -103,6 +118,8 @@ class Pager final : public FaultHandler {
                     PolledFills* fills);
   uint64_t FillInPlace(const std::shared_ptr<Region>& region, PageRun claimed,
                        uint64_t* in_place_left);
+  uint64_t TakeInPlace(const std::shared_ptr<Region>& region, PageRun run,
+                       uint64_t* in_place_left);
   bool Await(Region& region, PageIndex page, FaultKind kind, FaultWaiter* waiter,
              uint64_t token);
   void Follow(const std::shared_ptr<Region>& region, PageRun run, bool cold,
@@ -112,6 +129,7 @@ class Pager final : public FaultHandler {
   void ReclaimLoop();
   void WriteBehind();
 
+  std::shared_ptr<TierStack> tiers_;  // outlives the regions that are in it
   Shootdown shootdown_;
   FrameBudget budget_;
   const uint32_t read_ahead_pages_max_;

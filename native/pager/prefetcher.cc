@@ -241,6 +241,12 @@ Prefetcher::Next Prefetcher::BeginRun(const std::shared_ptr<Prefetch>& job) {
 // Fills a claimed run whose frames are taken.
 Prefetcher::Next Prefetcher::StartRun(const std::shared_ptr<Prefetch>& job, PageRun run) {
   const auto& region = job->region;
+  if (IsElsewhere(*region, run.first)) {
+    job->at = run.end();
+    filler_.FillByOrigin(region, run);
+    job->filled_pages.fetch_add(run.count, std::memory_order_relaxed);
+    return Next::kMoved;
+  }
   // Asked again now that nobody else can write these pages: what was written meanwhile and is in
   // the store by now must not be overwritten by what the source has.
   const PagesFrom from = region->memory->OriginOf(run);

@@ -1,5 +1,7 @@
 #include "pager/write_back.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <span>
 
@@ -123,10 +125,17 @@ Result<WriteBackReceipt> WriteBack::Run(const std::shared_ptr<Region>& region, P
     if (batch.lost && failure.ok()) {
       failure = Error{Code::kPageLost, 0, "a dirty page was lost before it could be written"};
     }
+    if (batch.moving && failure.ok()) {
+      failure = Error{Code::kTimeout, 0, "a dirty page did not come to rest"};
+    }
     if (batch.pages == 0) break;
     if (!batch.writing.empty()) {
       shootdown_.WaitGracePeriod();
       Status written = WriteBatch(*region, batch, &receipt);
+      if (!written.ok() && failure.ok()) failure = written;
+    }
+    if (!batch.elsewhere.empty()) {
+      Status written = WriteElsewhere(region, batch, &receipt);
       if (!written.ok() && failure.ok()) failure = written;
     }
     batches.push_back(std::move(batch));
@@ -150,6 +159,7 @@ Status WriteBack::Finish(const std::shared_ptr<Region>& region,
     return synced;
   }
   for (const Batch& batch : batches) Settle(*region, batch);
+  for (const Batch& batch : batches) ForgetClean(region, batch.written);
   // Only when the pages are safe: until then the private copy is the one to write again.
   if (!region->memory->has_private_copies()) return synced;
   for (const Batch& batch : batches) {
@@ -178,6 +188,32 @@ Status WriteBack::Harden(const std::shared_ptr<Region>& region) {
   return synced;
 }
 
+WriteBack::Found WriteBack::Take(PageTable& table, PageIndex page, bool durable) {
+  const auto start = NowNs();
+  for (PageWord word = table.Load(page);;) {
+    if ((word & kDirty) == 0) {
+      return durable && (word & kUnsynced) != 0 ? Found::kInStore : Found::kNothing;
+    }
+    const PageState state = StateOf(word);
+    if (state == PageState::kLost) return Found::kGone;
+    if (state == PageState::kFilling || state == PageState::kEvicting) {
+      // Into the overlay or out of it: as long as its device takes.
+      if (NowNs() > start + kMovingWaitNs) return Found::kMoving;
+      const timespec nap{0, 100'000};
+      ::nanosleep(&nap, nullptr);
+      word = table.Load(page);
+      continue;
+    }
+    const bool elsewhere = state == PageState::kAbsent;
+    // Not WRITABLE while the write is under way: the next write faults, which takes no device, and
+    // tells DropPrivateCopies that the private copy is in use again.
+    const PageWord taken = (word & ~(kDirty | kWritable)) | kWriteback;
+    if (table.Change(page, word, elsewhere ? WithState(taken, PageState::kFilling) : taken)) {
+      return elsewhere ? Found::kInTier : Found::kHere;
+    }
+  }
+}
+
 WriteBack::Batch WriteBack::Collect(Region& region, PageIndex from, PageIndex end, bool durable) {
   Batch batch;
   Summary& summary = region.table->dirty_summary();
@@ -187,24 +223,27 @@ WriteBack::Batch WriteBack::Collect(Region& region, PageIndex from, PageIndex en
     page = std::max(from, chunk * kSummaryPages);
     const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages);
     for (; page < last; page++) {
-      if (batch.pages == kWriteBackBatchPages) {
+      if (batch.pages == kWriteBackBatchPages || batch.elsewhere_pages == kElsewherePagesMax) {
         batch.next = page;
         return batch;
       }
-      const PageWord before = ChangePage(*region.table, page, [](PageWord word) {
-        if ((word & kDirty) == 0 || StateOf(word) == PageState::kLost) return word;
-        // Not WRITABLE while the write is under way: the next write faults, which takes no
-        // device, and tells DropPrivateCopies that the private copy is in use again.
-        return (word & ~(kDirty | kWritable)) | kWriteback;
-      });
-      if ((before & kDirty) != 0 && StateOf(before) == PageState::kLost) {
-        batch.lost = true;
-      } else if ((before & kDirty) != 0) {
-        AppendPage(batch.writing, page);
-        batch.pages++;
-      } else if (durable && (before & kUnsynced) != 0) {
-        AppendPage(batch.unsynced, page);
-        batch.pages++;
+      switch (Take(*region.table, page, durable)) {
+        case Found::kNothing: break;
+        case Found::kGone: batch.lost = true; break;
+        case Found::kMoving: batch.moving = true; break;
+        case Found::kHere:
+          AppendPage(batch.writing, page);
+          batch.pages++;
+          break;
+        case Found::kInStore:
+          AppendPage(batch.unsynced, page);
+          batch.pages++;
+          break;
+        case Found::kInTier:
+          AppendPage(batch.elsewhere, page);
+          batch.pages++;
+          batch.elsewhere_pages++;
+          break;
       }
     }
   }

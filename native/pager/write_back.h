@@ -27,6 +27,10 @@ using WriteBackDone = std::function<void(Result<WriteBackReceipt>)>;
 inline constexpr uint64_t kWriteBackBatchPages = 262'144;
 // Bytes of one image handed to a store, at most.
 inline constexpr uint64_t kImageBytesMax = 1u << 20;
+// Pages that one batch writes out of the overlay, at most: each needs a buffer meanwhile.
+inline constexpr size_t kElsewherePagesMax = 256;
+// How long a write-back waits for a page that is on its way into the overlay or out of it.
+inline constexpr uint64_t kMovingWaitNs = 10'000'000'000;
 // Jobs waiting for the thread, at most; further ones fail with kQuota.
 inline constexpr size_t kWriteBackJobsMax = 1024;
 
@@ -61,12 +65,23 @@ class WriteBack {
     std::vector<PageRun> writing;    // DIRTY taken, WRITEBACK set
     std::vector<PageRun> unsynced;   // UNSYNCED before this sync
     std::vector<PageRun> written;    // now UNSYNCED by this sync
+    std::vector<PageRun> elsewhere;  // in the overlay, claimed by this sync
+    uint64_t elsewhere_pages = 0;
     uint64_t pages = 0;
     bool lost = false;               // met a dirty page whose bytes are gone
+    bool moving = false;             // met one that did not come to rest
     PageIndex next = 0;              // where the following batch starts
   };
   void Loop();
   Batch Collect(Region& region, PageIndex from, PageIndex end, bool durable);
+  // What a sync finds of one page, which it then has claimed.
+  enum class Found : uint8_t { kNothing, kHere, kInStore, kInTier, kGone, kMoving };
+  // kHere, kInTier: claimed for writing; kInStore: by an earlier flush, not durable yet.
+  static Found Take(PageTable& table, PageIndex page, bool durable);
+  // write_elsewhere.cc: pages that are in the overlay
+  Status WriteElsewhere(const std::shared_ptr<Region>& region, Batch& batch,
+                        WriteBackReceipt* receipt);
+  void ForgetClean(const std::shared_ptr<Region>& region, const std::vector<PageRun>& runs);
   Status Finish(const std::shared_ptr<Region>& region, const std::vector<Batch>& batches);
   Status WriteBatch(Region& region, Batch& batch, WriteBackReceipt* receipt);
   static void WriteSingly(Region& region, std::vector<PageImage>& images);

@@ -15,7 +15,10 @@
 #include "memory/staged_memory.h"
 #include "pager/pager.h"
 #include "stores/file_store.h"
+#include "stores/compressed_tier.h"
 #include "stores/fill_value_store.h"
+#include "stores/spill_tier.h"
+#include "stores/tier_stack.h"
 
 namespace farpage::test {
 
@@ -70,6 +73,21 @@ class Appliance {
   }
   Appliance(const Appliance&) = delete;
   Appliance& operator=(const Appliance&) = delete;
+
+  // Dirty pages of the regions made from now on go to compressed memory and, where there are
+  // unnamed files, on to a spill file.
+  void UseTiers(uint64_t compressed_pages, uint64_t spill_pages) {
+    std::vector<std::unique_ptr<Tier>> levels;
+    auto compressed = CompressedTier::Create(compressed_pages << kPageShift);
+    if (compressed.ok()) levels.push_back(std::move(compressed).value());
+    auto spill = SpillTier::Open(folder.File("."), spill_pages << kPageShift);
+    if (spill.ok()) levels.push_back(std::move(spill).value());
+    UseTiers(std::move(levels));
+  }
+  void UseTiers(std::vector<std::unique_ptr<Tier>> levels) {
+    tiers = std::make_shared<TierStack>(std::move(levels));
+    pager.UseTiers(tiers);
+  }
 
   // Makes the region and registers all of it; returns its STag.
   uint32_t OpenFile(const std::string& path, bool writable, bool write_behind = false) {
@@ -144,6 +162,7 @@ class Appliance {
   }
 
   TemporaryFolder folder;
+  std::shared_ptr<TierStack> tiers;
   Pager pager;
   std::unique_ptr<Nic> nic;
   std::shared_ptr<ProtectionDomain> domain;

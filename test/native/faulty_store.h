@@ -148,6 +148,7 @@ class FaultyMemory final : public RegionMemory {
     waiting_fills--;
     return store_->Read(run, At(run));
   }
+  Status MakeRoom(PageRun) override { return {}; }
   void Drop(std::span<const PageRun> runs) override {
     for (const PageRun& run : runs) {
       dropped_pages += run.count;

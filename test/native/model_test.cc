@@ -28,6 +28,7 @@ struct ModelRun {
   uint64_t rounds = 40;
   bool file = true;
   bool write_behind = false;
+  bool tiers = false;            // a little compressed memory over a spill file
   uint64_t truncated_bytes = 0;  // the file is cut to this on the way; clients stay below
   ModelRules rules;
 };
@@ -49,7 +50,7 @@ void Disturb(Appliance& appliance, const std::string& path, uint64_t seed, bool 
   while (!stop.load()) {
     const PageIndex first = Below(random, pages);
     const PageRun run{first, 1 + Below(random, pages - first)};
-    switch (Below(random, 4)) {
+    switch (Below(random, 5)) {
       case 0: {
         const bool durable = Below(random, 2) == 0;
         const PageRun synced = Below(random, 2) == 0 ? PageRun{0, pages} : run;
@@ -58,6 +59,9 @@ void Disturb(Appliance& appliance, const std::string& path, uint64_t seed, bool 
         break;
       }
       case 1: appliance.pager.Reclaim(appliance.region, run); break;
+      case 3:
+        appliance.pager.Demote(appliance.region, {first, std::min<uint64_t>(run.count, 40)});
+        break;
       case 2:
         if (file.valid()) ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
         break;
@@ -126,6 +130,7 @@ void RunModel(const ModelRun& run) {
   options.read_ahead_pages = uint32_t(Below(random, 3)) * 8;
   options.window_bytes = Below(random, 2) == 0 ? kPageBytes : 256 * 1024;
   Appliance appliance(options);
+  if (run.tiers) appliance.UseTiers(32, 4096);
   const uint64_t used = run.truncated_bytes != 0 ? run.truncated_bytes : run.size_bytes;
   std::vector<std::byte> fill(run.size_bytes);
   if (run.file) {
@@ -227,6 +232,22 @@ FARPAGE_TEST(model_anonymous) {
   ModelRun run;
   run.file = false;
   run.size_bytes = 1024 * 1024 + 13;
+  RunModel(run);
+}
+
+FARPAGE_TEST(model_file_in_tiers_under_a_tiny_budget) {
+  ModelRun run;
+  run.frames = 20;
+  run.tiers = true;
+  RunModel(run);
+}
+
+FARPAGE_TEST(model_anonymous_in_tiers_under_two_percent) {
+  ModelRun run;
+  run.file = false;
+  run.size_bytes = 4 * 1024 * 1024 + 13;
+  run.frames = 20;
+  run.tiers = true;
   RunModel(run);
 }
 

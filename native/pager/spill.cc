@@ -1,0 +1,153 @@
+// Dirty pages into the overlay of their region, and back.
+#include <algorithm>
+
+#include "pager/evictor.h"
+#include "pager/page_change.h"
+#include "pager/pager.h"
+
+namespace farpage {
+
+void Evictor::CollectDirty(Region& region, PageRun within, uint64_t pages_max, bool force,
+                           Victims* victims) {
+  for (PageIndex page = within.first; page < within.end() && victims->pages < pages_max; page++) {
+    PageWord after = 0;
+    const PageWord before = ChangePage(
+        *region.table, page,
+        [&](PageWord word) {
+          if (StateOf(word) != PageState::kPresent || (word & kUnsafe) == 0) return word;
+          // What is being written back will be clean soon; what is held is wanted now.
+          if ((word & (kHeld | kWriteback)) != 0) return word;
+          if ((word & kAccessed) != 0 && !force) return word & ~kAccessed;
+          return WithState(word & ~(kReadable | kWritable | kAccessed | kAhead),
+                           PageState::kEvicting) | kElsewhere;
+        },
+        &after);
+    if (StateOf(after) == StateOf(before)) continue;  // also one that this sweep has already
+    AppendPage(victims->runs, page);
+    victims->pages++;
+  }
+}
+
+void Evictor::Spill(const std::vector<std::shared_ptr<Region>>& regions, uint64_t pages,
+                    EvictionResult* result) {
+  std::vector<Victims> batch;
+  uint64_t claimed = 0;
+  const size_t start_region = spill_region_ % regions.size();
+  const uint64_t start_chunk = spill_chunk_;
+  // Twice round, as for clean pages: those used since the hand last passed get a second chance.
+  for (size_t step = 0; step <= 2 * regions.size() && claimed < pages; step++) {
+    const size_t index = (start_region + step) % regions.size();
+    Region& region = *regions[index];
+    if (region.overlay == nullptr) continue;
+    Victims victims{regions[index], {}, 0};
+    Summary& summary = region.table->dirty_summary();
+    uint64_t chunk = summary.Next(step == 0 ? start_chunk : 0);
+    while (chunk < summary.chunks() && claimed + victims.pages < pages) {
+      const PageIndex first = chunk * kSummaryPages;
+      const uint64_t count = std::min(kSummaryPages, region.table->pages() - first);
+      CollectDirty(region, {first, count}, pages - claimed, false, &victims);
+      if (claimed + victims.pages < pages) chunk = summary.Next(chunk + 1);
+    }
+    spill_region_ = index;
+    spill_chunk_ = chunk;
+    claimed += victims.pages;
+    if (victims.pages != 0) batch.push_back(std::move(victims));
+  }
+  if (claimed == 0) return;
+  shootdown_.WaitGracePeriod();
+  for (Victims& victims : batch) Move(victims, result);
+}
+
+// After the grace period nobody reads or writes the pages: their bytes are of one moment.
+void Evictor::Move(Victims& victims, EvictionResult* result) {
+  Region& region = *victims.region;
+  std::vector<OverlayPage> moving;
+  moving.reserve(victims.pages);
+  for (const PageRun& run : victims.runs) {
+    for (PageIndex page = run.first; page < run.end(); page++) {
+      moving.push_back({page, region.memory->address() + (page << kPageShift), {}});
+    }
+  }
+  region.overlay->Store(moving);
+  Victims gone{victims.region, {}, 0};
+  for (const OverlayPage& page : moving) {
+    if (page.outcome.ok()) {
+      AppendPage(gone.runs, page.page);
+      gone.pages++;
+      continue;
+    }
+    // No room there: it stays. Whoever writes next faults for the permission, in place.
+    const PageWord before = ChangePage(*region.table, page.page, [&](PageWord word) {
+      const PageWord readable = region.PresentFlags() & kReadable;
+      return WithState(word & ~(kElsewhere | kWaiters), PageState::kPresent) | readable;
+    });
+    if ((before & kWaiters) != 0) waiters_.WakeAll(victims.region, page.page, Code::kOk);
+    result->refused_pages++;
+  }
+  if (gone.pages != 0) Drop(gone);
+  result->spilled_pages += gone.pages;
+  result->evicted_pages += gone.pages;
+}
+
+EvictionResult Evictor::Demote(const std::shared_ptr<Region>& region, PageRun run) {
+  EvictionResult result = Reclaim(region, run);
+  if (region->overlay == nullptr) return result;
+  std::lock_guard<std::mutex> sweep(mutex_);
+  Summary& summary = region->table->dirty_summary();
+  const PageIndex end = std::min(run.end(), region->table->pages());
+  for (PageIndex page = run.first; page < end;) {
+    // A batch at a time, a grace period each: a batch is what its tier writes in one go.
+    Victims victims{region, {}, 0};
+    while (page < end && victims.pages < kSpillPagesMax) {
+      const uint64_t chunk = summary.Next(page / kSummaryPages);
+      page = std::max(page, chunk * kSummaryPages);
+      const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages);
+      if (page >= last) break;
+      const PageIndex stop = std::min(last, page + kSpillPagesMax - victims.pages);
+      CollectDirty(*region, {page, stop - page}, kSpillPagesMax, true, &victims);
+      page = stop;
+    }
+    if (victims.pages == 0) {
+      if (summary.Next(page / kSummaryPages) >= summary.chunks()) break;
+      continue;
+    }
+    shootdown_.WaitGracePeriod();
+    Move(victims, &result);
+    if (result.refused_pages != 0) break;
+  }
+  return result;
+}
+
+uint64_t Pager::Promote(const std::shared_ptr<Region>& region, PageRun run) {
+  if (region->overlay == nullptr) return 0;
+  uint64_t promoted = 0;
+  // What is in the overlay is dirty; a copy that a flush has made redundant is not worth a frame.
+  Summary& summary = region->table->dirty_summary();
+  const PageIndex end = std::min(run.end(), region->table->pages());
+  for (PageIndex page = run.first; page < end;) {
+    const uint64_t chunk = summary.Next(page / kSummaryPages);
+    page = std::max(page, chunk * kSummaryPages);
+    for (const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages); page < last;) {
+      if (!IsElsewhere(*region, page)) {
+        page++;
+        continue;
+      }
+      const uint64_t most = std::min(kSpillPagesMax, last - page);
+      const uint64_t claimed = Filler::Claim(*region, {page, most});
+      if (claimed == 0) {
+        page++;
+        continue;
+      }
+      if (!Filler::TryTakeFrames(*region, budget_, claimed)) {
+        filler_.GiveUp(region, {page, claimed}, Code::kOk);
+        return promoted;
+      }
+      filler_.FillByOrigin(region, {page, claimed});
+      promoted += claimed;
+      page += claimed;
+    }
+  }
+  return promoted;
+}
+
+}  // namespace farpage
