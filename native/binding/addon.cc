@@ -29,6 +29,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportRegionStats(env, exports);
   ExportRegionWork(env, exports);
   ExportPrefetch(env, exports);
+  ExportTiers(env, exports);
   ExportNic(env, exports);
   ExportSystem(env, exports);
   ExportQueuePair(env, exports);

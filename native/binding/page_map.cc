@@ -11,6 +11,7 @@ uint8_t BitsOf(PageWord word) {
   const PageState state = StateOf(word);
   if (state == PageState::kPresent || state == PageState::kCopying) bits |= kCellPresent;
   if (state == PageState::kLost) bits |= kCellLost;
+  if ((word & kElsewhere) != 0) bits |= kCellElsewhere;
   if ((word & kUnsafe) != 0) {
     bits |= kCellDirty;
   } else if ((word & kWritten) != 0) {
@@ -27,14 +28,17 @@ void DrawPageMap(Region& region, PageRun run, std::span<uint8_t> cells) {
   if (run.count == 0) return;
   std::vector<uint64_t> present(cells.size());
   PageTable& table = *region.table;
-  Summary& summary = table.present_summary();
+  // What is dirty may be in a tier, and nothing around it present.
+  const auto next_chunk = [&](uint64_t from) {
+    return std::min(table.present_summary().Next(from), table.dirty_summary().Next(from));
+  };
+  const uint64_t chunks = table.present_summary().chunks();
   const auto cell_of = [&](PageIndex page) {
     return static_cast<size_t>(static_cast<unsigned __int128>(page - run.first) * cells.size() /
                                run.count);
   };
-  for (uint64_t chunk = summary.Next(run.first / kSummaryPages);
-       chunk < summary.chunks() && chunk * kSummaryPages < run.end();
-       chunk = summary.Next(chunk + 1)) {
+  for (uint64_t chunk = next_chunk(run.first / kSummaryPages);
+       chunk < chunks && chunk * kSummaryPages < run.end(); chunk = next_chunk(chunk + 1)) {
     const PageIndex first = std::max(run.first, chunk * kSummaryPages);
     const PageIndex end = std::min({run.end(), (chunk + 1) * kSummaryPages, table.pages()});
     for (PageIndex page = first; page < end; page++) {

@@ -18,6 +18,8 @@ inline constexpr uint8_t kCellWrittenBack = 8;
 inline constexpr uint8_t kCellLost = 16;
 inline constexpr uint8_t kCellPartly = 32;  // some of its pages are present, some are not
 
+inline constexpr uint8_t kCellElsewhere = 64;  // in a tier
+
 // Fills `cells`, each with an equal share of `run`. Costs what is present, not what could be:
 // chunks that the summaries say are empty are not looked at. Thread: any.
 void DrawPageMap(Region& region, PageRun run, std::span<uint8_t> cells);

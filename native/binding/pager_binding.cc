@@ -1,6 +1,7 @@
 #include <limits>
 
 #include "binding/region_arguments.h"
+#include "binding/tier_options.h"
 
 namespace farpage::binding {
 namespace {
@@ -17,7 +18,11 @@ Napi::Value PagerOpen(const Napi::CallbackInfo& info) {
       std::min<uint64_t>(NumberOf(options, "readAheadBytes") >> kPageShift, 4096));
   native.allocated_bytes_max =
       NumberOf(options, "allocatedBytesMax", AllocationAccount::kUnbounded);
-  return MakeHandle(info.Env(), HandleKind::kPager, std::make_shared<PagerObject>(native));
+  auto tiers = OpenTiers(options.Get("tiers"));
+  if (!tiers.ok()) return Throw(info.Env(), tiers.error());
+  auto object = std::make_shared<PagerObject>(native);
+  object->pager.UseTiers(std::move(tiers).value());
+  return MakeHandle(info.Env(), HandleKind::kPager, std::move(object));
 }
 
 // The bound of an account; Infinity where it has none.

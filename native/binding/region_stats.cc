@@ -10,6 +10,7 @@ namespace {
 // What a region that is only reserved has none of.
 constexpr std::array kRegionFigures = {
     "presentPages",      "dirtyPages",        "writtenPages",     "lostPages",
+    "elsewherePages",
     "maxFrames",         "usedFrames",        "bypassedOperations", "faultedOperations",
     "filledPages",       "filledBytes",       "readPages",        "writtenBackPages",
     "writtenBackBytes"};
@@ -46,6 +47,7 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
   put("dirtyPages", region.table->dirty());
   put("writtenPages", region.table->written());
   put("lostPages", region.table->lost());
+  put("elsewherePages", region.table->elsewhere());
   put("maxFrames", std::min({region.frames.max(), object->pager->pager.budget().max(),
                              region.table->pages()}));
   put("usedFrames", region.frames.used());

@@ -1,6 +1,7 @@
 // Work on regions that takes a while: promises that settle when it is done.
 #include <utility>
 
+#include "binding/pages_worker.h"
 #include "binding/region_arguments.h"
 #include "binding/settler.h"
 
@@ -42,48 +43,14 @@ Napi::Value RegionWriteBack(const Napi::CallbackInfo& info) {
 }
 
 // Waits for a grace period, so on a libuv worker.
-class ReclaimWorker final : public Napi::AsyncWorker {
- public:
-  ReclaimWorker(Napi::Env env, std::shared_ptr<RegionObject> object, PageRun run)
-      : Napi::AsyncWorker(env, "farpage reclaim"),
-        object_(std::move(object)),
-        run_(run),
-        deferred_(Napi::Promise::Deferred::New(env)) {
-    object_->region->jobs.fetch_add(1, std::memory_order_acq_rel);
-  }
-  ~ReclaimWorker() override {
-    if (!executed_) object_->region->jobs.fetch_sub(1, std::memory_order_acq_rel);
-  }
-  Napi::Promise promise() { return deferred_.Promise(); }
-  void Execute() override {
-    pages_ = object_->pager->pager.Reclaim(object_->region, run_);
-    executed_ = true;
-    object_->region->jobs.fetch_sub(1, std::memory_order_acq_rel);
-  }
-  void OnOK() override {
-    deferred_.Resolve(Napi::Number::New(Env(), static_cast<double>(pages_)));
-  }
-
- private:
-  std::shared_ptr<RegionObject> object_;
-  PageRun run_;
-  Napi::Promise::Deferred deferred_;
-  uint64_t pages_ = 0;
-  bool executed_ = false;
-};
-
 Napi::Value RegionReclaim(const Napi::CallbackInfo& info) {
   const auto object = ReservedRegion(info);
   if (object == nullptr) return info.Env().Undefined();
-  if (object->Look() == nullptr) {
-    const auto nothing = Napi::Promise::Deferred::New(info.Env());
-    nothing.Resolve(Napi::Number::New(info.Env(), 0));
-    return nothing.Promise();
-  }
-  auto* worker = new ReclaimWorker(info.Env(), object, RunOf(*object, ObjectOf(info[1])));
-  const Napi::Promise promise = worker->promise();
-  worker->Queue();
-  return promise;
+  if (object->Look() == nullptr) return NoPages(info.Env());
+  const PageRun run = RunOf(*object, ObjectOf(info[1]));
+  return PagesWorker::Start(info.Env(), object, [run](RegionObject& region) {
+    return region.pager->pager.Reclaim(region.region, run);
+  });
 }
 
 }  // namespace

@@ -14,17 +14,14 @@ import type { SuppliedRegion } from './callback-record.js';
 import { Catalog } from './catalog.js';
 import { Exports } from './exports.js';
 import { bootIdOfMachine, MemoryDirectory } from './memory-directory.js';
-import {
-  type ApplianceOptions,
-  makePrivateDirectory,
-  type ResolvedOptions,
-  resolveOptions,
-} from './options.js';
+import { type ApplianceOptions, type ResolvedOptions, resolveOptions } from './options.js';
 import { Predecessor } from './predecessor.js';
+import { makePrivateDirectory } from './private-directory.js';
 import type { Region } from './region.js';
 import { RegionAccessUnit } from './region-access-unit.js';
 import { createService } from './service.js';
 import { Sessions } from './sessions.js';
+import { tierList } from './tiers.js';
 
 /** Where an appliance listens, and with which token its TCP door is kept. */
 export interface Doors {
@@ -149,6 +146,7 @@ export class Appliance implements AsyncDisposable {
       exports,
       version: packageVersion(),
       endpoints,
+      tiers: () => tierList(pager, settings.pager),
       snapshot: () => ({
         regions: unit.list().map((region) => region.stat()),
         nic: nic.stats(),

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { takeName } from '../control/listen.js';
 import { FarpageError } from '../errors.js';
 import type { MemoryDirectory as NativeDirectory } from '../native/binding.js';
-import { makePrivateDirectory } from './options.js';
+import { makePrivateDirectory } from './private-directory.js';
 
 /** `f_type` of a tmpfs (statfs(2)). */
 const TMPFS_MAGIC = 0x01021994;

@@ -1,15 +1,16 @@
 /** What an appliance is opened with, and the defaults. */
-import { mkdirSync, statSync } from 'node:fs';
-import { availableParallelism, homedir, userInfo } from 'node:os';
+import { availableParallelism, homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { CONTROL_PORT, defaultSocketPath, parseHostPort } from '../control/address.js';
 import { isLoopback } from '../control/authorize.js';
 import type { RegionBody } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
-import type { NicOptions, PagerOptions } from '../native/binding.js';
+import type { NicOptions, PagerOptions, TierOptions } from '../native/binding.js';
 import { floorToPage, PAGE_BYTES, parseSize } from '../units.js';
+import { makePrivateDirectory } from './private-directory.js';
 import { QUOTA_DEFAULT, type Quota } from './quota.js';
 import { resolveRoot } from './root.js';
+import { resolveTiers } from './tiers.js';
 import { keepToken, readToken } from './token.js';
 
 export interface HostPort {
@@ -47,6 +48,11 @@ export interface ApplianceOptions {
    * refused when it is first touched, with ERR_QUOTA.
    */
   readonly overcommit?: number | undefined;
+  /**
+   * Where dirty pages go when memory is short, the nearest to memory first: `compressed:SIZE` or
+   * `file:DIRECTORY:SIZE`. None by default: they stay in memory until somebody syncs.
+   */
+  readonly tiers?: readonly (TierOptions | string)[] | undefined;
   /** Files to serve from the start, for as long as this appliance lives. */
   readonly regions?: readonly RegionBody[] | undefined;
   /** How long a session outlives its control connection; 10 s. */
@@ -100,17 +106,6 @@ export function defaultStateDirectory(env: NodeJS.ProcessEnv = process.env): str
   const base = env.XDG_STATE_HOME;
   const inHome = join(homedir(), '.local', 'state');
   return join(base !== undefined && isAbsolute(base) ? base : inHome, 'farpage');
-}
-
-/** Makes a directory that only its user can enter; one of somebody else's is refused. */
-export function makePrivateDirectory(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-  } catch (cause) {
-    throw new FarpageError('ERR_IO', path, { cause });
-  }
-  if (statSync(path).uid === userInfo().uid) return;
-  throw new FarpageError('ERR_IO', `${path} belongs to another user`);
 }
 
 function memoryBytes(memory: number | string | undefined): number {
@@ -176,6 +171,7 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
       memoryBytes: present,
       allocatedBytesMax: Math.floor(present * overcommitOf(options.overcommit)),
       fillThreads: within('fillThreads', options.fillThreads ?? FILL_THREADS, [1, 64]),
+      tiers: resolveTiers(options.tiers ?? []),
       readAheadBytes: within('readAhead', readAhead, [0, 64 * 1024 * 1024]),
     },
   };

@@ -43,6 +43,7 @@ export function figuresOf(handle: RegionHandle | undefined, size: number) {
       dirty: found?.dirtyPages ?? 0,
       written: found?.writtenPages ?? 0,
       lost: found?.lostPages ?? 0,
+      elsewhere: found?.elsewherePages ?? 0,
     },
     frames: { max: found?.maxFrames ?? 0, used: found?.usedFrames ?? 0 },
     operations: {

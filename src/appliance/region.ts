@@ -234,6 +234,16 @@ export class Region {
     this.#pages?.close();
   }
 
+  /** Evicts the range, dirty pages into the tiers, if there are any; how many went. */
+  async demote(range: Range): Promise<number> {
+    return await this.#track(native().regionDemote(this.open(), this.#bounds(range)));
+  }
+
+  /** Brings the range back from the tiers as far as there is memory; how many pages came. */
+  async promote(range: Range): Promise<number> {
+    return await this.#track(native().regionPromote(this.open(), this.#bounds(range)));
+  }
+
   /** A picture of the range, as `regionPageMap` of the border says. */
   pageMap(range: Range & { cells: number }): {
     bounds: { offset: number; length: number };

@@ -1,7 +1,7 @@
 /** What the appliance answers on the control plane, route by route, and to whom. */
 import type { Door } from '../control/authorize.js';
 import type { ControlService, Handlers } from '../control/handlers.js';
-import type { Endpoints } from '../control/schema.js';
+import type { Endpoints, TierList } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import { PAGE_BYTES } from '../units.js';
 import type { Exports } from './exports.js';
@@ -18,6 +18,7 @@ export interface ServiceParts {
   /** Settles once every door is open. */
   readonly endpoints: Promise<Endpoints>;
   readonly snapshot: () => Snapshot;
+  readonly tiers: () => TierList;
 }
 
 function administratorOnly(door: Door, what: string): void {
@@ -60,6 +61,14 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       if (region.record.door === 'unix') administratorOnly(door, `detaching ${params.region}`);
       await unit.detachSource(params.region);
       return { region: params.region, detached: true, pages: region.stat().pages.total };
+    },
+    demote: async ({ params, body }) => {
+      const pagesDemoted = await unit.find(params.region).demote(body);
+      return { region: params.region, pagesDemoted };
+    },
+    promote: async ({ params, body }) => {
+      const pagesPromoted = await unit.find(params.region).promote(body);
+      return { region: params.region, pagesPromoted };
     },
     receipt: ({ params }) => unit.find(params.region).restartReceipt(),
     pages: ({ params, query }) => {
@@ -139,6 +148,7 @@ export function createService(parts: ServiceParts): ControlService {
       pid: process.pid,
       uptimeMs: performance.now() - started,
     }),
+    tiers: () => parts.tiers(),
     ...regionHandlers(parts),
     ...sessionHandlers(parts),
   };

@@ -5,10 +5,12 @@ const DIRTY = 2;
 const WRITTEN_BACK = 8;
 const LOST = 16;
 const PARTLY = 32;
+const ELSEWHERE = 64;
 
 /** What the letters mean, first match first. */
 const LETTERS: readonly (readonly [number, string, string])[] = [
   [LOST, '!', 'lost'],
+  [ELSEWHERE, 't', 'in a tier'],
   [DIRTY, 'W', 'written'],
   [WRITTEN_BACK, 's', 'written back'],
   [PARTLY, 'r', 'partly read'],

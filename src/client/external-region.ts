@@ -144,6 +144,18 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     await this.#control.call('detachSource', { ...limits, params: { region: this.name } });
   }
 
+  /** Moves pages of the range out of memory, dirty ones into the tiers; how many went. */
+  async demote(options: RangeOptions = NO_LIMITS): Promise<number> {
+    const call = { ...limitsOf(options), ...this.#request(options) };
+    return (await this.#control.call('demote', call)).pagesDemoted;
+  }
+
+  /** Brings pages of the range back from the tiers as far as there is memory; how many came. */
+  async promote(options: RangeOptions = NO_LIMITS): Promise<number> {
+    const call = { ...limitsOf(options), ...this.#request(options) };
+    return (await this.#control.call('promote', call)).pagesPromoted;
+  }
+
   /** Its figures. */
   async stat(limits: Limits = NO_LIMITS): Promise<RegionStat> {
     return await this.#control.call('stat', { ...limits, params: { region: this.name } });

@@ -123,6 +123,26 @@ export const ROUTES = {
     summary: 'Let the source of a copy go, once no page needs it',
     reply: s.detached,
   },
+  tiers: {
+    method: 'GET',
+    path: '/v1/tiers',
+    summary: 'Figures of the tiers below memory',
+    reply: s.tierList,
+  },
+  demote: {
+    method: 'POST',
+    path: `${REGION}/demote`,
+    summary: 'Move pages out of memory: clean ones are evicted, dirty ones go into the tiers',
+    body: s.rangeBody,
+    reply: s.demoteReply,
+  },
+  promote: {
+    method: 'POST',
+    path: `${REGION}/promote`,
+    summary: 'Bring pages back from the tiers as far as there is memory',
+    body: s.rangeBody,
+    reply: s.promoteReply,
+  },
   receipt: {
     method: 'GET',
     path: `${REGION}/receipt`,

@@ -62,7 +62,15 @@ export const region = v.object({
   /** What was granted, and what of it has been allocated: nothing, until somebody touches it. */
   reservedBytes: bytes,
   allocatedBytes: bytes,
-  pages: v.object({ total: count, present: count, dirty: count, written: count, lost: count }),
+  pages: v.object({
+    total: count,
+    present: count,
+    dirty: count,
+    written: count,
+    lost: count,
+    /** Whose newest bytes are in a tier. */
+    elsewhere: count,
+  }),
   frames: v.object({ max: count, used: count }),
   operations: v.object({ bypassed: count, faulted: count }),
   fills: v.object({ pages: count, bytes, read: count }),
@@ -139,6 +147,27 @@ export const prefetch = v.object({
 });
 export const prefetchList = v.object({ prefetches: v.array(prefetch) });
 export const detached = v.object({ region: regionName, detached: v.literal(true), pages: count });
+
+/** Pages that went down into the tiers or came up from them. */
+export const demoteReply = v.object({ region: regionName, pagesDemoted: count });
+export const promoteReply = v.object({ region: regionName, pagesPromoted: count });
+/** The tiers below memory, the nearest first. */
+export const tierList = v.object({
+  memory: v.object({ capacityBytes: bytes, pages: count }),
+  tiers: v.array(
+    v.object({
+      kind: v.picklist(['compressed', 'file']),
+      directory: v.optional(v.string()),
+      capacityBytes: bytes,
+      usedBytes: bytes,
+      pages: count,
+      storedPages: count,
+      loadedPages: count,
+      demotedPages: count,
+      lostPages: count,
+    }),
+  ),
+});
 
 export const removeQuery = v.strictObject({
   dirty: v.optional(v.picklist(['refuse', 'sync', 'discard']), 'refuse'),
@@ -228,6 +257,7 @@ export type RegionStat = v.InferOutput<typeof region>;
 export type RestartReceipt = v.InferOutput<typeof restartReceipt>;
 export type PrefetchReply = v.InferOutput<typeof prefetch>;
 export type Receipt = v.InferOutput<typeof receipt>;
+export type TierList = v.InferOutput<typeof tierList>;
 export type SessionReply = v.InferOutput<typeof session>;
 export type Endpoints = v.InferOutput<typeof endpoints>;
 export type Attachment = v.InferOutput<typeof attachment>;

@@ -42,6 +42,31 @@ export interface NativeFailure extends Error {
 
 export type Access = 'read-only' | 'read-write';
 
+/** A level below memory. */
+export type TierOptions =
+  | { readonly kind: 'compressed'; readonly capacityBytes: number }
+  | {
+      readonly kind: 'file';
+      /** Where its unnamed file is made. */
+      readonly directory: string;
+      readonly capacityBytes: number;
+    };
+
+/** One tier's figures; pages unless a name says otherwise. */
+export interface TierStats {
+  readonly kind: 'compressed' | 'file';
+  readonly capacityBytes: number;
+  readonly usedBytes: number;
+  /** That it holds now. */
+  readonly pages: number;
+  /** That came in from memory; that went back there; that went on to the next tier. */
+  readonly storedPages: number;
+  readonly loadedPages: number;
+  readonly demotedPages: number;
+  /** That came back other than they went in. */
+  readonly lostPages: number;
+}
+
 /** Numbers that the pager works by; every one has a default in `appliance/`. */
 export interface PagerOptions {
   /** Bound on present pages over all regions, in bytes; at least one page. */
@@ -52,6 +77,8 @@ export interface PagerOptions {
   readonly readAheadBytes: number;
   /** Bytes of allocated regions together at most; Infinity by default. */
   readonly allocatedBytesMax?: number;
+  /** Where dirty pages go when memory is short, from the one nearest to memory on. */
+  readonly tiers?: readonly TierOptions[];
 }
 
 /** Counters of one pager since it was opened. */
@@ -185,9 +212,21 @@ export interface NativeBinding extends PrefetchBinding {
     region: RegionHandle,
     options: { offset: number; lengthBytes: number },
   ): Promise<number>;
+  pagerTiers(pager: PagerHandle): readonly TierStats[];
+  /** The same as reclaim, and dirty pages go into the tiers; how many went. */
+  regionDemote(
+    region: RegionHandle,
+    options: { offset: number; lengthBytes: number },
+  ): Promise<number>;
+  /** Brings pages back from the tiers as far as there is memory; how many came. */
+  regionPromote(
+    region: RegionHandle,
+    options: { offset: number; lengthBytes: number },
+  ): Promise<number>;
   /**
    * A picture of the range: `cells` bytes, each the OR over its share of pages of 1 present,
-   * 2 dirty, 4 written since allocation, 8 written back, 16 lost; 32 when only a part is present.
+   * 2 dirty, 4 written since allocation, 8 written back, 16 lost, 64 in a tier; 32 when only a
+   * part is present.
    */
   regionPageMap(
     region: RegionHandle,

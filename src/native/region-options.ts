@@ -132,6 +132,8 @@ export interface RegionStats {
   readonly dirtyPages: number;
   readonly writtenPages: number;
   readonly lostPages: number;
+  /** Whose newest bytes are in a tier. */
+  readonly elsewherePages: number;
   /** Bound on present pages, and present pages now. */
   readonly maxFrames: number;
   readonly usedFrames: number;

@@ -22,6 +22,7 @@ interface Options {
   readonly memoryDir?: string;
   readonly tokenFile?: string;
   readonly memory?: number;
+  readonly tier?: string[];
   readonly overcommit?: number;
   readonly sessionAllocate?: number;
   readonly resident?: number;
@@ -116,6 +117,7 @@ async function serve(files: readonly string[], options: Options, shell: Shell): 
     memoryDirectory: options.memoryDir,
     tokenFile: options.tokenFile,
     memory: options.memory,
+    tiers: options.tier,
     overcommit: options.overcommit,
     sessionGraceMs: options.sessionGrace,
     readAhead: options.readAhead,
@@ -139,6 +141,11 @@ export function serveCommand(shell: Shell): Command {
     .option('--memory <size>', 'bound on present pages over all regions', size)
     .option('--overcommit <ratio>', 'bytes allocated at most, as a multiple of --memory', ratio)
     .option('--session-allocate <size>', 'bytes that a session allocates at most', size)
+    .option(
+      '--tier <tier>',
+      'compressed:SIZE or file:DIRECTORY:SIZE below memory; repeatable',
+      collect,
+    )
     .option('--resident <size>', "bound on each named file's present pages", size)
     .addOption(new Option('--access <access>', 'of the files').choices(['read-only', 'read-write']))
     .option('--write-behind', 'lets memory pressure write dirty pages to the files')

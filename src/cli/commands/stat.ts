@@ -23,6 +23,7 @@ function rowsOf(stat: RegionStat): string[][] {
   const counted = (group: { pages: number; bytes: number }) =>
     `${group.pages} pages, ${formatSize(group.bytes)}`;
   const lost = pages.lost > 0 ? `, ${pages.lost} lost` : '';
+  const inTiers = pages.elsewhere > 0 ? `, ${pages.elsewhere} in tiers` : '';
   return [
     ['region', stat.name],
     ['kind', `${stat.kind}, ${origin(stat)}`],
@@ -32,7 +33,10 @@ function rowsOf(stat: RegionStat): string[][] {
     ['size', `${formatSize(stat.size)} (${stat.size} bytes)`],
     ['address', stat.address ?? 'none yet'],
     ['pages', `${pages.total} of ${formatSize(stat.pageSize)}`],
-    ['present', `${pages.present}, ${pages.dirty} dirty, ${pages.written} ever written${lost}`],
+    [
+      'present',
+      `${pages.present}, ${pages.dirty} dirty, ${pages.written} ever written${inTiers}${lost}`,
+    ],
     ['frames', `${frames.used} of ${frames.max}`],
     ['operations', `${operations.bypassed} bypassed, ${operations.faulted} faulted`],
     ['filled', `${counted(fills)}, ${fills.read} read from a store`],

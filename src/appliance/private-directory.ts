@@ -1,0 +1,15 @@
+/** Directories that nobody else may enter. */
+import { mkdirSync, statSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { FarpageError } from '../errors.js';
+
+/** Makes a directory that only its user can enter; one of somebody else's is refused. */
+export function makePrivateDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new FarpageError('ERR_IO', path, { cause });
+  }
+  if (statSync(path).uid === userInfo().uid) return;
+  throw new FarpageError('ERR_IO', `${path} belongs to another user`);
+}

@@ -1,0 +1,44 @@
+/** `farpage tiers`: what memory and the levels below it hold. */
+import { Command } from 'commander';
+import type { TierList } from '../../control/schema.js';
+import { formatSize, PAGE_BYTES } from '../../units.js';
+import { type ConnectionOptions, type Shell, targetOf, withConnection } from '../options.js';
+import { renderTable } from '../table.js';
+
+const HEAD = ['tier', 'capacity', 'used', 'pages', 'holds', 'stored', 'loaded', 'demoted', 'lost'];
+
+function rowsOf({ memory, tiers }: TierList): string[][] {
+  const used = memory.pages * PAGE_BYTES;
+  return [
+    ['memory', formatSize(memory.capacityBytes), formatSize(used), `${memory.pages}`].concat(
+      formatSize(used),
+      ['', '', '', ''],
+    ),
+    ...tiers.map((tier) => [
+      tier.directory === undefined ? tier.kind : `${tier.kind} in ${tier.directory}`,
+      formatSize(tier.capacityBytes),
+      formatSize(tier.usedBytes),
+      `${tier.pages}`,
+      formatSize(tier.pages * PAGE_BYTES),
+      `${tier.storedPages}`,
+      `${tier.loadedPages}`,
+      `${tier.demotedPages}`,
+      `${tier.lostPages}`,
+    ]),
+  ];
+}
+
+export function tiersCommand(shell: Shell): Command {
+  const command = new Command('tiers').description('print what memory and the tiers below hold');
+  return withConnection(command).action(async (options: ConnectionOptions) => {
+    const { control, wait } = targetOf(options, shell);
+    const list = await control.call('tiers', wait);
+    if (options.json) {
+      shell.out.object(list);
+      return;
+    }
+    const right = HEAD.map((_, at) => at).slice(1);
+    shell.out.line(await renderTable(rowsOf(list), { head: HEAD, right }));
+    if (list.tiers.length === 0) shell.out.line('\nno tiers; `serve --tier` names some');
+  });
+}

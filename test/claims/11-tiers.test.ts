@@ -1,0 +1,61 @@
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import type { RegionStat, TierList } from '../../src/control/schema.js';
+import { connectClient } from '../helpers/appliance.js';
+import { ServeProcess } from '../helpers/cli.js';
+import { patternOf, scratch } from '../helpers/scratch.js';
+
+const PAGE = 4096;
+const PAGES = 200;
+
+it('promise 11: data moves from memory to compressed memory, and back when touched', async () => {
+  const folder = scratch();
+  const serve = await ServeProcess.start(folder, ['--tier', 'compressed:4MiB']);
+  const client = await connectClient(serve.ready.control);
+  const region = await client.allocate({ name: 'r', size: '1MiB', fill: 'zero' });
+  const expected = patternOf(PAGES * PAGE);
+  await region.write(0, expected);
+  const tiers = async () => (await serve.json<TierList>(['tiers'])).tiers;
+  const stat = async () => (await serve.json<RegionStat>(['stat', 'r'])).pages;
+  expect(await stat()).toMatchObject({ present: PAGES, elsewhere: 0 });
+  // The processor moves the first half of it, and says where it is.
+  const half = (PAGES / 2) * PAGE;
+  expect(await serve.json(['demote', 'r', '--length', `${half}`])).toEqual({
+    region: 'r',
+    pagesDemoted: PAGES / 2,
+  });
+  expect(await stat()).toMatchObject({ present: PAGES / 2, elsewhere: PAGES / 2, dirty: PAGES });
+  expect(await tiers()).toMatchObject([{ kind: 'compressed', pages: PAGES / 2 }]);
+  // To a client nothing has changed; touched pages are in memory again.
+  expect(Buffer.compare(await region.read(0, half), expected.subarray(0, half))).toBe(0);
+  expect(await stat()).toMatchObject({ present: PAGES, elsewhere: 0 });
+  expect(await tiers()).toMatchObject([{ pages: 0, storedPages: PAGES / 2, lostPages: 0 }]);
+});
+
+it('promise 11: more is written than memory holds, and moves on from tier to tier', async () => {
+  const folder = scratch();
+  const spill = join(folder, 'spill');
+  mkdirSync(spill);
+  const words = [
+    '--memory',
+    '512KiB',
+    '--tier',
+    'compressed:512KiB',
+    '--tier',
+    `file:${spill}:32MiB`,
+  ];
+  const serve = await ServeProcess.start(folder, words);
+  const region = await (await connectClient(serve.ready.control)).allocate({ size: '16MiB' });
+  const bytes = readFileSync(process.execPath).subarray(0, 8 * 2 ** 20);
+  await region.write(0, bytes);
+  expect(Buffer.compare(await region.read(0, bytes.length), bytes)).toBe(0);
+  const { memory, tiers } = await serve.json<TierList>(['tiers']);
+  expect(memory.pages).toBeLessThanOrEqual(128);
+  const held = tiers.reduce((sum, tier) => sum + tier.pages, memory.pages);
+  expect(held).toBe(bytes.length / PAGE);
+  for (const tier of tiers) expect(tier.usedBytes).toBeLessThanOrEqual(tier.capacityBytes);
+  expect(tiers[1]?.pages).toBeGreaterThan(0);
+  // Nobody else sees the file, and nothing is left of it.
+  expect(readdirSync(spill)).toEqual([]);
+});

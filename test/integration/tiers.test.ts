@@ -1,0 +1,98 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import type { RegionStat, TierList } from '../../src/control/schema.js';
+import { connectClient } from '../helpers/appliance.js';
+import { farpage, ServeProcess } from '../helpers/cli.js';
+import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
+
+const PAGE = 4096;
+const LENGTH = 4 * 2 ** 20;
+
+it('writes a file back from the tiers on a sync, its dirty pages and no others', async () => {
+  const folder = scratch();
+  const file = patternFile(folder, { length: LENGTH });
+  const tiers = ['--tier', 'compressed:256KiB', '--tier', `file:${join(folder, 'spill')}:16MiB`];
+  const serve = await ServeProcess.start(folder, [`r=${file}`, '--memory', '256KiB', ...tiers]);
+  const region = await (await connectClient(serve.ready.control)).attach('r');
+  const expected = patternOf(LENGTH);
+  // Every other page, four times as many as memory holds: the file does not change.
+  for (let offset = 0; offset < LENGTH; offset += 2 * PAGE) {
+    expected.write(`page at ${offset}`, offset);
+    await region.write(offset, Buffer.from(`page at ${offset}`));
+  }
+  expect(Buffer.compare(readFileSync(file), patternOf(LENGTH))).toBe(0);
+  const { pages } = await serve.json<RegionStat>(['stat', 'r']);
+  expect(pages).toMatchObject({ dirty: LENGTH / PAGE / 2 });
+  expect(pages.elsewhere).toBeGreaterThan(LENGTH / PAGE / 4);
+  const picture = (await serve.run(['stat', 'r'])).stdout.toString();
+  expect(picture).toMatch(/t in a tier/);
+  const receipt = await serve.json(['sync', 'r']);
+  expect(receipt).toMatchObject({ pagesWritten: LENGTH / PAGE / 2, durable: true });
+  expect(Buffer.compare(readFileSync(file), expected)).toBe(0);
+  const list = await serve.json<TierList>(['tiers']);
+  expect(list.tiers.map((tier) => tier.pages)).toEqual([0, 0]);
+  expect(Buffer.compare(await region.read(0, LENGTH), expected)).toBe(0);
+  expect(await serve.end()).toBe(0);
+});
+
+it('syncs what is in the tiers when it is told to end', async () => {
+  const folder = scratch();
+  const file = patternFile(folder, { length: LENGTH });
+  const serve = await ServeProcess.start(folder, [`r=${file}`, '--tier', 'compressed:8MiB']);
+  const region = await (await connectClient(serve.ready.control)).attach('r');
+  await region.write(7 * PAGE, Buffer.alloc(20 * PAGE, 'x'));
+  expect(await region.demote()).toBe(20);
+  expect(await region.promote({ offset: 7 * PAGE, length: 5 * PAGE })).toBe(5);
+  expect(await serve.end()).toBe(0);
+  const expected = patternOf(LENGTH).fill('x', 7 * PAGE, 27 * PAGE);
+  expect(Buffer.compare(readFileSync(file), expected)).toBe(0);
+});
+
+it('stops writers when every tier is full, with a code, and serves on', async () => {
+  const serve = await ServeProcess.start(scratch(), [
+    '--memory',
+    '128KiB',
+    '--tier',
+    'compressed:64KiB',
+  ]);
+  const region = await (await connectClient(serve.ready.control)).allocate({ size: '8MiB' });
+  await expect(
+    (async () => {
+      for (let offset = 0; offset < 2 ** 20; offset += PAGE) {
+        await region.write(offset, randomBytes(PAGE));
+      }
+    })(),
+  ).rejects.toMatchObject({ code: 'ERR_NO_SPACE' });
+  expect((await region.read(0, 16)).length).toBe(16);
+});
+
+it.each([
+  ['gold:1MiB', /"gold:1MiB" is no tier; write compressed:SIZE or file:DIRECTORY:SIZE/],
+  ['compressed', /is no tier/],
+  ['compressed:5MB', /ERR_SIZE/],
+  ['compressed:4KiB', /a compressed tier holds 65536 bytes at least/],
+  ['file:1MiB', /is no tier/],
+  ['file:/dev/null/nowhere:1MiB', /ERR_FILE_NOT_FOUND/],
+])('refuses the tier %s', async (tier, message) => {
+  const folder = scratch();
+  const doors = ['--socket', join(folder, 's'), '--state', join(folder, 'state')];
+  const run = await farpage(['serve', ...doors, '--tier', tier]);
+  expect(run.code).not.toBe(0);
+  expect(run.stderr).toMatch(message);
+  expect(run.stderr.trim().split('\n')).toHaveLength(1);
+});
+
+it('says that there are no tiers, and evicts clean pages all the same', async () => {
+  const folder = scratch();
+  const file = patternFile(folder, { length: LENGTH });
+  const serve = await ServeProcess.start(folder, [`r=${file}`]);
+  const region = await (await connectClient(serve.ready.control)).attach('r');
+  await region.read(0, 10 * PAGE);
+  await region.write(0, Buffer.from('stays'));
+  expect((await serve.json<TierList>(['tiers'])).tiers).toEqual([]);
+  expect((await serve.run(['tiers'])).stdout.toString()).toMatch(/no tiers/);
+  expect(await region.demote()).toBe(9);
+  expect((await region.stat()).pages).toMatchObject({ present: 1, dirty: 1, elsewhere: 0 });
+});
