@@ -236,7 +236,9 @@ export class Appliance implements AsyncDisposable {
 
 /** The error of a region whose dirty pages could not be written, with where they are. */
 function unwritten(region: Region, cause: unknown): FarpageError {
-  const runs = region.dirtyRuns(RUNS_NAMED_MAX).map(([offset, length]) => `${offset}+${length}`);
+  const runs = region.pages
+    .dirtyRuns(RUNS_NAMED_MAX)
+    .map(([offset, length]) => `${offset}+${length}`);
   const pages = `${region.dirtyPages} pages of ${region.record.name} were not written`;
   const code = cause instanceof FarpageError ? cause.code : 'ERR_IO';
   return new FarpageError(code, `${pages} (offset+length ${runs.join(', ')})`, { cause });

@@ -8,16 +8,17 @@ import type { MemoryRegion } from '../fabric/memory-region.js';
 import type { ProtectionDomain } from '../fabric/protection-domain.js';
 import type { Access, AccountHandle, PagerHandle, RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
-import { PAGE_BYTES, pageCount } from '../units.js';
+import { PAGE_BYTES } from '../units.js';
 import { CopySource } from './copy-source.js';
-import { findDirtyRuns } from './dirty-runs.js';
 import type { FileClaims } from './file-claims.js';
 import type { MemoryDirectory } from './memory-directory.js';
 import { openNative } from './open-native.js';
 import type { PageCallbacks } from './page-callbacks.js';
 import { Prefetches } from './prefetches.js';
+import { type Bounds, boundsOf, type Range } from './range.js';
 import { isCopy, isKept, noSinkOf, persists, type RegionRecord } from './record.js';
 import { figuresOf, originOf } from './region-figures.js';
+import { RegionPages } from './region-pages.js';
 import {
   NOTHING_FOUND,
   type RestartFacts,
@@ -25,12 +26,6 @@ import {
   restartReceiptOf,
 } from './restart-receipt.js';
 import { SyncRecord } from './sync-record.js';
-
-/** A range of a region in bytes; to the end when it has no length. */
-export interface Range {
-  readonly offset: number;
-  readonly length?: number | undefined;
-}
 
 /** Memory that no file keeps is another one in another process. */
 const PROCESS = randomBytes(16).toString('hex');
@@ -64,6 +59,8 @@ export class Region {
   readonly #supply: () => PageCallbacks | undefined;
   #fresh: boolean;
   readonly #source = new CopySource();
+  /** Its pages, a range at a time. */
+  readonly pages: RegionPages;
   readonly #running = new Set<Promise<unknown>>();
   #opened: Opened | undefined;
   #pages: PageCallbacks | undefined;
@@ -99,6 +96,12 @@ export class Region {
     this.#account = options.account;
     this.#supply = options.supply ?? (() => undefined);
     this.#fresh = options.fresh;
+    this.pages = new RegionPages({
+      record: () => this.record,
+      opened: () => this.#opened?.handle,
+      open: () => this.open(),
+      track: (work) => this.#track(work),
+    });
   }
 
   get record(): RegionRecord {
@@ -199,11 +202,6 @@ export class Region {
     return restartReceiptOf(this.stat(), { facts: this.#restart, syncs: this.#syncs });
   }
 
-  /** Evicts the clean pages of the range; returns how many. */
-  async reclaim(range: Range): Promise<number> {
-    return await this.#track(native().regionReclaim(this.open(), this.#bounds(range)));
-  }
-
   /** Begins to bring the pages of the range near, or joins who does. ERR_RANGE, ERR_QUOTA. */
   prefetch(range: Range): PrefetchReply {
     const bounds = this.#bounds(range);
@@ -232,28 +230,6 @@ export class Region {
     if (this.#opened !== undefined) native().regionDetachSource(this.#opened.handle);
     this.#source.close();
     this.#pages?.close();
-  }
-
-  /** Evicts the range, dirty pages into the tiers, if there are any; how many went. */
-  async demote(range: Range): Promise<number> {
-    return await this.#track(native().regionDemote(this.open(), this.#bounds(range)));
-  }
-
-  /** Brings the range back from the tiers as far as there is memory; how many pages came. */
-  async promote(range: Range): Promise<number> {
-    return await this.#track(native().regionPromote(this.open(), this.#bounds(range)));
-  }
-
-  /** A picture of the range, as `regionPageMap` of the border says. */
-  pageMap(range: Range & { cells: number }): {
-    bounds: { offset: number; length: number };
-    cells: Uint8Array;
-  } {
-    const { offset, lengthBytes } = this.#bounds(range);
-    const cells = Math.min(range.cells, pageCount(lengthBytes));
-    const bounds = { offset, length: lengthBytes };
-    if (this.#opened === undefined) return { bounds, cells: new Uint8Array(cells) };
-    return { bounds, cells: native().regionPageMap(this.open(), { offset, lengthBytes, cells }) };
   }
 
   /** What is written to it outlives the process once it is synced: it has a file. */
@@ -370,21 +346,8 @@ export class Region {
     });
   }
 
-  /** The first `max` runs of dirty pages as [offset, length]. */
-  dirtyRuns(max: number): [number, number][] {
-    const pictureOf = (window: { offset: number; length: number }) =>
-      this.pageMap({ ...window, cells: pageCount(window.length) }).cells;
-    return findDirtyRuns({ size: this.record.size, dirtyPages: this.dirtyPages, max, pictureOf });
-  }
-
-  #bounds(range: Range): { offset: number; lengthBytes: number } {
-    const { size, name } = this.record;
-    const length = range.length ?? size - range.offset;
-    if (range.offset > size || length < 0 || length > size - range.offset) {
-      const asked = `${range.offset} + ${range.length ?? 0}`;
-      throw new FarpageError('ERR_RANGE', `${asked} in ${name}, which has ${size} bytes`);
-    }
-    return { offset: range.offset, lengthBytes: length };
+  #bounds(range: Range): Bounds {
+    return boundsOf(this.record, range);
   }
 
   async #track<T>(work: Promise<T>): Promise<T> {

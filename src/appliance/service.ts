@@ -46,7 +46,7 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
     sync: ({ params, body }) => unit.find(params.region).writeBack({ ...body, durable: true }),
     flush: ({ params, body }) => unit.find(params.region).writeBack({ ...body, durable: false }),
     reclaim: async ({ params, body }) => {
-      const pagesReclaimed = await unit.find(params.region).reclaim(body);
+      const pagesReclaimed = await unit.find(params.region).pages.reclaim(body);
       return { region: params.region, pagesReclaimed };
     },
     prefetch: ({ params, body }) => unit.find(params.region).prefetch(body),
@@ -63,16 +63,16 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       return { region: params.region, detached: true, pages: region.stat().pages.total };
     },
     demote: async ({ params, body }) => {
-      const pagesDemoted = await unit.find(params.region).demote(body);
+      const pagesDemoted = await unit.find(params.region).pages.demote(body);
       return { region: params.region, pagesDemoted };
     },
     promote: async ({ params, body }) => {
-      const pagesPromoted = await unit.find(params.region).promote(body);
+      const pagesPromoted = await unit.find(params.region).pages.promote(body);
       return { region: params.region, pagesPromoted };
     },
     receipt: ({ params }) => unit.find(params.region).restartReceipt(),
     pages: ({ params, query }) => {
-      const { bounds, cells } = unit.find(params.region).pageMap(query);
+      const { bounds, cells } = unit.find(params.region).pages.map(query);
       return { region: params.region, ...bounds, cells: Buffer.from(cells).toString('base64') };
     },
     exports: ({ params }) => ({ exports: exports.of(unit.find(params.region)) }),
