@@ -65,6 +65,11 @@
           'dependencies': ['core'],
           'include_dirs': ['test/native'],
           'cflags_cc': ['-Wshadow', '-Wconversion'],
+          # test/native/system_calls.cc meets them on their way to the kernel.
+          'ldflags': [
+            '-Wl,--wrap=open64,--wrap=pread64,--wrap=pwrite64,--wrap=ftruncate64,--wrap=fdatasync',
+            '-Wl,--wrap=fsync,--wrap=fallocate64,--wrap=madvise,--wrap=link,--wrap=unlink,--wrap=rename',
+          ],
           'sources': ['<!@(node src/native/sources.mjs test/native)'],
         },
       ],

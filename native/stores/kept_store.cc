@@ -35,24 +35,32 @@ Status ProbeHoles(int fd) {
   return Error{Code::kUnsupported, 0, "the file system does not tell holes of single pages"};
 }
 
-// Makes the file and its entry in the folder durable, or leaves none.
+// An empty file of `length_bytes` at `path`, durable but for its name.
+Status MakeEmpty(const std::string& path, uint64_t length_bytes) {
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd.valid()) return SystemError("open");
+  if (Status probed = ProbeHoles(fd.get()); !probed.ok()) return probed;
+  if (::ftruncate(fd.get(), static_cast<off_t>(length_bytes)) != 0) return SystemError("ftruncate");
+  if (::fsync(fd.get()) != 0) return SystemError("fsync");
+  return {};
+}
+
+// Makes the file, unless it is there, and its entry in the folder durable. It gets its name once it
+// is whole: who dies in between leaves nothing that could be taken for it.
 Status MakeFile(const std::string& path, uint64_t length_bytes) {
-  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!fd.valid()) {
-    if (errno == EEXIST) return {};
-    return SystemError("open");
+  if (::access(path.c_str(), F_OK) == 0) return {};
+  const std::string half = path + ".new";
+  Status made = MakeEmpty(half, length_bytes);
+  if (made.ok() && ::rename(half.c_str(), path.c_str()) != 0) made = SystemError("rename");
+  if (!made.ok()) {
+    ::unlink(half.c_str());
+    return made;
   }
-  Status made = ProbeHoles(fd.get());
-  if (made.ok() && ::ftruncate(fd.get(), static_cast<off_t>(length_bytes)) != 0) {
-    made = SystemError("ftruncate");
-  }
-  if (made.ok() && ::fsync(fd.get()) != 0) made = SystemError("fsync");
-  if (made.ok()) {
-    const Fd folder(::open(path.substr(0, path.rfind('/') + 1).c_str(),
-                           O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!folder.valid() || ::fsync(folder.get()) != 0) made = SystemError("fsync folder");
-  }
-  if (!made.ok()) ::unlink(path.c_str());
+  const Fd folder(::open(path.substr(0, path.rfind('/') + 1).c_str(),
+                         O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder.valid() && ::fsync(folder.get()) == 0) return {};
+  made = SystemError("fsync folder");
+  ::unlink(path.c_str());
   return made;
 }
 

@@ -37,10 +37,11 @@ export function syncFolder(folder: string): void {
 /**
  * Replaces a file: written beside it, fsynced, renamed over it, folder fsynced, so that a crash or
  * a power loss leaves the old or the new one. The old one stays as `previous` where that is given.
- * ERR_IO, ERR_NO_SPACE: then the old one is in place, or, if the last fsync failed, the new one.
+ * ERR_IO, ERR_NO_SPACE: then the old one is in place.
  */
-export function replaceFile(path: string, text: string, previous?: string): void {
+export function replaceFile(path: string, text: string, previous: string): void {
   const next = `${path}.next`;
+  let undo = () => rmSync(next, { force: true });
   try {
     const file = openSync(next, 'w', 0o600);
     try {
@@ -49,25 +50,31 @@ export function replaceFile(path: string, text: string, previous?: string): void
     } finally {
       closeSync(file);
     }
-    if (previous !== undefined) keepAs(path, previous);
+    const before = keepAs(path, previous);
     renameSync(next, path);
+    // Who is told of a failure must not meet what failed after the next start.
+    if (before === 'kept') undo = () => renameSync(previous, path);
+    if (before === 'none') undo = () => rmSync(path, { force: true });
     syncFolder(dirname(path));
   } catch (cause) {
     try {
-      rmSync(next, { force: true });
-    } catch {} // It was never made, or has been renamed.
+      undo();
+    } catch {} // The device is failing: that is told already.
     throw fileFailure(cause, path);
   }
 }
 
-/** A second name for what is about to be replaced; the first version has nothing before it. */
-function keepAs(path: string, previous: string): void {
+/** Gives what is about to be replaced a second name; the first version has nothing before it. */
+function keepAs(path: string, previous: string): 'kept' | 'none' | 'unsupported' {
   rmSync(previous, { force: true });
   try {
     linkSync(path, previous);
+    return 'kept';
   } catch (error) {
-    // Also a file system without links: then there is no copy to go back to, and nothing worse.
     const { code = '' } = error as NodeJS.ErrnoException;
-    if (!['ENOENT', 'EPERM', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(code)) throw error;
+    if (code === 'ENOENT') return 'none';
+    // A file system without links: there is no copy to go back to, and nothing worse.
+    if (['EPERM', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(code)) return 'unsupported';
+    throw error;
   }
 }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,7 +31,10 @@ class TemporaryFolder {
     path_ = std::string(base != nullptr ? base : "/var/tmp") + "/farpage-XXXXXX";
     if (::mkdtemp(path_.data()) == nullptr) std::abort();
   }
-  ~TemporaryFolder() { (void)!std::system(("rm -rf '" + path_ + "'").c_str()); }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
   [[nodiscard]] std::string File(const std::string& name) const { return path_ + "/" + name; }
@@ -122,7 +126,11 @@ class Appliance {
                std::unique_ptr<RegionMemory> memory) {
     auto table = PageTable::Create((options.size_bytes + kPageBytes - 1) >> kPageShift);
     if (!table.ok()) std::abort();
-    region = std::make_shared<Region>(options, std::move(table).value(), std::move(store),
+    return Use(options, std::move(store), std::move(memory), std::move(table).value());
+  }
+  uint32_t Use(const Region::Options& options, std::unique_ptr<PageStore> store,
+               std::unique_ptr<RegionMemory> memory, std::unique_ptr<PageTable> table) {
+    region = std::make_shared<Region>(options, std::move(table), std::move(store),
                                       std::move(memory));
     pager.AddRegion(region);
     auto stag = domain->Register(region, 0, options.size_bytes, options.writable);

@@ -1,0 +1,168 @@
+// A process that is killed at its n-th system call on a store's or a memory directory's files, or
+// at any moment, and the next process that looks at what it left.
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+#include "region_life.h"
+
+extern char** environ;
+
+namespace farpage::test {
+namespace {
+
+// What the process that is killed is told by its parent, and where it leaves its intentions.
+constexpr const char* kChild = "FARPAGE_KILLED_CHILD";
+constexpr int kLasted = 0;
+
+// A life takes about as long, its process's start included.
+constexpr uint64_t kLifeUs = 60'000;
+
+struct Victim {
+  LifeOptions options;
+  uint64_t nth = 0;  // 0: at any moment
+  uint64_t seed = 0;
+};
+
+// The life that ends: writes, syncs, evictions and a restart, in an order of the seed's.
+void Live(const Victim& victim, Intentions* told) {
+  const CallFault fault(victim.options.folder, kCallsThatWrite, victim.nth, kKillInstead);
+  RegionLife life(victim.options, told);
+  std::mt19937_64 random(victim.seed);
+  for (int process = 0; process < 2; process++) {
+    if (life.Start() != Code::kOk) std::abort();
+    for (int n = 0; n < 40; n++) {
+      const PageIndex page = random() % kLifePages;
+      const uint64_t what = random() % 8;
+      const Code code = what < 5    ? life.Put(page)
+                        : what == 5 ? life.Get(page)
+                                    : life.Sync(what == 7);
+      if (code != Code::kOk) std::abort();
+    }
+    if (life.Sync() != Code::kOk) std::abort();
+    life.Stop();
+  }
+}
+
+Intentions* Shared(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0 || ::ftruncate(fd, sizeof(Intentions)) != 0) std::abort();
+  void* at = ::mmap(nullptr, sizeof(Intentions), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  ::close(fd);
+  if (at == MAP_FAILED) std::abort();
+  return static_cast<Intentions*>(at);
+}
+
+// In the process that is killed: true once it has lived.
+bool LiveAsChild() {
+  const char* text = std::getenv(kChild);
+  if (text == nullptr) return false;
+  Victim victim;
+  std::array<char, 256> folder{};
+  int store = 0;
+  int memory = 0;
+  unsigned long long nth = 0;
+  unsigned long long seed = 0;
+  if (std::sscanf(text, "%d %d %llu %llu %255s", &store, &memory, &nth, &seed, folder.data()) != 5) {
+    std::abort();
+  }
+  victim.options = {static_cast<LifeStore>(store), memory != 0, folder.data()};
+  victim.nth = nth;
+  victim.seed = seed;
+  Live(victim, Shared(victim.options.folder + "intentions"));
+  return true;
+}
+
+// Runs this test's child; its end as waitpid(2) tells it.
+int RunChild(const char* test, const Victim& victim) {
+  const std::string told = std::string(kChild) + "=" +
+                           std::to_string(static_cast<int>(victim.options.store)) + " " +
+                           std::to_string(static_cast<int>(victim.options.memory_directory)) +
+                           " " + std::to_string(victim.nth) + " " + std::to_string(victim.seed) +
+                           " " + victim.options.folder;
+  std::vector<char*> environment;
+  for (char** entry = environ; *entry != nullptr; entry++) environment.push_back(*entry);
+  environment.push_back(const_cast<char*>(told.c_str()));
+  environment.push_back(nullptr);
+  const std::array<const char*, 4> words = {"native_test", "--run", test, nullptr};
+  pid_t pid = 0;
+  if (::posix_spawn(&pid, "/proc/self/exe", nullptr, nullptr,
+                    const_cast<char* const*>(words.data()), environment.data()) != 0) {
+    std::abort();
+  }
+  if (victim.nth == 0) {
+    ::usleep(static_cast<useconds_t>(victim.seed % kLifeUs));
+    ::kill(pid, SIGKILL);
+  }
+  int status = 0;
+  if (::waitpid(pid, &status, 0) != pid) std::abort();
+  return status;
+}
+
+// Kills once; false: the life does not get that far.
+bool KillAndLook(const char* test, LifeOptions options, uint64_t nth, uint64_t seed) {
+  const TemporaryFolder folder;
+  options.folder = folder.File("");
+  if (options.store == LifeStore::kFile) MakeLifeFile(options.folder);
+  Intentions* told = Shared(options.folder + "intentions");
+  const int status = RunChild(test, {options, nth, seed});
+  const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  CHECK(killed || status == kLasted);
+  RegionLife life(options, told);
+  CHECK_EQ(int(life.Start()), int(Code::kOk));
+  life.CheckFound();
+  for (PageIndex page = 0; page < 4; page++) CHECK_EQ(int(life.Put(page)), int(Code::kOk));
+  CHECK_EQ(int(life.Sync()), int(Code::kOk));
+  life.Stop();
+  CHECK_EQ(int(life.Start()), int(Code::kOk));
+  life.CheckFound();
+  life.Stop();
+  ::munmap(told, sizeof(Intentions));
+  return killed;
+}
+
+// A few kills in the normal run, FARPAGE_KILLS of them in a long one, of lives of random seeds: half
+// of them at a random call, half at any moment.
+void KillEach(const char* test, const LifeOptions& options) {
+  if (LiveAsChild()) return;
+  const char* asked = std::getenv("FARPAGE_KILLS");
+  const char* given = std::getenv("FARPAGE_SEED");
+  const uint64_t kills = asked == nullptr ? 6 : std::strtoull(asked, nullptr, 10);
+  const uint64_t seed = given == nullptr ? NowNs() : std::strtoull(given, nullptr, 10);
+  std::mt19937_64 random(seed);
+  uint64_t killed = 0;
+  uint64_t reach = 30;  // calls that a life makes, as far as that is known
+  for (uint64_t n = 0; n < kills; n++) {
+    const uint64_t nth = n % 2 == 0 ? 1 + random() % reach : 0;
+    if (!KillAndLook(test, options, nth, random())) continue;
+    killed++;
+    if (nth + 10 > reach) reach = nth + 10;
+  }
+  std::printf("%s: seed %llu, %llu of %llu lives were killed\n", test,
+              static_cast<unsigned long long>(seed), static_cast<unsigned long long>(killed),
+              static_cast<unsigned long long>(kills));
+  CHECK(killed > 0);
+}
+
+}  // namespace
+
+FARPAGE_TEST(killed_in_the_life_of_a_kept_file) {
+  KillEach("killed_in_the_life_of_a_kept_file", {LifeStore::kKeptOne, false, {}});
+}
+FARPAGE_TEST(killed_in_the_life_of_a_kept_file_with_a_memory_directory) {
+  KillEach("killed_in_the_life_of_a_kept_file_with_a_memory_directory",
+           {LifeStore::kKeptZero, true, {}});
+}
+FARPAGE_TEST(killed_in_the_life_of_a_staged_file_with_a_memory_directory) {
+  KillEach("killed_in_the_life_of_a_staged_file_with_a_memory_directory",
+           {LifeStore::kFile, true, {}});
+}
+
+}  // namespace farpage::test
