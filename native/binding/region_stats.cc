@@ -31,6 +31,7 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
                                             : Napi::String::New(env, CodeName(failure)));
   stats.Set("address", Napi::BigInt::New(env, static_cast<uint64_t>(object->Address())));
   put("totalPages", (object->reservation->size_bytes + kPageBytes - 1) >> kPageShift);
+  stats.Set("writeBackFailure", env.Null());
   if (object->Look() == nullptr) {
     for (const char* name : kRegionFigures) put(name, 0);
     stats.Set("sourceConnected", Napi::Boolean::New(env, false));
@@ -62,6 +63,10 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
   put("readPages", region.store->pages_read() + (below ? source->pages_read() : 0));
   put("writtenBackPages", region.fills.written_back_pages.load(std::memory_order_relaxed));
   put("writtenBackBytes", region.fills.written_back_bytes.load(std::memory_order_relaxed));
+  const Code unwritten = region.fills.write_back_failure.load(std::memory_order_relaxed);
+  if (unwritten != Code::kOk) {
+    stats.Set("writeBackFailure", Napi::String::New(env, CodeName(unwritten)));
+  }
   const bool connected = object->remote != nullptr && object->remote->connected();
   stats.Set("sourceConnected", Napi::Boolean::New(env, connected));
   return stats;

@@ -35,6 +35,8 @@ struct FillCounters {
   std::atomic<uint64_t> demands{0};
   std::atomic<uint64_t> written_back_pages{0};
   std::atomic<uint64_t> written_back_bytes{0};
+  // Why the last write-back left pages dirty, whoever asked for it; kOk once one has done well.
+  std::atomic<Code> write_back_failure{Code::kOk};
 };
 
 // Everything that the fabric and the pager know of a region. Construction wires the parts;

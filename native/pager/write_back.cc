@@ -146,7 +146,14 @@ Result<WriteBackReceipt> WriteBack::Run(const std::shared_ptr<Region>& region, P
   }
   if (!batches.empty()) TidySummary(*region->table, run.first, end);
   receipt.elapsed_ns = NowNs() - started;
-  if (!failure.ok()) return failure.error();
+  if (!failure.ok()) {
+    region->fills.write_back_failure.store(failure.error().code, std::memory_order_relaxed);
+    return failure.error();
+  }
+  // A part that did well says nothing of the pages that did not.
+  if (receipt.pages_written != 0 || region->table->dirty() == 0) {
+    region->fills.write_back_failure.store(Code::kOk, std::memory_order_relaxed);
+  }
   return receipt;
 }
 

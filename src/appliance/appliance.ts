@@ -4,7 +4,13 @@ import { join } from 'node:path';
 import { ControlServer } from '../control/http-server.js';
 import { checkSocketPath, isLive, takeName } from '../control/listen.js';
 import { validate } from '../control/message.js';
-import { type Endpoints, type RegionBody, type RegionStat, regionBody } from '../control/schema.js';
+import {
+  type Endpoints,
+  type RegionBody,
+  type RegionStat,
+  regionBody,
+  type StartReport,
+} from '../control/schema.js';
 import { packageVersion } from '../control/version.js';
 import { FarpageError } from '../errors.js';
 import { Nic } from '../fabric/nic.js';
@@ -21,6 +27,7 @@ import type { Region } from './region.js';
 import { RegionAccessUnit } from './region-access-unit.js';
 import { createService } from './service.js';
 import { Sessions } from './sessions.js';
+import { startReportOf } from './start-report.js';
 import { tierList } from './tiers.js';
 
 /** Where an appliance listens, and with which token its TCP door is kept. */
@@ -38,6 +45,8 @@ const PREFETCH_MS = 6000;
 const RUNS_NAMED_MAX = 8;
 
 export class Appliance implements AsyncDisposable {
+  /** What was found at the start, before anybody touched a region. */
+  readonly start: StartReport;
   readonly doors: Doors;
   readonly #unit: RegionAccessUnit;
   readonly #sessions: Sessions;
@@ -51,6 +60,7 @@ export class Appliance implements AsyncDisposable {
   #closing: Promise<void> | undefined;
 
   private constructor(parts: {
+    start: StartReport;
     doors: Doors;
     unit: RegionAccessUnit;
     sessions: Sessions;
@@ -62,6 +72,7 @@ export class Appliance implements AsyncDisposable {
     memory: MemoryDirectory | undefined;
     predecessor: Predecessor;
   }) {
+    this.start = parts.start;
     this.doors = parts.doors;
     this.#unit = parts.unit;
     this.#sessions = parts.sessions;
@@ -131,6 +142,8 @@ export class Appliance implements AsyncDisposable {
     for (const body of settings.regions) {
       await unit.serve(validate(regionBody, body, 'ERR_ARGUMENT'));
     }
+    const { unclean } = predecessor;
+    const start = startReportOf({ unclean, regions: unit.list(), keepFolder, memory });
     const nic = Nic.open(pager, settings.nic);
     undo.push(() => nic.close());
     const sessions = new Sessions({ nic, unit, quota, graceMs });
@@ -145,6 +158,7 @@ export class Appliance implements AsyncDisposable {
       sessions,
       exports,
       version: packageVersion(),
+      start,
       endpoints,
       tiers: () => tierList(pager, settings.pager),
       snapshot: () => ({
@@ -159,6 +173,7 @@ export class Appliance implements AsyncDisposable {
     const doors = await openDoors(settings, { server, nic });
     open(doors.fabric);
     return new Appliance({
+      start,
       doors,
       unit,
       sessions,

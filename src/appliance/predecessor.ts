@@ -46,7 +46,7 @@ export class Predecessor {
    * Looks for the mark of a process that did not remove it, and waits (5 s at most) until that
    * process is gone: its requests in flight keep its file locks. Then leaves this one's mark.
    */
-  static async await(stateDirectory: string): Promise<Predecessor> {
+  static async await(stateDirectory: string, goneMsMax = GONE_MS_MAX): Promise<Predecessor> {
     const path = join(stateDirectory, 'running');
     let found: string | undefined;
     try {
@@ -55,7 +55,7 @@ export class Predecessor {
       found = undefined; // None, or one that a later start shall not stumble over.
     }
     const [pid = 0, started = ''] = found?.trim().split(' ') ?? [];
-    const until = performance.now() + GONE_MS_MAX;
+    const until = performance.now() + goneMsMax;
     while (Number(pid) !== process.pid && lives(Number(pid), started)) {
       if (performance.now() > until) break;
       await sleep(LOOK_MS);

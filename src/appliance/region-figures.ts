@@ -1,6 +1,7 @@
 /** The native figures of a region in the words of the control plane. */
 import type { RegionStat } from '../control/schema.js';
 import { shownUrl } from '../control/web-url.js';
+import { FarpageError, isErrorCode } from '../errors.js';
 import type { RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { pageCount } from '../units.js';
@@ -28,12 +29,18 @@ export function originOf(
   }
 }
 
+/** What a region says whose last write-back left pages dirty. */
+export function unwrittenOf(code: string | null): FarpageError | undefined {
+  return isErrorCode(code) ? new FarpageError(code, 'its dirty pages stay in memory') : undefined;
+}
+
 /** Zero for an idle region, which has no handle, and for a reserved one. `size` in bytes. */
 export function figuresOf(handle: RegionHandle | undefined, size: number) {
   const found = handle && native().regionStats(handle);
   return {
     connected: found?.sourceConnected ?? false,
     failure: found?.failure ?? null,
+    unwritten: found?.writeBackFailure ?? null,
     address: found === undefined || found.address === 0n ? null : `0x${found.address.toString(16)}`,
     reservedBytes: size,
     allocatedBytes: found?.allocatedBytes ?? 0,

@@ -17,7 +17,7 @@ import type { PageCallbacks } from './page-callbacks.js';
 import { Prefetches } from './prefetches.js';
 import { type Bounds, boundsOf, type Range } from './range.js';
 import { isCopy, isKept, noSinkOf, persists, type RegionRecord } from './record.js';
-import { figuresOf, originOf } from './region-figures.js';
+import { figuresOf, originOf, unwrittenOf } from './region-figures.js';
 import { RegionPages } from './region-pages.js';
 import {
   NOTHING_FOUND,
@@ -245,10 +245,12 @@ export class Region {
   /** Its figures; those of an idle region are zero. */
   stat(): RegionStat {
     const { name, access, size, source } = this.record;
-    const { connected, failure, ...native } = figuresOf(this.#opened?.handle, size);
+    const figures = figuresOf(this.#opened?.handle, size);
+    const { connected, failure, unwritten, ...native } = figures;
     const refused = isErrorCode(failure) ? new FarpageError(failure, 'allocating it') : undefined;
+    const stays = unwrittenOf(unwritten);
     // A source that fails now and then leaves the region ready: what is here goes on.
-    const error = this.#failure ?? refused ?? this.#pages?.failure;
+    const error = this.#failure ?? refused ?? stays ?? this.#pages?.failure;
     return {
       name,
       kind: source.kind === 'mapped' || source.kind === 'anonymous' ? source.kind : 'staged',
@@ -291,7 +293,9 @@ export class Region {
       const { dirtyPages } = native().regionStats(opened.handle);
       native().regionClose(opened.handle);
       const inMemory = this.#usesMemory && dirtyPages > 0;
-      if (inMemory || dirtyPages === 0) this.#syncs?.end({ inMemory });
+      try {
+        if (inMemory || dirtyPages === 0) this.#syncs?.end({ inMemory });
+      } catch {} // The mark stays: the next start takes it for one that may have lost something.
     }
     this.#source.close();
     this.#pages?.close();

@@ -1,7 +1,7 @@
 /** What the appliance answers on the control plane, route by route, and to whom. */
 import type { Door } from '../control/authorize.js';
 import type { ControlService, Handlers } from '../control/handlers.js';
-import type { Endpoints, TierList } from '../control/schema.js';
+import type { Endpoints, StartReport, TierList } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import { PAGE_BYTES } from '../units.js';
 import type { Exports } from './exports.js';
@@ -15,6 +15,7 @@ export interface ServiceParts {
   readonly sessions: Sessions;
   readonly exports: Exports;
   readonly version: string;
+  readonly start: StartReport;
   /** Settles once every door is open. */
   readonly endpoints: Promise<Endpoints>;
   readonly snapshot: () => Snapshot;
@@ -149,6 +150,10 @@ export function createService(parts: ServiceParts): ControlService {
       uptimeMs: performance.now() - started,
     }),
     tiers: () => parts.tiers(),
+    start: ({ door }) => {
+      administratorOnly(door, 'paths of kept files');
+      return parts.start;
+    },
     ...regionHandlers(parts),
     ...sessionHandlers(parts),
   };

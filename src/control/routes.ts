@@ -21,6 +21,12 @@ const REGION = '/v1/regions/:region';
 const SESSION = '/v1/sessions/:session';
 
 export const ROUTES = {
+  start: {
+    method: 'GET',
+    path: '/v1/start',
+    summary: 'What the appliance found when it started',
+    reply: s.startReport,
+  },
   health: { method: 'GET', path: '/healthz', summary: 'Tell that it lives', reply: s.health },
   openSession: {
     method: 'POST',

@@ -238,6 +238,16 @@ export const exportBody = v.strictObject({
 export const exported = v.object({ region: regionName, host: v.string(), port, access });
 export const exportList = v.object({ exports: v.array(exported) });
 
+/** What the appliance found when it started, before anybody touched a region. */
+export const startReport = v.object({
+  start: v.picklist(['clean', 'unclean']),
+  regions: count,
+  /** Regions of which the memory directory has memory; null without one. */
+  inMemory: v.nullable(count),
+  /** Kept files of no region: left as they are. */
+  orphans: v.array(v.object({ file: v.string(), bytes })),
+});
+
 export const health = v.object({
   status: v.literal('ok'),
   version: v.string(),
@@ -263,5 +273,6 @@ export type Endpoints = v.InferOutput<typeof endpoints>;
 export type Attachment = v.InferOutput<typeof attachment>;
 export type Exported = v.InferOutput<typeof exported>;
 export type Failure = v.InferOutput<typeof failure>;
+export type StartReport = v.InferOutput<typeof startReport>;
 export type Health = v.InferOutput<typeof health>;
 export type PageMapReply = v.InferOutput<typeof pageMap>;

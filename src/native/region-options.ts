@@ -127,6 +127,8 @@ export interface RegionStats {
   readonly allocatedBytes: number;
   /** Code of the last try to allocate it, if that failed. */
   readonly failure: string | null;
+  /** Code of the last write-back if it left pages dirty, whoever asked for it. */
+  readonly writeBackFailure: string | null;
   readonly totalPages: number;
   readonly presentPages: number;
   readonly dirtyPages: number;

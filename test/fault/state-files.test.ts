@@ -30,7 +30,7 @@ const STEPS: readonly { work: (catalog: Catalog) => void; after: RegionRecord[] 
   { work: (catalog) => catalog.remove('b'), after: [record('a', 8192)] },
 ];
 
-/** Repeats a scenario with the n-th call failing, for every n that it reaches; how many there are. */
+/** Repeats a scenario with its n-th call failing, for every n; how many calls there are. */
 async function failEach(
   error: string,
   scenario: (folder: string) => Promise<void>,

@@ -70,9 +70,9 @@ bool LiveAsChild() {
   int memory = 0;
   unsigned long long nth = 0;
   unsigned long long seed = 0;
-  if (std::sscanf(text, "%d %d %llu %llu %255s", &store, &memory, &nth, &seed, folder.data()) != 5) {
-    std::abort();
-  }
+  const int found =
+      std::sscanf(text, "%d %d %llu %llu %255s", &store, &memory, &nth, &seed, folder.data());
+  if (found != 5) std::abort();
   victim.options = {static_cast<LifeStore>(store), memory != 0, folder.data()};
   victim.nth = nth;
   victim.seed = seed;
@@ -128,8 +128,8 @@ bool KillAndLook(const char* test, LifeOptions options, uint64_t nth, uint64_t s
   return killed;
 }
 
-// A few kills in the normal run, FARPAGE_KILLS of them in a long one, of lives of random seeds: half
-// of them at a random call, half at any moment.
+// A few kills in the normal run, FARPAGE_KILLS of them in a long one, of lives of random seeds:
+// half of them at a random call, half at any moment.
 void KillEach(const char* test, const LifeOptions& options) {
   if (LiveAsChild()) return;
   const char* asked = std::getenv("FARPAGE_KILLS");

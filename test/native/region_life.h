@@ -87,9 +87,7 @@ class RegionLife {
   // The page must be as it was written; one whose write failed may be either.
   Code Get(PageIndex page) {
     Page bytes(kWords);
-    const Code code = Use([&] {
-      return Read(*initiator_, stag_, page << kPageShift, bytes.data(), uint32_t(kPageBytes)).code;
-    });
+    const Code code = ReadPage(page, &bytes);
     if (code == Code::kOk && told_.tried[page] == told_.written[page]) {
       CHECK(bytes == Of(told_.written[page]));
     }
@@ -109,9 +107,7 @@ class RegionLife {
   void CheckFound() {
     for (PageIndex page = 0; page < kLifePages; page++) {
       Page bytes(kWords);
-      const Code code = Use([&] {
-        return Read(*initiator_, stag_, page << kPageShift, bytes.data(), uint32_t(kPageBytes)).code;
-      });
+      const Code code = ReadPage(page, &bytes);
       CHECK_EQ(int(code), int(Code::kOk));
       const uint64_t found = VersionIn(bytes);
       const uint64_t least =
@@ -151,6 +147,13 @@ class RegionLife {
     const Code code = attempt();
     if (code != Code::kOk) initiator_.reset();
     return code;
+  }
+
+  Code ReadPage(PageIndex page, Page* into) {
+    const auto length = static_cast<uint32_t>(kPageBytes);
+    return Use([&] {
+      return Read(*initiator_, stag_, page << kPageShift, into->data(), length).code;
+    });
   }
 
   Result<std::unique_ptr<PageStore>> OpenStore(uint64_t size) {

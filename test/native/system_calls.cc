@@ -92,7 +92,9 @@ bool Fails(CallKind kind, int fd) {
 }  // namespace
 
 struct CallRecord::Call {
-  enum class What : uint8_t { kWrite, kTruncate, kSync, kFailedSync, kCreate, kLink, kRename, kUnlink };
+  enum class What : uint8_t {
+    kWrite, kTruncate, kSync, kFailedSync, kCreate, kLink, kRename, kUnlink
+  };
   What what;
   uint64_t file = 0;  // inode; of a folder's fsync the folder's
   uint64_t folder = 0;
@@ -335,7 +337,8 @@ int __wrap_ftruncate64(int fd, off64_t length) {
   if (Fails(kCallTruncate, fd)) return -1;
   const int outcome = __real_ftruncate64(fd, length);
   if (outcome == 0 && recording.load() && Records(PathOf(fd))) {
-    record->Add({Call::What::kTruncate, InodeOf(fd), 0, {}, {}, static_cast<uint64_t>(length), {}, 0});
+    const auto end = static_cast<uint64_t>(length);
+    record->Add({Call::What::kTruncate, InodeOf(fd), 0, {}, {}, end, {}, 0});
   }
   return outcome;
 }

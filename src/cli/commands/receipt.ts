@@ -1,7 +1,14 @@
 /** `farpage receipt`: what the last start of the appliance found of its regions. */
 import { Command } from 'commander';
+import { describeStart } from '../../appliance/start-report.js';
 import type { RestartReceipt } from '../../control/schema.js';
-import { type ConnectionOptions, regionTarget, type Shell, withConnection } from '../options.js';
+import {
+  type ConnectionOptions,
+  regionTarget,
+  type Shell,
+  targetOf,
+  withConnection,
+} from '../options.js';
 
 function describe(receipt: RestartReceipt): string {
   const { region, start, kept, restored, filled, epoch, lostSince, conflicts } = receipt;
@@ -13,11 +20,23 @@ function describe(receipt: RestartReceipt): string {
   return `${region}: ${start} start, ${memory}, ${since}, sync ${epoch}, ${lost}${conflict}`;
 }
 
+/** All regions; on the way, what the appliance itself found is told. */
+async function allNames(options: ConnectionOptions, shell: Shell): Promise<string[]> {
+  const { control, wait } = targetOf(options, shell);
+  // Paths of the appliance's files are its administrator's: TCP clients get the regions alone.
+  if (!options.json && 'path' in control.address) {
+    shell.out.line(`started: ${describeStart(await control.call('start', wait))}`);
+  }
+  const { regions } = await control.call('regions', wait);
+  return regions.map(({ name }) => name);
+}
+
 export function receiptCommand(shell: Shell): Command {
   const command = new Command('receipt')
     .description('tell what the last start found: restored, kept, filled, lost, in conflict')
-    .argument('<region...>', 'names of the regions');
-  return withConnection(command).action(async (names: string[], options: ConnectionOptions) => {
+    .argument('[region...]', 'names of the regions; all of them by default');
+  return withConnection(command).action(async (named: string[], options: ConnectionOptions) => {
+    const names = named.length > 0 ? named : await allNames(options, shell);
     for (const name of names) {
       const { control, wait, region } = regionTarget(name, options, shell);
       const receipt = await control.call('receipt', { ...wait, params: { region } });

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { Appliance, type Doors } from '../../appliance/appliance.js';
 import type { Quota } from '../../appliance/quota.js';
+import { describeStart } from '../../appliance/start-report.js';
 import { CONTROL_PORT, formatUrl } from '../../control/address.js';
 import type { RegionBody } from '../../control/schema.js';
 import { isWebUrl } from '../../control/web-url.js';
@@ -72,6 +73,7 @@ function announce(doors: Doors, { appliance, shell, json }: Announced): void {
       fabric,
       tokenPath,
       regions,
+      start: appliance.start,
     });
     return;
   }
@@ -80,6 +82,7 @@ function announce(doors: Doors, { appliance, shell, json }: Announced): void {
   const { tcp: fabric } = doors.fabric;
   if (fabric !== undefined) out.line(`fabric on ${fabric.host}:${fabric.port}`);
   if (doors.tokenPath !== undefined) out.line(`token in ${doors.tokenPath}`);
+  out.line(`started: ${describeStart(appliance.start)}`);
   if (regions.length > 0) out.line(`serving ${regions.join(' ')}`);
 }
 

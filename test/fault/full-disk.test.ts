@@ -1,0 +1,71 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import type { RegionStat } from '../../src/control/schema.js';
+import { connectClient } from '../helpers/appliance.js';
+import { ServeProcess } from '../helpers/cli.js';
+import { codeOf } from '../helpers/codes.js';
+import { pageOf, versionOf } from '../helpers/crash.js';
+import { patternFile, scratch } from '../helpers/scratch.js';
+
+/** How long files of a running process may become: beyond it, writes fail as on a full device. */
+function limitFiles(pid: number, bytes: number | 'unlimited'): void {
+  execFileSync('prlimit', [`--fsize=${bytes}:unlimited`, '--pid', String(pid)]);
+}
+
+describe.each(['kept', 'staged'] as const)('a %s region whose device is full', (kind) => {
+  it('says so, loses nothing, and goes on once there is space', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 2 ** 20 });
+    const serve = await ServeProcess.start(folder);
+    const make = kind === 'kept' ? ['--size', '1MiB', '--persist'] : ['--file', file];
+    await serve.json(['create', 'r', ...make, ...(kind === 'staged' ? ['--kind', 'staged'] : [])]);
+    const region = await (await connectClient(serve.ready.control)).attach('r');
+    await region.write(0, pageOf(1));
+    await region.write(65_536, pageOf(1));
+    const { epoch = 0 } = await region.sync();
+    limitFiles(serve.ready.pid, 32_768);
+    await region.write(0, pageOf(2)); // below the limit
+    await region.write(65_536, pageOf(2));
+    expect(await codeOf(() => region.sync())).toBe('ERR_NO_SPACE');
+    const stat = await serve.json<RegionStat>(['stat', 'r']);
+    expect(stat).toMatchObject({ state: 'ready', error: { code: 'ERR_NO_SPACE' } });
+    expect(stat.pages.dirty).toBeGreaterThan(0);
+    expect(versionOf(await region.read(65_536, 4096))).toBe(2);
+    // Neither does the catalog take what it cannot keep, nor is it hurt.
+    limitFiles(serve.ready.pid, 0);
+    const refused = await serve.run(['create', 'other', '--size', '1MiB', '--persist']);
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('ERR_NO_SPACE')]);
+    expect(await serve.json<{ name: string }>(['regions'])).toMatchObject({ name: 'r' });
+    limitFiles(serve.ready.pid, 'unlimited');
+    const synced = await region.sync();
+    expect(synced.epoch).toBeGreaterThan(epoch);
+    expect((await serve.json<RegionStat>(['stat', 'r'])).error).toBeUndefined();
+    await serve.json(['create', 'other', '--size', '1MiB', '--persist']);
+    expect(await serve.end('SIGTERM')).toBe(0);
+    const again = await ServeProcess.start(folder);
+    const after = await (await connectClient(again.ready.control)).attach('r');
+    expect(versionOf(await after.read(65_536, 4096))).toBe(2);
+    expect(await after.receipt()).toMatchObject({ start: 'clean', lostSince: null });
+    if (kind === 'staged') expect(versionOf(readFileSync(file).subarray(0, 4096))).toBe(2);
+  });
+
+  it('keeps what was synced when it is killed meanwhile', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 2 ** 20 });
+    const serve = await ServeProcess.start(folder);
+    const make = kind === 'kept' ? ['--size', '1MiB', '--persist'] : ['--file', file];
+    await serve.json(['create', 'r', ...make, ...(kind === 'staged' ? ['--kind', 'staged'] : [])]);
+    const region = await (await connectClient(serve.ready.control)).attach('r');
+    await region.write(65_536, pageOf(1));
+    const { epoch } = await region.sync();
+    limitFiles(serve.ready.pid, 0);
+    await region.write(65_536, pageOf(2));
+    expect(await codeOf(() => region.sync())).toBe('ERR_NO_SPACE');
+    await serve.end('SIGKILL');
+    const again = await ServeProcess.start(folder);
+    const after = await (await connectClient(again.ready.control)).attach('r');
+    expect(versionOf(await after.read(65_536, 4096))).toBe(1);
+    expect(await after.receipt()).toMatchObject({ start: 'unclean', lostSince: epoch });
+  });
+});

@@ -1,0 +1,77 @@
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { expect, it } from 'vitest';
+import type { RestartReceipt, StartReport } from '../../src/control/schema.js';
+import { connectClient } from '../helpers/appliance.js';
+import { ServeProcess } from '../helpers/cli.js';
+import { memoryFolder, pageOf } from '../helpers/crash.js';
+import { scratch } from '../helpers/scratch.js';
+
+const startOf = (serve: ServeProcess) => (serve.ready as unknown as { start: StartReport }).start;
+
+it('tells what it found when it starts, and receipts of all regions, one a line', async () => {
+  const folder = scratch();
+  const words = ['--memory-dir', memoryFolder()];
+  const first = await ServeProcess.start(folder, words);
+  expect(startOf(first)).toEqual({ start: 'clean', regions: 0, inMemory: 0, orphans: [] });
+  await first.json(['create', 'b', '--size', '1MiB', '--persist']);
+  await first.json(['create', 'a', '--size', '1MiB', '--persist']);
+  const region = await (await connectClient(first.ready.control)).attach('b');
+  await region.write(0, pageOf(1));
+  await region.fence();
+  await first.end('SIGKILL');
+  const second = await ServeProcess.start(folder, words);
+  expect(startOf(second)).toMatchObject({ start: 'unclean', regions: 2, orphans: [] });
+  const lines = (await second.run(['receipt', '--json'])).stdout.toString().trim().split('\n');
+  const receipts = lines.map((line) => JSON.parse(line) as RestartReceipt);
+  expect(receipts.map(({ region: name, kept }) => [name, kept.dirty])).toEqual([
+    ['a', 0],
+    ['b', 1],
+  ]);
+  const text = (await second.run(['receipt'])).stdout.toString();
+  expect(text).toMatch(/^started: the one before did not end well; 2 regions, .*\na: .*\nb: .*\n$/);
+});
+
+it('names kept files of no region and leaves them, but for those that are empty', async () => {
+  const folder = scratch();
+  const kept = join(folder, 'state', 'regions');
+  const first = await ServeProcess.start(folder);
+  await first.json(['create', 'r', '--size', '1MiB', '--persist']);
+  const region = await (await connectClient(first.ready.control)).attach('r');
+  await region.write(0, pageOf(1));
+  await region.sync();
+  expect(await first.end()).toBe(0);
+  const [known = ''] = readdirSync(kept).filter((name) => name.endsWith('.pages'));
+  const orphan = join(kept, `${'a'.repeat(32)}.pages`);
+  copyFileSync(join(kept, known), orphan);
+  // What a crash while a region was made leaves: nobody was told of it.
+  const empty = join(kept, `${'b'.repeat(32)}.pages`);
+  closeSync(openSync(empty, 'w'));
+  truncateSync(empty, 2 ** 20);
+  const half = join(kept, `${'c'.repeat(32)}.pages.new`);
+  closeSync(openSync(half, 'w'));
+  const second = await ServeProcess.start(folder);
+  expect(startOf(second).orphans).toEqual([{ file: orphan, bytes: expect.any(Number) }]);
+  expect([orphan, join(kept, known), empty, half].map((path) => existsSync(path))).toEqual([
+    true,
+    true,
+    false,
+    false,
+  ]);
+  expect((await second.run(['receipt'])).stdout.toString()).toContain(orphan);
+  await second.end();
+  // Without its catalog no region is known, and what was synced stays.
+  rmSync(join(folder, 'state', 'catalog.json'));
+  const third = await ServeProcess.start(folder);
+  expect(startOf(third).orphans.map(({ file }) => file)).toEqual(
+    [orphan, join(kept, known)].sort(),
+  );
+});
