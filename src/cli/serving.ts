@@ -59,6 +59,14 @@ export class Serving implements AsyncDisposable {
     return code;
   }
 
+  /** Kills it, as `kill -9` does, and waits until it is gone. */
+  async kill(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const exited = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await exited;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.end();
   }

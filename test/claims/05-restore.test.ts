@@ -2,8 +2,9 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { RegionStat } from '../../src/control/schema.js';
-import { connectClient } from '../helpers/appliance.js';
+import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
+import { emptyFolder, memoryFolder } from '../helpers/crash.js';
 import { scratch } from '../helpers/scratch.js';
 
 const WRITTEN = 3 * 2 ** 30;
@@ -31,6 +32,31 @@ describe('promise 5: after a restart a region is restored', () => {
     const rest = Buffer.from(await region.read(WRITTEN + 4, 4092));
     expect(rest.every((byte) => byte === 0xff)).toBe(true);
     expect((await region.stat()).fills).toMatchObject({ pages: 3, read: 1 });
+  });
+
+  it('the same after the machine was started again, between written pages too', async () => {
+    const folder = scratch();
+    const memory = memoryFolder();
+    const first = await ServeProcess.start(folder, ['--memory-dir', memory]);
+    await first.json(['create', 'notes', '--size', '1TiB', '--fill', 'one', '--persist']);
+    const before = await (await connectClient(first.ready.control)).attach('notes');
+    for (const page of [3, 5]) await before.write(page * 4096, Buffer.alloc(4096, page));
+    await before.sync();
+    await before.write(5 * 4096, Buffer.alloc(4096, 9)); // and never synced
+    await before.fence();
+    await first.end('SIGKILL');
+    // Nothing of a tmpfs outlives the machine, and the kernel gives the start another name.
+    emptyFolder(memory);
+    const options = { memoryDirectory: memory, bootId: 'another' };
+    const second = await serveAppliance(options, folder);
+    const region = await (await connectClient(second.url)).attach('notes');
+    const found = Buffer.from(await region.read(0, 9 * 4096));
+    const bytes = Array.from({ length: 9 }, (_, page) => found[page * 4096 + 7]);
+    expect(bytes).toEqual([0xff, 0xff, 0xff, 3, 0xff, 5, 0xff, 0xff, 0xff]);
+    // Of nine pages two were read: those that had been written.
+    expect((await region.stat()).fills).toMatchObject({ pages: 9, read: 2 });
+    expect(await region.receipt()).toMatchObject({ memory: 'made', restored: 2, filled: 7 });
+    expect(await region.receipt()).toMatchObject({ start: 'unclean', lostSince: 1 });
   });
 
   it('has what was never synced too when the appliance was told to end', async () => {

@@ -1,18 +1,19 @@
 /** How long until the first byte: of a region, and of a process. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect } from '../../client/client.js';
 import { formatSize } from '../../units.js';
 import { Serving } from '../serving.js';
 import { makeSparse } from './files.js';
-import { makeRow, type Row } from './row.js';
+import { makeRow, type Row, skippedRow } from './row.js';
 import type { Stage } from './stage.js';
 import { rounds, type Work } from './work.js';
 
 const MIB = 1024 ** 2;
 const TIB = 1024 ** 4;
+const DIRTY_BYTES = 1024 * MIB;
 const PLACEMENT = 'two cores, not pinned';
 
 /** A region of `file` and its first byte, over the Unix socket, in milliseconds. */
@@ -73,7 +74,45 @@ async function start(stage: Stage): Promise<Row[]> {
   return [makeRow({ name: 'start', work, placement: PLACEMENT, unit: 'ms', target }, told)];
 }
 
+/** A region of 1 TiB, of which the memory directory has 1 GiB that nobody synced. */
+async function writeMuch(words: readonly string[], signal: AbortSignal): Promise<void> {
+  await using serving = await Serving.start(words);
+  await using client = await connect(serving.url, { signal });
+  const region = await client.allocate({ name: 'restarted', size: TIB });
+  const bytes = Buffer.alloc(MIB, 1);
+  for (let offset = 0; offset < DIRTY_BYTES; offset += MIB) await region.write(offset, bytes);
+  await region.fence();
+  await serving.kill();
+}
+
+/** The same after `kill -9`, with memory and page table found again. */
+async function restart(stage: Stage): Promise<Row[]> {
+  const work = 'kill -9, then process start to first byte, 1 TiB with 1 GiB dirty in memory';
+  const head = { name: 'restart', work, placement: PLACEMENT } as const;
+  const { bavail, bsize } = statfsSync('/dev/shm');
+  if (bavail * bsize < 2 * DIRTY_BYTES) return [skippedRow(head, '/dev/shm has too little room')];
+  const memory = mkdtempSync('/dev/shm/farpage-bench-');
+  try {
+    const socket = join(stage.folder, 'third');
+    const words = ['--socket', socket, '--state', `${socket}-state`, '--memory-dir', memory];
+    await writeMuch(words, stage.signal);
+    const told = await rounds(stage, async () => {
+      const began = performance.now();
+      await using serving = await Serving.start(words);
+      await using client = await connect(serving.url, { signal: stage.signal });
+      await (await client.attach('restarted')).read(0, 1);
+      const elapsed = performance.now() - began;
+      await serving.kill();
+      return { farpage: elapsed };
+    });
+    return [makeRow({ ...head, unit: 'ms', target: { of: 'figure', most: 200 } }, told)];
+  } finally {
+    rmSync(memory, { recursive: true, force: true });
+  }
+}
+
 export const START_WORKS: readonly Work[] = [
   { name: 'create', quick: true, files: 0, run: create },
   { name: 'start', quick: true, files: 0, run: start },
+  { name: 'restart', quick: false, files: 0, run: restart },
 ];
