@@ -145,8 +145,8 @@ Prefetcher::Next Prefetcher::Step(const std::shared_ptr<Prefetch>& job) {
       job->cancelled.load(std::memory_order_acquire)) {
     if (!idle) return Next::kWaiting;
     const bool goes = closing_ || job->region->removed.load(std::memory_order_acquire);
-    if (job->unflushed_pages == 0 || goes) return Next::kEnded;
-    Flush(job);
+    if ((job->unflushed_pages == 0 && !job->undurable) || goes) return Next::kEnded;
+    Flush(job, true);
     return Next::kWaiting;
   }
   if (job->at < job->range.end()) return StepOver(job);
@@ -219,13 +219,14 @@ Prefetcher::Next Prefetcher::BeginRun(const std::shared_ptr<Prefetch>& job) {
   if (flying != 0 && (polite || flying + count > kPrefetchFlightPages)) return Next::kWaiting;
   if (job->unflushed_pages >= kPullBatchPages) {
     if (!job->flushing.load(std::memory_order_acquire)) {
-      Flush(job);
+      Flush(job, false);
     } else if (job->unflushed_pages >= 2 * kPullBatchPages) {
       return Next::kWaiting;
     }
   }
   const uint64_t free = FreeFrames(*job, pull);
-  const bool recycles = pull && (job->unflushed_pages != 0 || job->recycled_to != job->at);
+  const bool recycles =
+      pull && (job->unflushed_pages != 0 || job->undurable || job->recycled_to != job->at);
   if (free < count && (free == 0 || recycles)) return NoRoom(job, count);
   count = std::min(count, free);
   if (!Filler::TryTakeFrames(region, budget_, count)) return NoRoom(job, count);
@@ -312,8 +313,8 @@ Prefetcher::Next Prefetcher::NoRoom(const std::shared_ptr<Prefetch>& job, uint64
       job->flushing.load(std::memory_order_acquire)) {
     return Next::kWaiting;
   }
-  if (job->unflushed_pages != 0) {
-    Flush(job);
+  if (job->unflushed_pages != 0 || job->undurable) {
+    Flush(job, true);
     return Next::kWaiting;
   }
   const PageRun own{job->recycled_to, job->at - job->recycled_to};
@@ -338,7 +339,7 @@ Prefetcher::Next Prefetcher::Settle(const std::shared_ptr<Prefetch>& job) {
   if (!job->pulls) return Next::kEnded;
   if (!job->settled) {
     job->settled = true;
-    Flush(job);
+    Flush(job, true);
     return Next::kWaiting;
   }
   if (NeededPages(*job->region, job->range) == 0) return Next::kEnded;
@@ -350,14 +351,16 @@ Prefetcher::Next Prefetcher::Settle(const std::shared_ptr<Prefetch>& job) {
   return Next::kResting;
 }
 
-void Prefetcher::Flush(const std::shared_ptr<Prefetch>& job) {
+void Prefetcher::Flush(const std::shared_ptr<Prefetch>& job, bool durable) {
   // Those on their way come too late for this one.
   job->unflushed_pages = job->flying_pages.load(std::memory_order_acquire);
+  job->undurable = !durable;
   job->flushing.store(true, std::memory_order_release);
-  write_back_.Submit(job->region, job->range, true, [this, job](Result<WriteBackReceipt> done) {
+  const auto ended = [this, job](const Result<WriteBackReceipt>& done) {
     if (!done.ok()) Fail(*job, done.error().code);
     WakeBy([&] { job->flushing.store(false, std::memory_order_release); });
-  });
+  };
+  write_back_.Submit(job->region, job->range, durable, ended);
 }
 
 }  // namespace farpage

@@ -27,8 +27,9 @@ inline constexpr uint64_t kPoliteRunPages = 16;
 inline constexpr uint64_t kPoliteRestNs = 1'000'000;
 // How long after a fault of somebody else that lasts.
 inline constexpr uint64_t kPoliteNs = 10'000'000;
-// Pulled pages that are written back together; twice as many wait for that at most.
-inline constexpr uint64_t kPullBatchPages = 16'384;
+// Pulled pages that are written back together, while more come; twice as many wait for that at
+// most. They become durable with the last ones, or when their frames are needed.
+inline constexpr uint64_t kPullBatchPages = 8192;
 // How often a pull goes over its range again for pages that were on their way as it passed, and
 // the rest before each.
 inline constexpr uint32_t kPullPassesMax = 500;
@@ -71,6 +72,7 @@ struct Prefetch {
   bool settled = false;    // the last write-back of this pass was begun
   uint32_t passes = 0;
   uint64_t unflushed_pages = 0;
+  bool undurable = false;  // some were written back and are not durable yet
   PageIndex recycled_to = 0;
   uint64_t demands = 0;    // as last seen
   uint64_t demand_ns = 0;  // when they last grew
@@ -123,7 +125,7 @@ class Prefetcher {
   Next NoRoom(const std::shared_ptr<Prefetch>& job, uint64_t frames);
   Next Settle(const std::shared_ptr<Prefetch>& job);
   bool IsPolite(Prefetch& job, uint64_t now);
-  void Flush(const std::shared_ptr<Prefetch>& job);
+  void Flush(const std::shared_ptr<Prefetch>& job, bool durable);
   void Fail(Prefetch& job, Code code);
   void Wake();
   // Tells the thread that `change`, made under its lock, has happened: once a prefetch has ended,
