@@ -187,6 +187,8 @@ export class RegionAccessUnit {
    */
   async remove(name: string, dirty: DirtyRule): Promise<void> {
     const region = this.find(name);
+    // What it pulled and has not kept yet is dirty, but nobody's to decide on.
+    await region.prefetches.cancel();
     if (dirty === 'sync' && region.dirtyPages > 0) {
       await region.writeBack({ offset: 0, durable: true });
     }

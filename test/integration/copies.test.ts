@@ -92,6 +92,21 @@ describe('a prefetch', () => {
     expect((await here.json<RegionStat>(['stat', 'copy'])).from?.detached).toBe(true);
   }, 60_000);
 
+  it('is no reason to refuse a removal: what it pulled is dirty for a moment only', async () => {
+    const source = await serveAppliance();
+    await source.appliance.create({ name: 'model', size: 48 * MIB });
+    const here = await serveAppliance();
+    await here.appliance.create({ name: 'copy', from: `${source.url}?region=model` });
+    const client = await connectClient(here.url);
+    const region = await client.attach('copy');
+    await region.prefetch();
+    while ((await region.stat()).pages.dirty === 0) {
+      expect((await region.prefetch()).state).toBe('running');
+    }
+    await client.remove('copy');
+    expect(here.appliance.regions()).toEqual([]);
+  });
+
   it('ends with its region, or when it is cancelled', async () => {
     const model = await serveModel();
     const here = await serveAppliance();
