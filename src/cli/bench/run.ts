@@ -1,5 +1,6 @@
 /** Runs the chosen measurements one after the other, within a bound of time and disk. */
 import { BESIDE_WORKS } from './beside-works.js';
+import { COPY_WORKS } from './copy-works.js';
 import { FILE_WORKS } from './file-works.js';
 import { freeBytes } from './files.js';
 import { REST_WORKS } from './rest-works.js';
@@ -20,6 +21,7 @@ export const WORKS: readonly Work[] = [
   ...SYNC_WORKS,
   ...FILE_WORKS,
   ...BESIDE_WORKS,
+  ...COPY_WORKS,
 ];
 
 export interface RunOptions extends StageOptions {
