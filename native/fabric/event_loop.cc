@@ -187,6 +187,11 @@ int EventLoop::HandleEvents(int timeout_ms) {
     } else if ((events[n].events & EPOLLIN) != 0) {
       slots_[index].responder->MarkReadable();
     }
+    // Room that nobody waits for any more: not to be told of again.
+    if (events[n].events == EPOLLOUT && !slots_[index].responder->wants_room() &&
+        !Watch(index, Interest::kRead)) {
+      continue;
+    }
     MakeRunnable(index);
   }
   return count;
@@ -223,6 +228,14 @@ bool EventLoop::RunOne(uint32_t index) {
   if (slot.waits != responder.waits_for_fill()) {
     slot.waits = !slot.waits;
     waiting_ += slot.waits ? 1 : -1;
+    // Nobody polls it while it waits, and what it is asked meanwhile is read ahead.
+    if (slot.waits && slot.interest == Interest::kNone && !Watch(index, Interest::kRead)) {
+      return false;
+    }
+  }
+  if (responder.wants_room() && slot.interest == Interest::kRead &&
+      !Watch(index, Interest::kReadAndRoom)) {
+    return false;
   }
   if (outcome == Responder::Outcome::kAgain) MakeRunnable(index);
   return (read | written | operations) != 0;
@@ -246,10 +259,12 @@ void EventLoop::RunRunnable() {
 // to sleep.
 bool EventLoop::PollHot(uint64_t now) {
   if (now - last_activity_ns_ > options_.poll_ns) {
+    WatchPolled();
     hot_.clear();
     return false;
   }
   if (hot_.size() > kPolledConnectionsMax) {
+    WatchPolled();
     HandleEvents(0);
     return true;
   }
@@ -260,7 +275,10 @@ bool EventLoop::PollHot(uint64_t now) {
     if (responder.waits_for_fill()) continue;
     waiting_only = false;
     responder.MarkReadable();
-    if (RunOne(index)) last_activity_ns_ = std::max(last_activity_ns_, now);
+    if (RunOne(index)) {
+      last_activity_ns_ = std::max(last_activity_ns_, now);
+      if (++slots_[index].polled == kPolledAlone) Watch(index, Interest::kNone);
+    }
     if (n < hot_.size() && hot_[n] != index) n--;
   }
   return !waiting_only;
@@ -270,6 +288,8 @@ void EventLoop::Loop() {
   const bool may_poll = options_.poll_ns != 0 && MayPoll();
   if (may_poll) context_.fills = fills_.get();
   uint32_t rounds = 0;
+  uint64_t now = 0;
+  bool polling = false;
   while (!stopping_.load(std::memory_order_relaxed)) {
     DrainInbox();
     RunRunnable();
@@ -281,7 +301,9 @@ void EventLoop::Loop() {
       HandleEvents(0);
       continue;
     }
-    const uint64_t now = NowNs();
+    if (!polling || rounds % kRoundsPerClock == 0 || fills_->outstanding() != 0) now = NowNs();
+    now = std::max(now, last_activity_ns_);
+    polling = false;
     if (now >= next_sweep_ns_) Sweep(now);
     if (fills_->outstanding() != 0) {
       // Its own reads: worth polling for, because each ends soon or goes to a pager thread.
@@ -290,9 +312,12 @@ void EventLoop::Loop() {
     }
     const bool reading = fills_->outstanding() != 0;
     if (may_poll && (reading || !hot_.empty()) && PollHot(now)) {
-      if (reading || ++rounds % kRoundsPerEpoll == 0) HandleEvents(0);
+      if (++rounds % kRoundsPerEpoll == 0 || reading) HandleEvents(0);
+      polling = true;
       continue;
     }
+    if (AnyRunnable()) continue;
+    WatchPolled();
     if (AnyRunnable()) continue;
     sleeping_.store(true, std::memory_order_seq_cst);
     if (!inbox_full_.load(std::memory_order_seq_cst)) {

@@ -33,21 +33,49 @@ void EventLoop::Adopt(Fd socket, Admission* admission,
   Slot& slot = slots_[index];
   slot.generation++;
   const uint64_t token = Token(index, slot.generation);
-  epoll_event interest{};
-  interest.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-  interest.data.u64 = token;
-  const int number = socket.get();
   slot.responder = std::make_unique<Responder>(std::move(socket), token, admission,
                                                std::move(export_port), &context_);
   slot.since_ns = NowNs();
   sweep_wanted_ = true;
   open_++;
   stats_.accepted.fetch_add(1, std::memory_order_relaxed);
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, number, &interest) != 0) {
+  unwatched_++;
+  if (Watch(index, Interest::kRead)) MakeRunnable(index);
+}
+
+// Tells epoll what to look for. Whatever is so already is told at once (epoll_ctl(2) looks at what
+// it adds or changes), so nothing that happened before is missed. False: it failed, for want of
+// memory, and the connection has gone.
+bool EventLoop::Watch(uint32_t index, Interest interest) {
+  Slot& slot = slots_[index];
+  if (slot.interest == interest) return true;
+  int operation = EPOLL_CTL_MOD;
+  if (interest == Interest::kNone) operation = EPOLL_CTL_DEL;
+  if (slot.interest == Interest::kNone) operation = EPOLL_CTL_ADD;
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+  if (interest == Interest::kReadAndRoom) event.events |= EPOLLOUT;
+  event.data.u64 = slot.responder->token();
+  if (::epoll_ctl(epoll_.get(), operation, slot.responder->socket(), &event) != 0) {
     Release(index);
-    return;
+    return false;
   }
-  MakeRunnable(index);
+  if (operation == EPOLL_CTL_ADD) unwatched_--;
+  if (operation == EPOLL_CTL_DEL) unwatched_++;
+  slot.interest = interest;
+  slot.polled = 0;
+  return true;
+}
+
+// Polling ends, or is for fewer connections than there are: epoll looks at all of them again.
+void EventLoop::WatchPolled() {
+  for (size_t n = 0; unwatched_ != 0 && n < hot_.size();) {
+    const uint32_t index = hot_[n];
+    const bool full = slots_[index].responder->wants_room();
+    const bool watched = slots_[index].interest != Interest::kNone ||
+                         Watch(index, full ? Interest::kReadAndRoom : Interest::kRead);
+    if (watched) n++;
+  }
 }
 
 void EventLoop::Release(uint32_t index) {
@@ -57,6 +85,9 @@ void EventLoop::Release(uint32_t index) {
     stats_.terminated.fetch_add(1, std::memory_order_relaxed);
   }
   slot.responder.reset();
+  if (slot.interest == Interest::kNone) unwatched_--;
+  slot.interest = Interest::kNone;
+  slot.polled = 0;
   if (slot.waits) waiting_--;
   slot.waits = false;
   slot.runnable = false;

@@ -93,6 +93,8 @@ class Responder {
     return waits_ != 0 || stalled_ || reached_in_ != nullptr || reached_at_ != nullptr;
   }
   [[nodiscard]] const std::shared_ptr<ProtectionDomain>& domain() const { return domain_; }
+  // Has bytes to send that the socket had no room for.
+  [[nodiscard]] bool wants_room() const { return socket_full_; }
   void MarkReadable() { readable_ = true; }
   // The peer has said all: read up to the end of the stream.
   void MarkHungUp() { readable_ = hung_up_ = true; }
@@ -232,6 +234,7 @@ class Responder {
   PageIndex reached_page_ = 0;
   std::shared_ptr<Reservation> reached_at_;  // an unsent piece waits for its region
   bool again_ = false;
+  bool socket_full_ = false;
   bool blocked_ = false;    // an answer found no room in the send queue
   uint64_t turn_bytes_ = 0;
   ReadAheadStream stream_;

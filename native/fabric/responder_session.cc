@@ -85,6 +85,7 @@ void Responder::Accept(const MpaFrame& request, MpaAnswer answer) {
 
 // Sends what is queued; false when the connection is broken.
 bool Responder::Flush() {
+  socket_full_ = false;
   while (!send_.empty()) {
     std::array<iovec, 128> parts;
     uint32_t count = 0;
@@ -111,7 +112,8 @@ bool Responder::Flush() {
     if (sent < 0) {
       if (errno == EINTR) continue;
       if (errno == EFAULT) LosePieces(count);
-      return errno == EAGAIN || errno == EWOULDBLOCK;
+      socket_full_ = errno == EAGAIN || errno == EWOULDBLOCK;
+      return socket_full_;
     }
     send_.Consume(static_cast<uint64_t>(sent));
   }
