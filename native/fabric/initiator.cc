@@ -1,7 +1,10 @@
 #include "fabric/initiator.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 
 #include <algorithm>
 #include <cstring>
@@ -30,6 +33,14 @@ uint32_t RandomStag() {
   // A failure leaves 0: the STag only tells our own answers from garbage.
   if (::getrandom(&stag, sizeof stag, GRND_NONBLOCK) != sizeof stag) stag = 0;
   return stag | 1;
+}
+
+// Lets receives without MSG_DONTWAIT block, for kNapNs at most (socket(7)).
+void MayBlock(int socket) {
+  const timeval nap{0, Initiator::kNapNs / 1000};
+  const int flags = ::fcntl(socket, F_GETFL);
+  if (flags < 0 || ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &nap, sizeof nap) != 0) return;
+  ::fcntl(socket, F_SETFL, flags & ~O_NONBLOCK);
 }
 
 }  // namespace
@@ -70,6 +81,7 @@ Initiator::Initiator(Fd socket, const MpaGrant& grant, uint32_t slots, uint32_t 
       unfenced_(kUnfencedMax),
       queue_(grant.crc ? kArenaBytesCrc : kArenaBytes),
       buffer_(std::make_unique_for_overwrite<std::byte[]>(kBufferBytes)) {
+  MayBlock(socket_.get());
   for (uint32_t slot = 0; slot < slots; ++slot) {
     ops_[slot].token = slot;
     free_[slot] = static_cast<uint16_t>(slots - 1 - slot);
@@ -256,7 +268,7 @@ Initiator::Op* Initiator::OpOfToken(uint32_t token) {
 size_t Initiator::Progress() {
   if (!ended_) {
     if (!queue_.empty()) Flush();
-    Receive();
+    Receive(MSG_DONTWAIT);
     if (!waiting_.empty()) Flush();
   }
   return completions_.size();
@@ -272,28 +284,44 @@ size_t Initiator::Poll(std::span<Completion> out) {
 }
 
 Status Initiator::Wait(uint64_t spin_ns, uint64_t deadline_ns) {
-  if (Progress() > 0) return {};
-  if (in_flight() == 0) return Error{Code::kClosed, 0, "wait"};
-  const uint64_t budget = spin_.Budget(spin_ns);
-  if (budget > 0) {
-    const uint64_t spin_until = std::min(NowNs() + budget, deadline_ns);
-    do {
-      for (int look = 0; look < kLooksPerClock; ++look) {
-        if (Progress() > 0) {
-          spin_.Learn(true);
-          return {};
-        }
-        SpinPause();
-      }
-    } while (NowNs() < spin_until);
-    spin_.Learn(false);
+  if (completions() > 0) return {};
+  if (in_flight() == 0) {
+    // A WRITE that had completed may still end a second time.
+    if (Progress() > 0) return {};
+    return Error{Code::kClosed, 0, "wait"};
   }
-  for (;;) {
+  const uint64_t budget = spin_.Budget(spin_ns);
+  if (budget == 0) return Sleep(deadline_ns);
+  const uint64_t spin_until = std::min(NowNs() + budget, deadline_ns);
+  do {
+    for (int look = 0; look < kLooksPerClock; ++look) {
+      if (Progress() > 0) {
+        spin_.Learn(true);
+        return {};
+      }
+      SpinPause();
+    }
+  } while (NowNs() < spin_until);
+  spin_.Learn(false);
+  return Sleep(deadline_ns);
+}
+
+// A receive that may block wakes as soon as poll(2) would and has the bytes by then; SO_RCVTIMEO,
+// which is not set anew each time, cuts it off. Where it cannot block (an event loop has made the
+// socket non-blocking), where the deadline is near or bytes wait for room, poll(2) waits.
+Status Initiator::Sleep(uint64_t deadline_ns) {
+  if (!queue_.empty()) Flush();
+  if (!ended_ && !wants_write() && NowNs() + kNapNs < deadline_ns) {
+    Receive(0);
+    if (!waiting_.empty()) Flush();
+  }
+  while (completions() == 0) {
     const short events = static_cast<short>(POLLIN | (wants_write() ? POLLOUT : 0));
     const Status ready = AwaitEvents(socket_.get(), events, deadline_ns);
-    if (Progress() > 0) return {};
+    if (Progress() > 0) break;
     if (!ready.ok()) return ready;
   }
+  return {};
 }
 
 size_t Initiator::Spin(uint64_t spin_ns, uint64_t gap_ns) {

@@ -58,6 +58,8 @@ class Initiator {
   static constexpr size_t kUnfencedMax = 1024;
   // Payload of an untagged message that an initiator can have use for (a Terminate or a reason).
   static constexpr uint32_t kUntaggedBytesMax = 128;
+  // A receive that may block does so for this long at most.
+  static constexpr uint64_t kNapNs = 100'000'000;
   // recv calls of one Progress.
   static constexpr int kReceivesMax = 16;
   // Empty looks at the socket between two looks at the clock.
@@ -91,7 +93,7 @@ class Initiator {
   size_t Poll(std::span<Completion> out);
 
   // Makes progress until there is a completion: polls for up to `spin_ns` while polling has paid
-  // lately, then sleeps in poll(2). Errors: kTimeout at `deadline_ns` (CLOCK_MONOTONIC);
+  // lately, then sleeps in recv(2) or poll(2). Errors: kTimeout at `deadline_ns` (CLOCK_MONOTONIC);
   // kClosed when nothing is in flight that could complete.
   Status Wait(uint64_t spin_ns, uint64_t deadline_ns);
 
@@ -158,19 +160,20 @@ class Initiator {
   void EncodeRead(Op* op);
   void EncodeAtomic(Op* op);
   void HandOver();
+  Status Sleep(uint64_t deadline_ns);
   void Complete(Op* op, Code code, int32_t terminate, uint64_t old_value);
   void Answer(Op* op, uint64_t old_value);
 
   // initiator_direct.cc
-  ssize_t ReceiveDirect(size_t* asked);
+  ssize_t ReceiveDirect(size_t* asked, int flags);
   void Foresee(Layout* layout);
   void Follow(const Layout& layout, size_t bytes);
   bool Confirm(const iovec& foreseen);
   void PutInLine(const Layout& layout, size_t piece, size_t bytes);
 
   // initiator_receive.cc
-  void Receive();
-  ssize_t ReceiveOnce(size_t* asked);
+  void Receive(int flags);
+  ssize_t ReceiveOnce(size_t* asked, int flags);
   void ParseBuffered();
   Parse ParseHeader();
   Parse ParseSegment();

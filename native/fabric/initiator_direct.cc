@@ -41,7 +41,7 @@ struct Initiator::Layout {
 };
 
 // Requires an empty buffer and a segment with payload to come.
-ssize_t Initiator::ReceiveDirect(size_t* asked) {
+ssize_t Initiator::ReceiveDirect(size_t* asked, int flags) {
   begin_ = end_ = 0;
   Layout layout;
   layout.Add(segment_.to, segment_.left, segment_.trailer);
@@ -51,7 +51,7 @@ ssize_t Initiator::ReceiveDirect(size_t* asked) {
   message.msg_iov = layout.pieces.data();
   message.msg_iovlen = layout.count;
   *asked = layout.bytes;
-  const ssize_t got = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT);
+  const ssize_t got = ::recvmsg(socket_.get(), &message, flags);
   if (got > 0) Follow(layout, static_cast<size_t>(got));
   return got;
 }

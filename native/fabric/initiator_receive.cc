@@ -11,11 +11,11 @@
 
 namespace farpage {
 
-// Receives until the socket has no more, at most kReceivesMax times.
-void Initiator::Receive() {
-  for (int round = 0; round < kReceivesMax; ++round) {
+// Receives until the socket has no more, at most kReceivesMax times; the first time with `flags`.
+void Initiator::Receive(int flags) {
+  for (int round = 0; round < kReceivesMax; ++round, flags = MSG_DONTWAIT) {
     size_t asked = 0;
-    const ssize_t got = ReceiveOnce(&asked);
+    const ssize_t got = ReceiveOnce(&asked, flags);
     if (got > 0) {
       received_bytes_ += static_cast<size_t>(got);
       ParseBuffered();
@@ -33,9 +33,9 @@ void Initiator::Receive() {
   if (send_failed_ && !ended_) End(Error(end_error_), -1);
 }
 
-ssize_t Initiator::ReceiveOnce(size_t* asked) {
+ssize_t Initiator::ReceiveOnce(size_t* asked, int flags) {
   const bool more_foreseen = !crc_ && !segment_.last && steady_bytes_ > kDirectBytes;
-  if (segment_.left > (more_foreseen ? 0 : kDirectBytes)) return ReceiveDirect(asked);
+  if (segment_.left > (more_foreseen ? 0 : kDirectBytes)) return ReceiveDirect(asked, flags);
   if (begin_ == end_) {
     begin_ = end_ = 0;
   } else if (end_ > kReceiveBytes / 2) {
@@ -45,7 +45,7 @@ ssize_t Initiator::ReceiveOnce(size_t* asked) {
   }
   *asked = kReceiveBytes - end_;
   if (large_ > 0) *asked = std::min(*asked, segment_.left + kPeekBytes);
-  const ssize_t got = ::recv(socket_.get(), buffer_.get() + end_, *asked, MSG_DONTWAIT);
+  const ssize_t got = ::recv(socket_.get(), buffer_.get() + end_, *asked, flags);
   if (got > 0) end_ += static_cast<size_t>(got);
   return got;
 }
