@@ -62,10 +62,22 @@ Napi::Value MakeBuffer(Napi::Env env, const std::shared_ptr<QueuePairMemory>& me
       [](Napi::Env, void*, std::shared_ptr<QueuePairMemory>* hint) { delete hint; }, owner);
 }
 
+Napi::Value Submit(const Napi::CallbackInfo& info);
+
+// A function of this queue pair alone: it carries its host, where a handle would have to be looked
+// at (type tag, wrap: 0.2 us) in every call.
+Napi::Value MakeSubmit(Napi::Env env, const HostPointer& host) {
+  auto* const box = new HostPointer(host);
+  Napi::Function submit = Napi::Function::New<Submit>(env, "submit", box);
+  submit.AddFinalizer([](Napi::Env, HostPointer* data) { delete data; }, box);
+  return submit;
+}
+
 Napi::Value MakeQueuePair(Napi::Env env, const HostPointer& host) {
   const std::shared_ptr<QueuePairMemory>& memory = host->memory();
   Napi::Object made = Napi::Object::New(env);
   made.Set("handle", MakeHandle(env, host));
+  made.Set("submit", MakeSubmit(env, host));
   made.Set("requests", MakeBuffer(env, memory, memory->requests.get(),
                                   QueuePairHost::kSlots * sizeof(RequestRecord)));
   made.Set("completions", MakeBuffer(env, memory, memory->completions.get(),
@@ -176,9 +188,9 @@ Napi::Value Connect(const Napi::CallbackInfo& info) {
 // The `index`-th argument as a whole number up to `most`; false with a pending exception.
 bool TakeWhole(const Napi::CallbackInfo& info, size_t index, double most, const char* context,
                uint64_t* value) {
-  if (info.Length() > index && info[index].IsNumber() &&
-      ToWhole(std::floor(info[index].As<Napi::Number>().DoubleValue()),
-              static_cast<uint64_t>(most), value)) {
+  double number = 0;
+  if (napi_get_value_double(info.Env(), info[index], &number) == napi_ok &&
+      ToWhole(std::floor(number), static_cast<uint64_t>(most), value)) {
     return true;
   }
   ThrowJsError(info.Env(), {Code::kArgument, 0, context});
@@ -209,11 +221,11 @@ Napi::Value Attach(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Submit(const Napi::CallbackInfo& info) {
-  QueuePairHost* const host = HostOf(info);
+  QueuePairHost* const host = static_cast<HostPointer*>(info.Data())->get();
   uint64_t count = 0;
   uint64_t spin_us = 0;
-  if (host == nullptr || !TakeWhole(info, 1, QueuePairHost::kSlots, "queuePairSubmit", &count) ||
-      !TakeWhole(info, 2, kSpinUsMax, "queuePairSubmit", &spin_us)) {
+  if (!TakeWhole(info, 0, QueuePairHost::kSlots, "submit", &count) ||
+      !TakeWhole(info, 1, kSpinUsMax, "submit", &spin_us)) {
     return info.Env().Undefined();
   }
   return ToJs(info.Env(), host->Submit(static_cast<uint32_t>(count), spin_us * kMicrosecondNs));
@@ -239,7 +251,6 @@ Napi::Value Close(const Napi::CallbackInfo& info) {
 void ExportQueuePair(Napi::Env env, Napi::Object exports) {
   exports.Set("queuePairConnect", Napi::Function::New<Connect>(env, "queuePairConnect"));
   exports.Set("queuePairAttach", Napi::Function::New<Attach>(env, "queuePairAttach"));
-  exports.Set("queuePairSubmit", Napi::Function::New<Submit>(env, "queuePairSubmit"));
   exports.Set("queuePairWait", Napi::Function::New<Wait>(env, "queuePairWait"));
   exports.Set("queuePairClose", Napi::Function::New<Close>(env, "queuePairClose"));
 }

@@ -1,4 +1,4 @@
-// queuePairConnect, queuePairAttach, queuePairSubmit, queuePairWait and queuePairClose of
+// queuePairConnect, queuePairAttach, queuePairWait and queuePairClose of
 // src/native/binding.ts.
 #pragma once
 

@@ -101,7 +101,7 @@ Status QueuePairHost::Attach(uint32_t slot, Napi::Uint8Array memory) {
 }
 
 Result<uint32_t> QueuePairHost::Submit(uint32_t count, uint64_t spin_ns) {
-  if (initiator_ == nullptr) return Error{Code::kClosed, 0, "queuePairSubmit"};
+  if (initiator_ == nullptr) return Error{Code::kClosed, 0, "submit"};
   const RecordMemory staging{memory_->staging.get(), kStagingBytes};
   for (uint32_t i = 0; i < count; ++i) {
     WorkRequest& request = batch_[i];

@@ -104,8 +104,14 @@ export class ExternalMemory {
   readSync(offset: number, length: number, limits: BlockingLimits = NO_LIMITS): Uint8Array {
     if (length > PIECE_BYTES) return this.readIntoSync(offset, new Uint8Array(length), limits);
     const at = this.#at(offset, length);
+    const { timeoutMs } = limits;
     return this.link.runSync((pair) =>
-      pair.readSync({ ...limits, stag: this.stag(), offset: at, length }),
+      // No spread on the fastest path there is.
+      pair.readSync(
+        timeoutMs === undefined
+          ? { stag: this.stag(), offset: at, length }
+          : { stag: this.stag(), offset: at, length, timeoutMs },
+      ),
     );
   }
 

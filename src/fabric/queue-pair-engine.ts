@@ -160,10 +160,10 @@ export class QueuePairEngine {
     const spinUs = blocking ? this.#spinUs : this.#budget.spinUs(performance.now());
     const answers = this.#answers;
     try {
-      this.take(this.#native.queuePairSubmit(this.#queuePair.handle, count, spinUs));
+      this.take(this.#queuePair.submit(count, spinUs));
     } catch (error) {
       // Nothing that the other side can cause: a record of ours was unlawful.
-      this.close(new FarpageError('ERR_INTERNAL', 'queuePairSubmit', { cause: error }));
+      this.close(new FarpageError('ERR_INTERNAL', 'submit', { cause: error }));
     }
     if (spinUs > 0 && !blocking) this.#budget.learn(this.#answers !== answers);
   }

@@ -147,6 +147,11 @@ export interface ConnectOptions {
  */
 export interface QueuePair {
   readonly handle: QueuePairHandle;
+  /**
+   * Posts the first `count` request records in one send, then polls up to `spinUs` for answers.
+   * Returns the number of completion records to take now. Throws what a broken rule of ours brings.
+   */
+  readonly submit: (count: number, spinUs: number) => number;
   readonly requests: ArrayBuffer;
   readonly completions: ArrayBuffer;
   /** Memory that small READs land in and small WRITEs are sent from. */
@@ -287,11 +292,6 @@ export interface NativeBinding extends PrefetchBinding {
   ): Promise<QueuePair>;
   /** Attaches memory of the caller's to a slot until the slot's completion has been taken. */
   queuePairAttach(queuePair: QueuePairHandle, slot: number, memory: Uint8Array): void;
-  /**
-   * Posts the first `count` request records in one send, then polls up to `spinUs` for answers.
-   * Returns the number of completion records to take now.
-   */
-  queuePairSubmit(queuePair: QueuePairHandle, count: number, spinUs: number): number;
   /** Waits up to `timeoutUs` for at least one completion; 0 only looks. */
   queuePairWait(queuePair: QueuePairHandle, timeoutUs: number): number;
   /** Idempotent. Requests in flight are dropped without a completion: the caller ends them. */

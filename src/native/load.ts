@@ -10,8 +10,8 @@ import type { NativeBinding, NativeFailure } from './binding.js';
 /** Must be `kBindingVersion` of native/base/version.h. */
 export const BINDING_VERSION = 1;
 
-/** Never throw expected failures and are called for every batch: they stay as they are. */
-const HOT: readonly string[] = ['queuePairSubmit', 'queuePairWait'];
+/** Never throws expected failures and is called for every wait: it stays as it is. */
+const HOT: readonly string[] = ['queuePairWait'];
 
 let loaded: NativeBinding | undefined;
 
