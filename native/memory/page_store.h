@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "base/page.h"
@@ -43,6 +44,12 @@ struct StoreIdentity {
   uint64_t inode = 0;
   uint64_t size_bytes = 0;
   uint64_t changed_ns = 0;  // of its bytes, since 1970 (st_mtim)
+};
+
+// The file that a store writes to, by name, and where in it page 0 is. No path: it is no file.
+struct SinkFile {
+  std::string path;
+  uint64_t offset_bytes = 0;
 };
 
 // What became of a read that was started; called once, on any thread, and must not block.
@@ -104,6 +111,9 @@ class PageStore {
 
   // Which file it is now. Thread: any.
   [[nodiscard]] virtual StoreIdentity Identity() const { return {}; }
+
+  // The file that Write changes; its identity is Identity()'s. Thread: any.
+  [[nodiscard]] virtual SinkFile Sink() const { return {}; }
 
   // False: there is nothing to write back to; dirty pages stay in memory.
   [[nodiscard]] virtual bool has_sink() const { return true; }

@@ -42,6 +42,7 @@ class FileStore final : public PageStore {
   [[nodiscard]] bool IsRead(PageRun run) const override;
   [[nodiscard]] bool polls_reads() const override { return true; }
   [[nodiscard]] StoreIdentity Identity() const override;
+  [[nodiscard]] SinkFile Sink() const override { return {path_, offset_bytes_}; }
   [[nodiscard]] bool has_sink() const override { return writable_; }
   Status Read(PageRun run, std::byte* into) override;
   Status Write(std::span<PageImage> images) override;
@@ -50,6 +51,7 @@ class FileStore final : public PageStore {
  private:
   FileStore(Fd fd, const Options& options, uint64_t length_bytes)
       : fd_(std::move(fd)),
+        path_(options.path),
         offset_bytes_(options.offset_bytes),
         length_bytes_(length_bytes),
         writable_(options.writable),
@@ -58,6 +60,7 @@ class FileStore final : public PageStore {
   Status WriteImage(const PageImage& image) const;
 
   Fd fd_;
+  std::string path_;
   uint64_t offset_bytes_;
   uint64_t length_bytes_;
   bool writable_;

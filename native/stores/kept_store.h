@@ -28,6 +28,7 @@ class KeptStore final : public PageStore {
   [[nodiscard]] bool IsRead(PageRun run) const override { return file_->IsRead(run); }
   [[nodiscard]] bool polls_reads() const override { return true; }
   [[nodiscard]] StoreIdentity Identity() const override { return file_->Identity(); }
+  [[nodiscard]] SinkFile Sink() const override { return file_->Sink(); }
   void StartRead(PageRun run, std::byte* into, ReadDone done) override;
   void StartBackgroundRead(PageRun run, std::byte* into, ReadDone done) override;
   [[nodiscard]] bool keeps_what_it_pulls() const override;

@@ -1,0 +1,231 @@
+#include "stores/journal_folder.h"
+
+#include <dirent.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "stores/file_store.h"
+
+namespace farpage {
+namespace {
+
+bool SameFile(const JournalStore& a, const JournalStore& b) {
+  return a.device == b.device && a.inode == b.inode;
+}
+
+bool Overlap(const JournalStore& a, const JournalStore& b) {
+  return a.offset_bytes < b.offset_bytes + b.size_bytes &&
+         b.offset_bytes < a.offset_bytes + a.size_bytes;
+}
+
+uint64_t BytesOf(const Journal& journal, uint32_t store) {
+  uint64_t bytes = 0;
+  const uint64_t size = journal.stores()[store].size_bytes;
+  for (const JournalPage& page : journal.pages()) {
+    if (page.store != store) continue;
+    bytes += std::min(kPageBytes, size - std::min(size, page.page << kPageShift));
+  }
+  return bytes;
+}
+
+uint64_t PagesOfStore(const Journal& journal, uint32_t store) {
+  return static_cast<uint64_t>(
+      std::count_if(journal.pages().begin(), journal.pages().end(),
+                    [store](const JournalPage& page) { return page.store == store; }));
+}
+
+Result<std::unique_ptr<Journal>> OpenPart(const std::string& path) {
+  auto file = OsJournalFile::Open(path, false);
+  if (!file.ok()) return file.error();
+  return Journal::Open(std::move(file).value());
+}
+
+}  // namespace
+
+Result<std::unique_ptr<JournalFolder>> JournalFolder::Open(const std::string& path,
+                                                           uint64_t* damaged_at) {
+  auto file = OsJournalFile::Open(path, true);
+  if (!file.ok()) return file.error();
+  return Over(path, std::move(file).value(), damaged_at);
+}
+
+Result<std::unique_ptr<JournalFolder>> JournalFolder::Over(const std::string& path,
+                                                           std::unique_ptr<JournalFile> file,
+                                                           uint64_t* damaged_at) {
+  auto journal = Journal::Open(std::move(file), damaged_at);
+  if (!journal.ok()) return journal.error();
+  std::unique_ptr<JournalFolder> folder(new JournalFolder(path, std::move(journal).value()));
+  if (Status found = folder->FindParts(); !found.ok()) return found.error();
+  return folder;
+}
+
+Status JournalFolder::FindParts() {
+  const size_t slash = path_.rfind('/');
+  const std::string where = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
+  const std::string prefix = path_.substr(slash == std::string::npos ? 0 : slash + 1) + "-part-";
+  const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(where.c_str()), ::closedir);
+  if (listing == nullptr) return SystemError("opendir");
+  std::vector<std::pair<uint64_t, std::string>> names;
+  while (const dirent* entry = ::readdir(listing.get())) {
+    if (std::strncmp(entry->d_name, prefix.c_str(), prefix.size()) != 0) continue;
+    char* end = nullptr;
+    const uint64_t number = std::strtoull(entry->d_name + prefix.size(), &end, 10);
+    if (*end != '\0') continue;  // one that was not finished
+    names.emplace_back(number, path_ + "-part-" + std::to_string(number));
+  }
+  if (names.size() > kJournalPartsMax) return Error{Code::kQuota, 0, "too many kept parts"};
+  std::sort(names.begin(), names.end());
+  for (const auto& [number, name] : names) {
+    auto part = OpenPart(name);
+    if (!part.ok()) return part.error();
+    last_part_ = std::max(last_part_, number);
+    if (!part.value()->committed() || part.value()->stores().size() != 1) {
+      return Error{Code::kIo, 0, "a kept part of a sync is damaged"};
+    }
+    parts_.push_back({name, part.value()->stores()[0], part.value()->pages().size()});
+  }
+  return {};
+}
+
+Result<std::unique_ptr<PageStore>> JournalFolder::OpenNamed(const JournalStore& store) {
+  auto file = FileStore::Open({store.path, store.offset_bytes, store.size_bytes, true});
+  if (!file.ok()) return file.error();
+  const StoreIdentity is = file.value()->Identity();
+  if (is.device != store.device || is.inode != store.inode) {
+    return Error{Code::kFileChanged, 0, "another file has the name of the one that was synced"};
+  }
+  return std::unique_ptr<PageStore>(std::move(file).value());
+}
+
+Status JournalFolder::Recover(const OpenJournalStore& open, std::vector<RecoveredStore>* done) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  // Parts first: they are older than what the journal has.
+  for (size_t n = 0; n < parts_.size();) {
+    const Part part = parts_[n];
+    auto store = open(part.store);
+    Status outcome = store.ok() ? ApplyPart(part, *store.value()) : Status(store.error());
+    done->push_back({part.store, part.pages, 0, outcome});
+    if (outcome.ok()) outcome = Remove(n);
+    if (!outcome.ok()) n++;
+  }
+  if (!journal_->committed()) return {};
+  std::vector<uint32_t> unwritten;
+  for (uint32_t n = 0; n < journal_->stores().size(); n++) {
+    auto store = open(journal_->stores()[n]);
+    const Status outcome =
+        store.ok() ? journal_->Apply(n, *store.value()) : Status(store.error());
+    if (!outcome.ok()) unwritten.push_back(n);
+    done->push_back({journal_->stores()[n], PagesOfStore(*journal_, n), BytesOf(*journal_, n),
+                     outcome});
+  }
+  return Finish(unwritten);
+}
+
+Status JournalFolder::Finish(const std::vector<uint32_t>& unwritten) {
+  for (const uint32_t store : unwritten) {
+    if (PagesOfStore(*journal_, store) == 0) continue;
+    if (Status kept = Keep(store); !kept.ok()) return kept;
+  }
+  return journal_->Retire();
+}
+
+Status JournalFolder::Keep(uint32_t store) {
+  const JournalStore& name = journal_->stores()[store];
+  const auto same = [&](const Part& part) { return part.store == name; };
+  // From a try before, whose sync could not be retired.
+  if (std::find_if(parts_.begin(), parts_.end(), same) != parts_.end()) return {};
+  if (parts_.size() >= kJournalPartsMax) return Error{Code::kQuota, 0, "too many kept parts"};
+  const std::string path = path_ + "-part-" + std::to_string(last_part_ + 1);
+  const std::string next = path + ".next";
+  ::unlink(next.c_str());
+  Status kept = WritePart(next, store);
+  if (kept.ok() && ::rename(next.c_str(), path.c_str()) != 0) kept = SystemError("rename part");
+  if (kept.ok()) kept = MakeFolderDurable(path);
+  if (!kept.ok()) {
+    ::unlink(next.c_str());
+    return kept;
+  }
+  last_part_++;
+  parts_.push_back({path, name, PagesOfStore(*journal_, store)});
+  return {};
+}
+
+Status JournalFolder::WritePart(const std::string& path, uint32_t store) {
+  auto file = OsJournalFile::Open(path, true);
+  if (!file.ok()) return file.error();
+  auto part = Journal::Open(std::move(file).value());
+  if (!part.ok()) return part.error();
+  Journal& to = *part.value();
+  Status written = to.Begin({&journal_->stores()[store], 1}, PagesOfStore(*journal_, store));
+  for (const JournalPage& page : journal_->pages()) {
+    if (page.store != store || !written.ok()) continue;
+    const uint32_t sum = CopyAndCrc32c(to.Slot(), journal_->Bytes(page), kPageBytes, 0);
+    written = to.Add(0, page.page, sum);
+  }
+  return written.ok() ? to.Commit() : written;
+}
+
+Status JournalFolder::ApplyPart(const Part& part, PageStore& to) {
+  auto journal = OpenPart(part.path);
+  if (!journal.ok()) return journal.error();
+  if (!journal.value()->committed()) return Error{Code::kIo, 0, "a kept part is damaged"};
+  return journal.value()->Apply(0, to);
+}
+
+Status JournalFolder::Remove(size_t part) {
+  if (::unlink(parts_[part].path.c_str()) != 0 && errno != ENOENT) return SystemError("unlink");
+  const std::string path = parts_[part].path;
+  parts_.erase(parts_.begin() + static_cast<ptrdiff_t>(part));
+  return MakeFolderDurable(path);
+}
+
+Status JournalFolder::Admit(const JournalStore& store, PageStore& to) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (size_t n = 0; n < parts_.size();) {
+    const Part& part = parts_[n];
+    const bool same = SameFile(part.store, store);
+    if ((!same && part.store.path != store.path) || !Overlap(part.store, store)) {
+      n++;
+      continue;
+    }
+    if (!same) {
+      return Error{Code::kFileChanged, 0, "a committed sync waits for the file of this name that "
+                                          "was replaced; put it back, or recover --abandon"};
+    }
+    if (part.store.offset_bytes != store.offset_bytes ||
+        part.store.size_bytes != store.size_bytes) {
+      return Error{Code::kFileChanged, 0, "a committed sync waits for another part of this file; "
+                                          "run recover first"};
+    }
+    if (Status applied = ApplyPart(part, to); !applied.ok()) return applied;
+    if (Status removed = Remove(n); !removed.ok()) return removed;
+  }
+  return {};
+}
+
+Result<uint64_t> JournalFolder::Abandon(const std::string& path) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  uint64_t pages = 0;
+  for (size_t n = 0; n < parts_.size();) {
+    if (parts_[n].store.path != path) {
+      n++;
+      continue;
+    }
+    pages += parts_[n].pages;
+    if (Status removed = Remove(n); !removed.ok()) return removed.error();
+  }
+  return pages;
+}
+
+std::vector<JournalStore> JournalFolder::Waiting() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<JournalStore> waiting;
+  for (const Part& part : parts_) waiting.push_back(part.store);
+  return waiting;
+}
+
+}  // namespace farpage
