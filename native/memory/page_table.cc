@@ -11,6 +11,8 @@ static_assert(sizeof(std::atomic<PageWord>) == 4 && std::atomic<PageWord>::is_al
 static_assert(kSummaryPages * sizeof(PageWord) == 4096, "what MemoryFiles reserves at once");
 static_assert(sizeof(std::atomic<uint64_t>) == 8 && std::atomic<uint64_t>::is_always_lock_free);
 
+const SyncEpoch PageTable::kNoEpoch;
+
 Result<Summary> Summary::Create(uint64_t pages) {
   const uint64_t chunks = (pages + kSummaryPages - 1) / kSummaryPages;
   auto mapping = Mapping::Anonymous((chunks + 63) / 64 * sizeof(uint64_t));
@@ -96,7 +98,9 @@ bool PageTable::MarkDirty(PageIndex page) {
   PageWord word = words_[page].load(std::memory_order_acquire);
   for (;;) {
     if ((word & kWritable) == 0) return false;
-    const PageWord want = word | kDirty | kWritten | kAccessed;
+    const PageWord epoch = epoch_->Now();
+    if ((word & kDirty) != 0 && ((word ^ epoch) & kEpoch) != 0) return false;
+    const PageWord want = (word & ~kEpoch) | epoch | kDirty | kWritten | kAccessed;
     if (word == want) {
       // Who made it dirty may not have come to the summary yet; a sync that this writer asks for
       // next must find the page all the same.

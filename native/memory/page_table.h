@@ -57,6 +57,19 @@ class Summary {
   uint64_t chunks_ = 0;
 };
 
+// Which of two epochs writers are in: one bit for all regions whose syncs happen wholly or not at
+// all. A dirty page of the other epoch is frozen: it was written before the instant of a sync that
+// has not got its bytes yet. One store moves all writers of all regions. Thread: any.
+class SyncEpoch {
+ public:
+  [[nodiscard]] PageWord Now() const { return bit_.load(std::memory_order_acquire); }
+  // Thread: one at a time, with a grace period behind it.
+  void Flip() { bit_.fetch_xor(kEpoch, std::memory_order_seq_cst); }
+
+ private:
+  std::atomic<PageWord> bit_{0};
+};
+
 // Words in a lazily committed mapping: a table for 1 TiB costs nothing until pages are touched.
 // Thread: any; every change is a compare-and-swap through Change().
 class PageTable {
@@ -96,9 +109,17 @@ class PageTable {
     return words_[page].fetch_and(~flags, std::memory_order_acq_rel);
   }
 
-  // Sets DIRTY and WRITTEN on a page that is WRITABLE, before its bytes are written.
+  // Sets DIRTY and WRITTEN on a page that is WRITABLE and not frozen, before its bytes are written.
   // False: the page is not writable now, fault first. Thread: any, inside a turn.
   bool MarkDirty(PageIndex page);
+
+  // Pages are dirty in an epoch from now on. Requires: nobody uses the table yet.
+  void Follow(const SyncEpoch* epoch) { epoch_ = epoch; }
+  // True: a dirty page that may not be written before its bytes are saved. Ask of a word that was
+  // loaded before.
+  [[nodiscard]] bool Frozen(PageWord word) const {
+    return (word & kDirty) != 0 && ((word ^ epoch_->Now()) & kEpoch) != 0;
+  }
 
   [[nodiscard]] uint64_t present() const { return present_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t dirty() const { return dirty_.load(std::memory_order_relaxed); }
@@ -128,6 +149,8 @@ class PageTable {
   std::atomic<uint64_t> written_{0};
   std::atomic<uint64_t> lost_{0};
   std::atomic<uint64_t> elsewhere_{0};
+  static const SyncEpoch kNoEpoch;
+  const SyncEpoch* epoch_ = &kNoEpoch;
   std::unique_ptr<MemoryFiles> files_;
   Summary reserved_;  // chunks whose words have room in the files
 };

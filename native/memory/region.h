@@ -39,6 +39,18 @@ struct FillCounters {
   std::atomic<Code> write_back_failure{Code::kOk};
 };
 
+// The pages of a region whose frozen ones a sync is taking now; none while `end` is 0.
+struct FrozenRun {
+  std::atomic<PageIndex> first{0};
+  std::atomic<PageIndex> end{0};
+  std::atomic<uint32_t> member{0};  // the region's place in that sync
+
+  [[nodiscard]] bool Has(PageIndex page) const {
+    return page < end.load(std::memory_order_acquire) &&
+           page >= first.load(std::memory_order_relaxed);
+  }
+};
+
 // Everything that the fabric and the pager know of a region. Construction wires the parts;
 // no thread starts. The parts are public because this is the meeting place of both rooms.
 class Region {
@@ -48,6 +60,8 @@ class Region {
     bool writable = false;
     bool write_behind = false;
     uint64_t frames_max = ~uint64_t{0} >> 1;
+    // Its store is written by syncs alone, each wholly or not at all (AtomicSync).
+    bool atomic = false;
   };
 
   Region(const Options& options, std::unique_ptr<PageTable> page_table,
@@ -55,6 +69,7 @@ class Region {
       : size_bytes(options.size_bytes),
         writable(options.writable),
         write_behind(options.write_behind),
+        atomic(options.atomic),
         frames(options.frames_max),
         table(std::move(page_table)),
         store(std::move(page_store)),
@@ -82,6 +97,8 @@ class Region {
   const uint64_t size_bytes;
   const bool writable;
   const bool write_behind;
+  const bool atomic;
+  FrozenRun frozen;
   FrameBudget frames;  // the region's own bound; the pager has the one over all regions
   const std::unique_ptr<PageTable> table;
   // The store before the memory: a mapping uses the store's descriptor and must go first.

@@ -14,8 +14,9 @@ namespace {
 // How long the reclaim thread rests after a sweep that freed nothing.
 constexpr auto kReclaimRest = std::chrono::milliseconds(20);
 
-bool Usable(PageWord word, FaultKind kind) {
-  return (word & (kind == FaultKind::kRead ? kReadable : kWritable)) != 0;
+bool Usable(const Region& region, PageWord word, FaultKind kind) {
+  if (kind == FaultKind::kRead) return (word & kReadable) != 0;
+  return (word & kWritable) != 0 && !region.table->Frozen(word);
 }
 
 }  // namespace
@@ -25,6 +26,7 @@ Pager::Pager(const Options& options)
       read_ahead_pages_max_(options.read_ahead_pages_max),
       evictor_(shootdown_, budget_, waiters_),
       write_back_(shootdown_, waiters_, budget_),
+      atomic_sync_(shootdown_, waiters_),
       filler_(budget_, evictor_, waiters_, [this] { Press(); }, options.fill_threads),
       prefetcher_(budget_, evictor_, filler_, write_back_, [this] { WakeReclaim(); }),
       account_(std::make_shared<AllocationAccount>(options.allocated_bytes_max)),
@@ -44,6 +46,7 @@ void Pager::Close() {
   prefetcher_.Close();
   filler_.Close();
   write_back_.Close();
+  atomic_sync_.Close();
 }
 
 void Pager::RemoveRegion(const std::shared_ptr<Region>& region) {
@@ -81,7 +84,7 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
   uint64_t in_place_left = kInPlacePagesMax;
   PageIndex page = run.first;
   while (page < run.end()) {
-    if (Usable(region->table->Load(page), kind)) {
+    if (Usable(*region, region->table->Load(page), kind)) {
       page++;
       continue;
     }
@@ -103,12 +106,15 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
 }
 
 void Pager::AddRegion(std::shared_ptr<Region> region) {
-  if (tiers_ != nullptr && region->writable && region->table->files() == nullptr) {
+  // Pages of an atomic region stay where a sync takes them: in memory.
+  const bool spills = region->writable && !region->atomic && region->table->files() == nullptr;
+  if (tiers_ != nullptr && spills) {
     // Without room for the entries its dirty pages stay in memory, as without tiers.
     if (auto overlay = tiers_->Attach(region->table->pages()); overlay.ok()) {
       region->overlay = std::move(overlay).value();
     }
   }
+  if (region->atomic) region->table->Follow(&atomic_sync_.epoch());
   const uint64_t adopted = region->table->present();
   region->frames.Take(adopted);
   budget_.Take(adopted);
@@ -143,10 +149,18 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
       return done == 0 ? Step::kPending : Step::kReady;
     }
     case PageState::kPresent:
-      if (Usable(word, kind)) return Step::kReady;
+      if (Usable(*region, word, kind)) return Step::kReady;
       if (kind == FaultKind::kRead) {
         *code = Code::kAccess;
         return Step::kFailed;
+      }
+      if (region->table->Frozen(word)) {
+        switch (atomic_sync_.Thaw(region, page)) {
+          case AtomicSync::Thawed::kReady: return Step::kReady;
+          case AtomicSync::Thawed::kAgain: return Step::kAgain;
+          case AtomicSync::Thawed::kWait: break;
+        }
+        return Await(*region, page, kind, waiter, token) ? Step::kPending : Step::kReady;
       }
       // The first write since a write-back: observed by the fabric's DIRTY, so just allow it.
       (void)region->table->Change(page, word, word | kWritable);
@@ -251,8 +265,9 @@ bool Pager::Await(Region& region, PageIndex page, FaultKind kind, FaultWaiter* w
     for (;;) {
       const PageState state = StateOf(word);
       const bool moving = state == PageState::kFilling || state == PageState::kEvicting ||
-                          state == PageState::kCopying;
-      if (!moving || Usable(word, kind)) return false;
+                          state == PageState::kCopying ||
+                          (kind == FaultKind::kWrite && region.table->Frozen(word));
+      if (!moving || Usable(region, word, kind)) return false;
       if ((word & kWaiters) != 0) return true;
       if (region.table->Change(page, word, word | kWaiters)) return true;
     }

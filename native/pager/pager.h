@@ -8,6 +8,7 @@
 #include "memory/fault_handler.h"
 #include "memory/region.h"
 #include "memory/shootdown.h"
+#include "pager/atomic_sync.h"
 #include "pager/evictor.h"
 #include "pager/filler.h"
 #include "pager/pager_marks.h"
@@ -98,6 +99,7 @@ class Pager final : public FaultHandler {
   uint64_t Promote(const std::shared_ptr<Region>& region, PageRun run);
 
   WriteBack& write_back() { return write_back_; }
+  AtomicSync& atomic_sync() { return atomic_sync_; }
   Shootdown& shootdown() { return shootdown_; }
   [[nodiscard]] const FrameBudget& budget() const { return budget_; }
   [[nodiscard]] uint64_t queued_faults() const { return filler_.queued(); }
@@ -136,6 +138,7 @@ class Pager final : public FaultHandler {
   WaiterList waiters_;
   Evictor evictor_;
   WriteBack write_back_;
+  AtomicSync atomic_sync_;
   Filler filler_;
   Prefetcher prefetcher_;
   std::mutex reclaim_mutex_;  // guards closing_; the condition variable needs one

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "base/clock.h"
+#include "pager/dirty_pages.h"
 #include "pager/lost_pages.h"
 #include "pager/page_change.h"
 
@@ -36,22 +37,6 @@ std::vector<PageImage> ImagesOf(const Region& region, std::span<const PageRun> r
     }
   }
   return images;
-}
-
-// Clears the summary bits of chunks that hold nothing to write any more.
-void TidySummary(PageTable& table, PageIndex from, PageIndex end) {
-  Summary& summary = table.dirty_summary();
-  for (uint64_t chunk = summary.Next(from / kSummaryPages);
-       chunk < summary.chunks() && chunk * kSummaryPages < end; chunk = summary.Next(chunk + 1)) {
-    summary.Clear(chunk);
-    const PageIndex last = std::min((chunk + 1) * kSummaryPages, table.pages());
-    for (PageIndex page = chunk * kSummaryPages; page < last; page++) {
-      if ((table.Load(page) & kUnsafe) != 0) {
-        summary.Set(page);
-        break;
-      }
-    }
-  }
 }
 
 }  // namespace
@@ -116,6 +101,7 @@ Result<WriteBackReceipt> WriteBack::Run(const std::shared_ptr<Region>& region, P
   WriteBackReceipt receipt;
   const uint64_t started = NowNs();
   if (!region->store->has_sink()) return receipt;
+  if (region->atomic) return Error{Code::kUnsupported, 0, "an atomic region is synced as a whole"};
   const PageIndex end = std::min(run.end(), region->table->pages());
   std::vector<Batch> batches;
   Status failure;

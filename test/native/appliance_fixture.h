@@ -107,6 +107,21 @@ class Appliance {
     options.write_behind = write_behind;
     return Use(options, std::move(store).value(), std::move(memory).value());
   }
+  // Staged, and synced through a journal.
+  uint32_t OpenAtomicFile(const std::string& path) {
+    auto journal = JournalFolder::Open(folder.File("journal"));
+    auto store = FileStore::Open({path, 0, 0, true});
+    if (!journal.ok() || !store.ok()) std::abort();
+    pager.atomic_sync().UseJournal(std::move(journal).value());
+    file = store.value().get();
+    Region::Options options;
+    options.size_bytes = file->length_bytes();
+    options.writable = true;
+    options.atomic = true;
+    auto memory = StagedMemory::Create(options.size_bytes, file);
+    if (!memory.ok()) std::abort();
+    return Use(options, std::move(store).value(), std::move(memory).value());
+  }
   uint32_t OpenAnonymous(uint64_t size, FillValueStore::Value value) {
     return OpenStaged(size, std::make_unique<FillValueStore>(value));
   }
@@ -166,7 +181,13 @@ class Appliance {
   }
 
   Result<WriteBackReceipt> Sync(bool durable = true) {
-    return pager.write_back().Run(region, {0, region->table->pages()}, durable);
+    return Sync({0, region->table->pages()}, durable);
+  }
+  Result<WriteBackReceipt> Sync(PageRun run, bool durable) {
+    if (!region->atomic) return pager.write_back().Run(region, run, durable);
+    auto receipt = pager.atomic_sync().Run({{region, run}});
+    if (!receipt.ok()) return receipt.error();
+    return receipt.value().members[0];
   }
 
   TemporaryFolder folder;

@@ -29,6 +29,7 @@ struct ModelRun {
   bool file = true;
   bool write_behind = false;
   bool tiers = false;            // a little compressed memory over a spill file
+  bool atomic = false;  // staged, and synced through a journal
   uint64_t truncated_bytes = 0;  // the file is cut to this on the way; clients stay below
   ModelRules rules;
 };
@@ -54,7 +55,7 @@ void Disturb(Appliance& appliance, const std::string& path, uint64_t seed, bool 
       case 0: {
         const bool durable = Below(random, 2) == 0;
         const PageRun synced = Below(random, 2) == 0 ? PageRun{0, pages} : run;
-        auto receipt = appliance.pager.write_back().Run(appliance.region, synced, durable);
+        auto receipt = appliance.Sync(synced, durable);
         if (!receipt.ok() && !may_fail) CHECK_EQ(int(receipt.error().code), int(Code::kOk));
         break;
       }
@@ -65,7 +66,12 @@ void Disturb(Appliance& appliance, const std::string& path, uint64_t seed, bool 
       case 2:
         if (file.valid()) ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
         break;
-      default: appliance.pager.write_back().Submit(appliance.region, run, true, [](auto) {});
+      default:
+        if (appliance.region->atomic) {
+          appliance.pager.atomic_sync().Submit({{appliance.region, run}}, [](auto) {});
+        } else {
+          appliance.pager.write_back().Submit(appliance.region, run, true, [](auto) {});
+        }
     }
     std::this_thread::sleep_for(std::chrono::microseconds(Below(random, 2000)));
   }
@@ -147,7 +153,8 @@ void RunModel(const ModelRun& run) {
     out.write(reinterpret_cast<const char*>(layout.bytes.data()), std::streamsize(used));
     out.write(reinterpret_cast<const char*>(tail.data()), std::streamsize(tail.size()));
     out.close();
-    stag = appliance.OpenFile(path, true, run.write_behind);
+    stag = run.atomic ? appliance.OpenAtomicFile(path)
+                      : appliance.OpenFile(path, true, run.write_behind);
   } else {
     stag = appliance.OpenAnonymous(run.size_bytes, FillValueStore::Value::kZero);
   }
@@ -225,6 +232,21 @@ FARPAGE_TEST(model_file_under_two_percent) {
   run.size_bytes = 6 * 1024 * 1024 + 1;
   run.frames = 30;
   run.rules.may_fail = Code::kMemoryFull;  // dirty pages must not go: until the next sync
+  RunModel(run);
+}
+
+FARPAGE_TEST(model_file_synced_atomically) {
+  ModelRun run;
+  run.atomic = true;
+  RunModel(run);
+}
+
+FARPAGE_TEST(model_file_synced_atomically_under_ten_percent) {
+  ModelRun run;
+  run.atomic = true;
+  run.size_bytes = 6 * 1024 * 1024 + 1;
+  run.frames = 160;
+  run.rules.may_fail = Code::kMemoryFull;
   RunModel(run);
 }
 

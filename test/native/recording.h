@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -27,7 +28,11 @@ class Recording {
     uint64_t offset = 0;
     Bytes bytes;
   };
+  // False: nothing is remembered.
+  bool on = true;
+
   void Wrote(int file, uint64_t offset, std::span<const std::byte> bytes) {
+    if (!on) return;
     const std::lock_guard<std::mutex> lock(mutex_);
     events_.push_back({file, false, offset, {bytes.begin(), bytes.end()}});
   }
@@ -81,6 +86,7 @@ class MemoryJournalFile : public JournalFile {
     return {};
   }
   Status Write(uint64_t offset, std::span<const std::byte> bytes) override {
+    if (on_write) on_write();
     if (Status fault = Called(); !fault.ok()) return fault;
     if (bytes_->size() < offset + bytes.size()) bytes_->resize(offset + bytes.size());
     std::memcpy(bytes_->data() + offset, bytes.data(), bytes.size());
@@ -108,6 +114,8 @@ class MemoryJournalFile : public JournalFile {
     return mapping;
   }
 
+  // Called by each write before it is done.
+  std::function<void()> on_write;
   uint64_t room = ~uint64_t{0};
   // The n-th write or barrier from now on fails once; 0: none does.
   uint64_t fails_at = 0;

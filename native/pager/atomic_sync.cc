@@ -1,0 +1,344 @@
+#include "pager/atomic_sync.h"
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "base/crc32c.h"
+#include "pager/dirty_pages.h"
+#include "pager/page_change.h"
+
+namespace farpage {
+namespace {
+
+JournalStore NameOf(const Region& region) {
+  const SinkFile sink = region.store->Sink();
+  const StoreIdentity is = region.store->Identity();
+  return {sink.path, is.device, is.inode, sink.offset_bytes, region.size_bytes};
+}
+
+// Changes the words of a member's unsafe pages.
+template <typename Change>
+void ChangeDirty(const AtomicSync::Member& member, Change change) {
+  PageTable& table = *member.region->table;
+  EachDirtyChunkPage(table, member.run.first, member.run.end(), [&](PageIndex page) {
+    ChangePage(table, page, change);
+    return true;
+  });
+}
+
+}  // namespace
+
+Status AtomicSync::Admit(Region& region) {
+  if (journal_ == nullptr || region.store->Sink().path.empty()) return {};
+  return journal_->Admit(NameOf(region), *region.store);
+}
+
+void AtomicSync::Close() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    closing_ = true;
+  }
+  wake_.notify_all();
+  thread_.Join();
+}
+
+void AtomicSync::Submit(std::vector<Member> members, AtomicSyncDone done) {
+  Code refused = Code::kOk;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (closing_) {
+      refused = Code::kClosed;
+    } else if (jobs_.size() >= kWriteBackJobsMax) {
+      refused = Code::kQuota;
+    } else {
+      for (const Member& member : members) {
+        member.region->jobs.fetch_add(1, std::memory_order_acq_rel);
+      }
+      jobs_.push_back({std::move(members), std::move(done)});
+      if (!started_) thread_ = Thread("journal", [this] { Loop(); });
+      started_ = true;
+    }
+  }
+  if (refused != Code::kOk) {
+    done(Error{refused, 0, "submit atomic sync"});
+    return;
+  }
+  wake_.notify_one();
+}
+
+void AtomicSync::Loop() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return closing_ || !jobs_.empty(); });
+    if (jobs_.empty()) return;
+    Job job = std::move(jobs_.front());
+    jobs_.pop_front();
+    lock.unlock();
+    auto outcome = Run(job.members);
+    for (Member& member : job.members) {
+      member.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
+      member.region.reset();
+    }
+    job.done(std::move(outcome));
+    lock.lock();
+  }
+}
+
+Result<AtomicReceipt> AtomicSync::Run(const std::vector<Member>& members) {
+  const std::lock_guard<std::mutex> one_at_a_time(run_mutex_);
+  const uint64_t started = NowNs();
+  AtomicReceipt receipt;
+  receipt.members.resize(members.size());
+  if (Status ready = Prepare(members); !ready.ok()) return ready.error();
+  const std::lock_guard<std::mutex> lock(journal_->mutex());
+  std::vector<JournalStore> names;
+  uint64_t dirty = 0;
+  for (const Member& member : members) {
+    names.push_back(NameOf(*member.region));
+    dirty += member.region->table->dirty();
+  }
+  if (dirty == 0) return receipt;
+  Journal& journal = journal_->journal();
+  // Room is asked for first: without it nothing has happened, to the pages either.
+  if (Status begun = journal.Begin(names, dirty); !begun.ok()) return begun.error();
+  Freeze(members);
+  Status taken = Collect(members);
+  Unfreeze(members);
+  if (taken.ok() && journal.pages().empty()) {
+    journal.GiveUp();
+    return receipt;
+  }
+  if (taken.ok()) taken = Write(members, &receipt);
+  if (!taken.ok()) {
+    if (!journal.committed()) journal.GiveUp();
+    for (const Member& member : members) Settle(member, false);
+    return taken.error();
+  }
+  receipt.sequence = journal.sequence();
+  for (WriteBackReceipt& member : receipt.members) member.elapsed_ns = NowNs() - started;
+  return receipt;
+}
+
+// Whatever an earlier sync has left to do comes first.
+Status AtomicSync::Prepare(const std::vector<Member>& members) {
+  if (journal_ == nullptr) return Error{Code::kUnsupported, 0, "there is no journal"};
+  if (Status pool = pool_.Open(); !pool.ok()) return pool;
+  {
+    const std::lock_guard<std::mutex> lock(journal_->mutex());
+    if (journal_->journal().committed()) {
+      if (Status finished = journal_->Finish(unwritten_); !finished.ok()) return finished;
+    }
+    unwritten_.clear();
+  }
+  for (const Member& member : members) {
+    if (!member.region->atomic) {
+      return Error{Code::kUnsupported, 0, "a region of the sync is not atomic"};
+    }
+    if (Status admitted = Admit(*member.region); !admitted.ok()) return admitted;
+  }
+  return {};
+}
+
+void AtomicSync::Freeze(const std::vector<Member>& members) {
+  uint32_t index = 0;
+  for (const Member& member : members) {
+    // What became dirty before a sync that this region was no part of, or before a restart.
+    const PageWord now = epoch_.Now();
+    ChangeDirty(member, [now](PageWord word) {
+      return (word & kDirty) != 0 ? (word & ~kEpoch) | now : word;
+    });
+    FrozenRun& frozen = member.region->frozen;
+    frozen.member.store(index++, std::memory_order_relaxed);
+    frozen.first.store(member.run.first, std::memory_order_relaxed);
+    frozen.end.store(std::min(member.run.end(), member.region->table->pages()),
+                     std::memory_order_release);
+  }
+  epoch_.Flip();
+  shootdown_.WaitGracePeriod();
+  taking_.store(true, std::memory_order_release);
+}
+
+// No page is frozen any more: all were taken, or the sync does not want them.
+void AtomicSync::Unfreeze(const std::vector<Member>& members) {
+  for (const Member& member : members) {
+    member.region->frozen.end.store(0, std::memory_order_release);
+  }
+  taking_.store(false, std::memory_order_release);
+  // Turns that looked before may still be making images, which nobody takes any more.
+  shootdown_.WaitGracePeriod();
+  std::vector<ImagePool::Image> left;
+  std::vector<ImagePool::Image> urgent;
+  pool_.Drain(&left, &urgent);
+  for (const ImagePool::Image& image : left) pool_.Return(image.slot);
+  const PageWord now = epoch_.Now();
+  for (const Member& member : members) {
+    PageTable& table = *member.region->table;
+    EachDirtyChunkPage(table, member.run.first, member.run.end(), [&](PageIndex page) {
+      const PageWord before = ChangePage(table, page, [&](PageWord word) {
+        return (word & kDirty) != 0 && (word & kEpoch) != now
+                   ? (word & ~(kEpoch | kWaiters)) | now
+                   : word;
+      });
+      const bool thawed = (before & kDirty) != 0 && (before & kEpoch) != now;
+      if (thawed && (before & kWaiters) != 0) waiters_.WakeAll(member.region, page, Code::kOk);
+      return true;
+    });
+  }
+  pool_.Release();
+}
+
+// Claims a frozen page; 0 when it is none (any more).
+PageWord AtomicSync::Claim(Region& region, PageIndex page) {
+  PageWord after = 0;
+  const PageWord before = ChangePage(
+      *region.table, page,
+      [&](PageWord word) {
+        if (StateOf(word) != PageState::kPresent || !region.table->Frozen(word)) return word;
+        // Not WRITABLE: the next write asks for that right in place.
+        return WithState(word & ~(kDirty | kWritable), PageState::kCopying) | kWriteback;
+      },
+      &after);
+  return before != after ? after : 0;
+}
+
+void AtomicSync::Release(const std::shared_ptr<Region>& region, PageIndex page) {
+  const PageWord before = ChangePage(*region->table, page, [](PageWord word) {
+    return WithState(word & ~kWaiters, PageState::kPresent);
+  });
+  if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, Code::kOk);
+}
+
+AtomicSync::Thawed AtomicSync::Thaw(const std::shared_ptr<Region>& region, PageIndex page) {
+  PageWord word = region->table->Load(page);
+  if (StateOf(word) != PageState::kPresent || !region->table->Frozen(word)) return Thawed::kReady;
+  if (!region->frozen.Has(page)) {
+    // Of no sync: it is dirty in this epoch as well as in the last.
+    (void)region->table->Change(page, word, (word & ~kEpoch) | epoch_.Now());
+    return Thawed::kReady;
+  }
+  // Looked at after the word: a turn that began before the instant keeps it from being over.
+  if (!taking_.load(std::memory_order_acquire)) return Thawed::kAgain;
+  const uint32_t member = region->frozen.member.load(std::memory_order_relaxed);
+  uint32_t slot = 0;
+  if (!pool_.Take(member, page, &slot)) return Thawed::kWait;
+  if (Claim(*region, page) == 0) {
+    pool_.Return(slot);
+    return Thawed::kReady;
+  }
+  const std::byte* from = region->memory->address() + (page << kPageShift);
+  const uint32_t sum = CopyAndCrc32c(pool_.Bytes(slot), from, kPageBytes, 0);
+  pool_.Put({member, page, slot, sum});
+  images_.fetch_add(1, std::memory_order_relaxed);
+  Release(region, page);
+  return Thawed::kReady;
+}
+
+Status AtomicSync::Collect(const std::vector<Member>& members) {
+  Status failure;
+  uint32_t index = 0;
+  for (const Member& member : members) {
+    uint32_t taken = 0;
+    PageTable& table = *member.region->table;
+    EachDirtyChunkPage(table, member.run.first, member.run.end(), [&](PageIndex page) {
+      const PageWord word = table.Load(page);
+      if ((word & kDirty) != 0 && StateOf(word) == PageState::kLost) {
+        failure = Error{Code::kPageLost, 0, "a dirty page was lost before it could be written"};
+      } else if (table.Frozen(word)) {
+        failure = TakePage(member, index, page);
+        if (failure.ok() && ++taken % kPagesPerDrain == 0) failure = TakeImages(members);
+      }
+      return failure.ok();
+    });
+    if (!failure.ok()) return failure;
+    index++;
+  }
+  // Every page is taken; the last images are on their way here.
+  pool_.AwaitWriters();
+  return TakeImages(members);
+}
+
+Status AtomicSync::TakePage(const Member& member, uint32_t index, PageIndex page) {
+  if (Claim(*member.region, page) == 0) return {};
+  Journal& journal = journal_->journal();
+  const std::byte* from = member.region->memory->address() + (page << kPageShift);
+  const uint32_t sum = CopyAndCrc32c(journal.Slot(), from, kPageBytes, 0);
+  Release(member.region, page);
+  return journal.Add(index, page, sum);
+}
+
+// What writers made, and what they wait for.
+Status AtomicSync::TakeImages(const std::vector<Member>& members) {
+  std::vector<ImagePool::Image> images;
+  std::vector<ImagePool::Image> urgent;
+  pool_.Drain(&images, &urgent);
+  Status failure;
+  Journal& journal = journal_->journal();
+  for (const ImagePool::Image& image : images) {
+    if (failure.ok()) {
+      std::copy_n(pool_.Bytes(image.slot), kPageBytes, journal.Slot());
+      failure = journal.Add(image.member, image.page, image.checksum);
+    }
+    pool_.Return(image.slot);
+  }
+  for (const ImagePool::Image& wish : urgent) {
+    if (failure.ok()) failure = TakePage(members[wish.member], wish.member, wish.page);
+  }
+  return failure;
+}
+
+Status AtomicSync::Write(const std::vector<Member>& members, AtomicReceipt* receipt) {
+  Journal& journal = journal_->journal();
+  // Marked until the journal is free: until then a restart may write the stores once more.
+  for (const Member& member : members) {
+    if (MemoryFiles* files = member.region->table->files(); files != nullptr) files->BeginWrite();
+  }
+  std::vector<Status> written(members.size());
+  Status outcome = journal.Commit();
+  if (outcome.ok()) {
+    for (uint32_t n = 0; n < members.size(); n++) {
+      written[n] = journal.Apply(n, *members[n].region->store);
+      if (written[n].ok()) continue;
+      unwritten_.push_back(n);
+      if (outcome.ok()) outcome = written[n];
+    }
+    for (const JournalPage& page : journal.pages()) {
+      const Region& region = *members[page.store].region;
+      receipt->members[page.store].pages_written++;
+      receipt->members[page.store].bytes_written += region.BytesIn({page.page, 1});
+    }
+    Status finished = journal_->Finish(unwritten_);
+    if (outcome.ok()) outcome = finished;
+    if (finished.ok()) unwritten_.clear();
+    for (uint32_t n = 0; n < members.size(); n++) {
+      Settle(members[n], written[n].ok());
+      if (!written[n].ok()) continue;
+      FillCounters& fills = members[n].region->fills;
+      fills.written_back_pages.fetch_add(receipt->members[n].pages_written,
+                                         std::memory_order_relaxed);
+      fills.written_back_bytes.fetch_add(receipt->members[n].bytes_written,
+                                         std::memory_order_relaxed);
+    }
+  }
+  if (!outcome.ok() && journal.committed()) return outcome;
+  for (uint32_t n = 0; n < members.size(); n++) {
+    MemoryFiles* files = members[n].region->table->files();
+    if (files == nullptr || !written[n].ok()) continue;
+    files->EndWrite(members[n].region->store->Identity());
+  }
+  return outcome;
+}
+
+// Pages that were taken are clean now, or dirty again.
+void AtomicSync::Settle(const Member& member, bool written) {
+  PageTable& table = *member.region->table;
+  const PageWord now = epoch_.Now();
+  ChangeDirty(member, [&](PageWord word) {
+    if ((word & kWriteback) == 0) return word;
+    const PageWord rest = word & ~kWriteback;
+    if (written || (rest & kDirty) != 0) return rest;
+    return (rest & ~kEpoch) | kDirty | now;
+  });
+  TidySummary(table, member.run.first, member.run.end());
+}
+
+}  // namespace farpage

@@ -1,0 +1,114 @@
+// Syncs that happen wholly or not at all, of one region or several, whose content is that of one
+// instant, while writers go on.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "memory/region.h"
+#include "memory/shootdown.h"
+#include "os/thread.h"
+#include "pager/image_pool.h"
+#include "pager/waiter_list.h"
+#include "pager/write_back.h"
+#include "stores/journal_folder.h"
+
+namespace farpage {
+
+// Pages taken from memory before the sync looks what writers have handed it.
+inline constexpr uint32_t kPagesPerDrain = 32;
+
+struct AtomicReceipt {
+  // Of the members, in their order.
+  std::vector<WriteBackReceipt> members;
+  uint64_t sequence = 0;  // of the sync in the journal; 0: nothing was dirty
+};
+using AtomicSyncDone = std::function<void(Result<AtomicReceipt>)>;
+
+// Freeze: every dirty page carries the epoch it was dirtied in. The bit of the epoch is flipped
+// once, for all regions; a grace period later no write of the old epoch is under way, and the pages
+// that are dirty with it are the sync, byte for byte. Each is taken once: by the sync's thread, or
+// by a writer who needs it before (Thaw), into an image that the sync takes from there. Both are a
+// copy in memory: nobody waits for the device. Then journal, stores, and the journal is free
+// (stores/journal.h). From the taking on a page is WRITEBACK, and clean when its store has it.
+// Thread: any; syncs follow one another on one thread, which starts with the first.
+class AtomicSync {
+ public:
+  struct Member {
+    std::shared_ptr<Region> region;
+    PageRun run;
+  };
+  enum class Thawed : uint8_t {
+    kReady,  // look at the word again
+    kAgain,  // the instant is being made: come back in the next turn
+    kWait,   // no room for another image: wait until the page has been taken
+  };
+
+  AtomicSync(Shootdown& shootdown, WaiterList& waiters)
+      : shootdown_(shootdown), waiters_(waiters) {}
+  ~AtomicSync() { Close(); }
+
+  // Uses this journal from now on. Requires: no sync yet. Thread: before everybody else's.
+  void UseJournal(std::shared_ptr<JournalFolder> journal) { journal_ = std::move(journal); }
+  [[nodiscard]] JournalFolder* journal() const { return journal_.get(); }
+  [[nodiscard]] const SyncEpoch& epoch() const { return epoch_; }
+
+  // A committed sync of this region's store that waits for it is written first. Requires: nobody
+  // uses the region yet. Fails: as JournalFolder::Admit.
+  Status Admit(Region& region);
+
+  // Syncs the dirty pages of all members as one. `done` is called on the sync's thread. Fails:
+  // kNoSpace, kIo (nothing happened, or all of it will have once the stores take it), kPageLost,
+  // kUnsupported (a member is not atomic), kQuota, kClosed.
+  void Submit(std::vector<Member> members, AtomicSyncDone done);
+  // The same on the calling thread.
+  Result<AtomicReceipt> Run(const std::vector<Member>& members);
+
+  // A writer met a frozen page. In a turn.
+  Thawed Thaw(const std::shared_ptr<Region>& region, PageIndex page);
+
+  // Ends after the syncs that were submitted; idempotent.
+  void Close();
+
+  // Images that writers have made so far.
+  [[nodiscard]] uint64_t images() const { return images_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Job {
+    std::vector<Member> members;
+    AtomicSyncDone done;
+  };
+  void Loop();
+  Status Prepare(const std::vector<Member>& members);
+  void Freeze(const std::vector<Member>& members);
+  void Unfreeze(const std::vector<Member>& members);
+  Status Collect(const std::vector<Member>& members);
+  Status TakePage(const Member& member, uint32_t index, PageIndex page);
+  Status TakeImages(const std::vector<Member>& members);
+  PageWord Claim(Region& region, PageIndex page);
+  void Release(const std::shared_ptr<Region>& region, PageIndex page);
+  Status Write(const std::vector<Member>& members, AtomicReceipt* receipt);
+  void Settle(const Member& member, bool written);
+
+  Shootdown& shootdown_;
+  WaiterList& waiters_;
+  SyncEpoch epoch_;
+  std::shared_ptr<JournalFolder> journal_;
+  ImagePool pool_;
+  std::atomic<bool> taking_{false};  // the instant is over and pages may be copied
+  std::atomic<uint64_t> images_{0};
+  std::vector<uint32_t> unwritten_;  // stores of a sync that is still in the journal
+  std::mutex run_mutex_;             // one sync at a time, whoever asks
+  std::mutex mutex_;                 // guards jobs_, closing_ and the start of the thread
+  std::condition_variable wake_;
+  std::deque<Job> jobs_;
+  bool closing_ = false;
+  bool started_ = false;
+  Thread thread_;
+};
+
+}  // namespace farpage
