@@ -30,6 +30,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportRegionWork(env, exports);
   ExportPrefetch(env, exports);
   ExportTiers(env, exports);
+  ExportJournal(env, exports);
   ExportNic(env, exports);
   ExportSystem(env, exports);
   ExportQueuePair(env, exports);

@@ -114,6 +114,7 @@ void ExportRegionOpen(Napi::Env env, Napi::Object exports);
 void ExportRegionStats(Napi::Env env, Napi::Object exports);
 void ExportRegionWork(Napi::Env env, Napi::Object exports);
 void ExportPrefetch(Napi::Env env, Napi::Object exports);
+void ExportJournal(Napi::Env env, Napi::Object exports);
 void ExportNic(Napi::Env env, Napi::Object exports);
 void ExportTiers(Napi::Env env, Napi::Object exports);
 void ExportSystem(Napi::Env env, Napi::Object exports);

@@ -30,6 +30,7 @@ struct Source {
 using StoreOpener = std::function<Result<std::unique_ptr<PageStore>>()>;
 
 struct StagedPlan {
+  AtomicSync* syncs = nullptr;  // the pager's, which outlives its regions
   Region::Options region;
   StoreOpener source;
   std::string keep;
@@ -78,8 +79,9 @@ Napi::Value Reserve(Napi::Env env, const std::shared_ptr<PagerObject>& pager,
   return MakeHandle(env, HandleKind::kRegion, std::move(object));
 }
 
-Result<std::shared_ptr<Region>> OpenMapped(const Region::Options& options,
+Result<std::shared_ptr<Region>> OpenMapped(AtomicSync* syncs, const Region::Options& options,
                                            std::unique_ptr<FileStore> store) {
+  if (Status whole = syncs->Admit(*store, options.size_bytes); !whole.ok()) return whole.error();
   auto memory = MappedMemory::Create(store->fd(), store->offset_bytes(), options.size_bytes,
                                      options.writable);
   if (!memory.ok()) return memory.error();
@@ -98,13 +100,14 @@ Napi::Value RegionOpenFile(const Napi::CallbackInfo& info) {
   file.writable = TextOf(options, "access") == "read-write";
   Region::Options native{file.length_bytes, file.writable, FlagOf(options, "writeBehind"),
                          FramesOf(options)};
+  AtomicSync* const syncs = &pager->pager.atomic_sync();
   if (FlagOf(options, "reserve")) {
     if (file.length_bytes == 0) return Throw(env, {Code::kArgument, 0, "reserve no bytes"});
     return Reserve(env, pager, options, native,
-                   [native, file]() -> Result<std::shared_ptr<Region>> {
+                   [syncs, native, file]() -> Result<std::shared_ptr<Region>> {
                      auto store = FileStore::Open(file);
                      if (!store.ok()) return store.error();
-                     return OpenMapped(native, std::move(store).value());
+                     return OpenMapped(syncs, native, std::move(store).value());
                    });
   }
   auto store = FileStore::Open(file);
@@ -112,7 +115,9 @@ Napi::Value RegionOpenFile(const Napi::CallbackInfo& info) {
   native.size_bytes = store.value()->length_bytes();
   auto opened = std::make_shared<std::unique_ptr<FileStore>>(std::move(store).value());
   return Reserve(env, pager, options, native,
-                 [native, opened] { return OpenMapped(native, std::move(*opened)); });
+                 [syncs, native, opened] {
+                   return OpenMapped(syncs, native, std::move(*opened));
+                 });
 }
 
 // How to open the store that a staged region's pages come from first. What needs JavaScript is
@@ -176,6 +181,10 @@ Result<std::shared_ptr<Region>> OpenStaged(const StagedPlan& plan) {
     store = std::move(kept).value();
   }
   if (store == nullptr) return Error{Code::kArgument, 0, "a region without a source"};
+  // Before its identity is taken: the part of a sync that waits for it changes its time.
+  if (Status whole = plan.syncs->Admit(*store, plan.region.size_bytes); !whole.ok()) {
+    return whole.error();
+  }
   std::unique_ptr<MemoryFiles> files;
   auto memory = OpenMemory(plan, store.get(), &files);
   if (!memory.ok()) return memory.error();
@@ -197,8 +206,10 @@ Napi::Value RegionOpenStaged(const Napi::CallbackInfo& info) {
   plan.source = std::move(source).value();
   plan.keep = TextOf(options, "keep");
   plan.make = FlagOf(options, "make");
-  // Memory pressure may write the appliance's own file, never a user's.
-  plan.region = {size, writable, !plan.keep.empty(), FramesOf(options)};
+  plan.syncs = &pager->pager.atomic_sync();
+  // Memory pressure may write the appliance's own file, never a user's, nor half of a sync.
+  const bool atomic = FlagOf(options, "atomic");
+  plan.region = {size, writable, !plan.keep.empty() && !atomic, FramesOf(options), atomic};
   const Napi::Object where = ObjectOf(options.Get("memory"));
   plan.memory = {TextOf(where, "directory"), TextOf(where, "id"), TextOf(where, "bootId"), size,
                  {}};

@@ -10,10 +10,10 @@
 namespace farpage {
 namespace {
 
-JournalStore NameOf(const Region& region) {
-  const SinkFile sink = region.store->Sink();
-  const StoreIdentity is = region.store->Identity();
-  return {sink.path, is.device, is.inode, sink.offset_bytes, region.size_bytes};
+JournalStore NameOf(const PageStore& store, uint64_t size_bytes) {
+  const SinkFile sink = store.Sink();
+  const StoreIdentity is = store.Identity();
+  return {sink.path, is.device, is.inode, sink.offset_bytes, size_bytes};
 }
 
 // Changes the words of a member's unsafe pages.
@@ -28,9 +28,15 @@ void ChangeDirty(const AtomicSync::Member& member, Change change) {
 
 }  // namespace
 
-Status AtomicSync::Admit(Region& region) {
-  if (journal_ == nullptr || region.store->Sink().path.empty()) return {};
-  return journal_->Admit(NameOf(region), *region.store);
+void AtomicSync::UseJournal(std::shared_ptr<JournalFolder> journal) {
+  journal_ = std::move(journal);
+  now_.store(journal_.get(), std::memory_order_release);
+}
+
+Status AtomicSync::Admit(PageStore& store, uint64_t size_bytes) {
+  JournalFolder* const now = journal();
+  if (now == nullptr || store.Sink().path.empty()) return {};
+  return now->Admit(NameOf(store, size_bytes), store);
 }
 
 void AtomicSync::Close() {
@@ -94,7 +100,7 @@ Result<AtomicReceipt> AtomicSync::Run(const std::vector<Member>& members) {
   std::vector<JournalStore> names;
   uint64_t dirty = 0;
   for (const Member& member : members) {
-    names.push_back(NameOf(*member.region));
+    names.push_back(NameOf(*member.region->store, member.region->size_bytes));
     dirty += member.region->table->dirty();
   }
   if (dirty == 0) return receipt;
@@ -121,7 +127,7 @@ Result<AtomicReceipt> AtomicSync::Run(const std::vector<Member>& members) {
 
 // Whatever an earlier sync has left to do comes first.
 Status AtomicSync::Prepare(const std::vector<Member>& members) {
-  if (journal_ == nullptr) return Error{Code::kUnsupported, 0, "there is no journal"};
+  if (journal() == nullptr) return Error{Code::kUnsupported, 0, "there is no journal"};
   if (Status pool = pool_.Open(); !pool.ok()) return pool;
   {
     const std::lock_guard<std::mutex> lock(journal_->mutex());
@@ -134,7 +140,8 @@ Status AtomicSync::Prepare(const std::vector<Member>& members) {
     if (!member.region->atomic) {
       return Error{Code::kUnsupported, 0, "a region of the sync is not atomic"};
     }
-    if (Status admitted = Admit(*member.region); !admitted.ok()) return admitted;
+    Status admitted = Admit(*member.region->store, member.region->size_bytes);
+    if (!admitted.ok()) return admitted;
   }
   return {};
 }

@@ -52,14 +52,14 @@ class AtomicSync {
       : shootdown_(shootdown), waiters_(waiters) {}
   ~AtomicSync() { Close(); }
 
-  // Uses this journal from now on. Requires: no sync yet. Thread: before everybody else's.
-  void UseJournal(std::shared_ptr<JournalFolder> journal) { journal_ = std::move(journal); }
-  [[nodiscard]] JournalFolder* journal() const { return journal_.get(); }
+  // Uses this journal from now on. Requires: no sync yet.
+  void UseJournal(std::shared_ptr<JournalFolder> journal);
+  [[nodiscard]] JournalFolder* journal() const { return now_.load(std::memory_order_acquire); }
   [[nodiscard]] const SyncEpoch& epoch() const { return epoch_; }
 
-  // A committed sync of this region's store that waits for it is written first. Requires: nobody
-  // uses the region yet. Fails: as JournalFolder::Admit.
-  Status Admit(Region& region);
+  // The part of a committed sync that waits for the store of a region of this size is written to
+  // it first. Fails: as JournalFolder::Admit. Thread: any.
+  Status Admit(PageStore& store, uint64_t size_bytes);
 
   // Syncs the dirty pages of all members as one. `done` is called on the sync's thread. Fails:
   // kNoSpace, kIo (nothing happened, or all of it will have once the stores take it), kPageLost,
@@ -98,6 +98,7 @@ class AtomicSync {
   WaiterList& waiters_;
   SyncEpoch epoch_;
   std::shared_ptr<JournalFolder> journal_;
+  std::atomic<JournalFolder*> now_{nullptr};  // the same, for threads that look meanwhile
   ImagePool pool_;
   std::atomic<bool> taking_{false};  // the instant is over and pages may be copied
   std::atomic<uint64_t> images_{0};

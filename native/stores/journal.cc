@@ -38,7 +38,12 @@ Result<std::unique_ptr<Journal>> Journal::Open(std::unique_ptr<JournalFile> file
   std::unique_ptr<Journal> journal(new Journal(std::move(file)));
   journal->buffer_.resize(ChunkBytes());
   Head newest{};
-  if (Status heads = journal->ReadHeads(&newest); !heads.ok()) return heads.error();
+  if (Status heads = journal->ReadHeads(&newest); !heads.ok()) {
+    // Not one that the device reports: that is no damage of the journal's own.
+    const bool damaged = heads.error().code == Code::kIo && heads.error().system_errno == 0;
+    if (damaged && damaged_at != nullptr) *damaged_at = 0;
+    return heads.error();
+  }
   if (Status stream = journal->ReadStream(newest, damaged_at); !stream.ok()) {
     return stream.error();
   }
@@ -58,7 +63,7 @@ Status Journal::ReadHeads(Head* newest) {
     blank = blank && std::memcmp(&head, &zero, sizeof(head)) == 0;
     if (head.magic != journal_format::kMagic || head.checksum != Sum(head)) continue;
     if (head.format != journal_format::kFormat || head.page_bytes != kPageBytes) {
-      return Error{Code::kUnsupported, 0, "the journal is of another version or page size"};
+      return Error{Code::kStateVersion, 0, "the journal is of another version or page size"};
     }
     if (!found || head.serial > newest->serial) *newest = head;
     found = true;

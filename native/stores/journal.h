@@ -48,7 +48,7 @@ struct JournalPage {
 // Applying twice does no harm. Thread: one at a time.
 class Journal {
  public:
-  // Reads what the file holds. Fails: kUnsupported (another version or page size), kIo (damaged;
+  // Reads what the file holds. Fails: kStateVersion (or another page size), kIo (damaged;
   // `damaged_at`, if any, is where).
   static Result<std::unique_ptr<Journal>> Open(std::unique_ptr<JournalFile> file,
                                                uint64_t* damaged_at = nullptr);

@@ -14,7 +14,7 @@ import {
 import { packageVersion } from '../control/version.js';
 import { FarpageError } from '../errors.js';
 import { Nic } from '../fabric/nic.js';
-import type { PagerHandle } from '../native/binding.js';
+import type { PagerHandle, RecoveredFile } from '../native/binding.js';
 import { native } from '../native/load.js';
 import type { SuppliedRegion } from './callback-record.js';
 import { Catalog } from './catalog.js';
@@ -28,6 +28,7 @@ import { RegionAccessUnit } from './region-access-unit.js';
 import { createService } from './service.js';
 import { Sessions } from './sessions.js';
 import { startReportOf } from './start-report.js';
+import { SyncJournal } from './sync-journal.js';
 import { tierList } from './tiers.js';
 
 /** Where an appliance listens, and with which token its TCP door is kept. */
@@ -57,6 +58,8 @@ export class Appliance implements AsyncDisposable {
   readonly #lock: AsyncDisposable;
   readonly #memory: MemoryDirectory | undefined;
   readonly #predecessor: Predecessor;
+  /** What the start found committed and not yet in its file. */
+  readonly recovered: readonly RecoveredFile[];
   #closing: Promise<void> | undefined;
 
   private constructor(parts: {
@@ -71,6 +74,7 @@ export class Appliance implements AsyncDisposable {
     lock: AsyncDisposable;
     memory: MemoryDirectory | undefined;
     predecessor: Predecessor;
+    recovered: readonly RecoveredFile[];
   }) {
     this.start = parts.start;
     this.doors = parts.doors;
@@ -83,6 +87,7 @@ export class Appliance implements AsyncDisposable {
     this.#lock = parts.lock;
     this.#memory = parts.memory;
     this.#predecessor = parts.predecessor;
+    this.recovered = parts.recovered;
   }
 
   /**
@@ -126,6 +131,7 @@ export class Appliance implements AsyncDisposable {
     const predecessor = await Predecessor.await(settings.stateDirectory);
     const pager = native().pagerOpen(settings.pager);
     undo.push(() => native().pagerClose(pager));
+    const journal = new SyncJournal(pager, settings.stateDirectory);
     const keepFolder = join(settings.stateDirectory, 'regions');
     makePrivateDirectory(keepFolder);
     const { regionsMax } = quota;
@@ -137,6 +143,7 @@ export class Appliance implements AsyncDisposable {
       regionsMax,
       keepFolder,
       memory,
+      journal,
     });
     undo.push(() => unit.close());
     for (const body of settings.regions) {
@@ -184,6 +191,7 @@ export class Appliance implements AsyncDisposable {
       lock,
       memory,
       predecessor,
+      recovered: journal.recovered,
     });
   }
 
@@ -229,10 +237,14 @@ export class Appliance implements AsyncDisposable {
     // What a prefetch brings after the sync would be dropped as dirty.
     await Promise.all(this.#unit.list().map(({ prefetches }) => prefetches.cancel(PREFETCH_MS)));
     const lost: FarpageError[] = [];
-    for (const region of sync ? this.#unit.list() : []) {
-      if (!region.persists || region.dirtyPages === 0) continue;
-      await region.writeBack({ offset: 0, durable: true }).catch((cause: unknown) => {
-        lost.push(unwritten(region, cause));
+    const dirty = this.#unit.list().filter((region) => region.persists && region.dirtyPages > 0);
+    // What is atomic is one transaction at the end as well.
+    const atomic = dirty.filter(({ record }) => record.atomic);
+    const groups = [atomic, ...dirty.filter(({ record }) => !record.atomic).map((one) => [one])];
+    for (const group of sync ? groups : []) {
+      const names = group.map(({ record }) => record.name);
+      await this.#unit.sync(names, { offset: 0 }).catch((cause: unknown) => {
+        lost.push(...group.map((region) => unwritten(region, cause)));
       });
     }
     await this.#unit.close();

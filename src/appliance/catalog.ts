@@ -21,6 +21,7 @@ const record = v.object({
   size: bytes,
   resident: bytes,
   reserve: v.optional(v.boolean()),
+  atomic: v.optional(v.boolean()),
   source: v.variant('kind', [
     v.object({ kind: v.literal('anonymous'), fill, persist: v.boolean() }),
     v.object({

@@ -36,7 +36,8 @@ export function openNative(
     const { path, offset, writeBehind } = source;
     return native().regionOpenFile(pager, { ...common, path, offset, writeBehind });
   }
-  const staged = { ...common, ...(memory && { memory }) };
+  const { atomic = false } = record;
+  const staged = { ...common, atomic, ...(memory && { memory }) };
   if (source.kind === 'staged') {
     const file = { kind: 'file', path: source.path, offset: source.offset, lengthBytes } as const;
     return native().regionOpenStaged(pager, { ...staged, source: file });

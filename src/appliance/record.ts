@@ -22,6 +22,8 @@ export interface RegionRecord {
   readonly size: number;
   /** Bound on its present pages in bytes; 0 means only the appliance's. */
   readonly resident: number;
+  /** Its syncs happen wholly or not at all. */
+  readonly atomic?: boolean | undefined;
   /** Allocated by the first touch, though it has a file; those without a file always are. */
   readonly reserve?: boolean | undefined;
   readonly source:
@@ -150,7 +152,8 @@ function fileRecord(spec: RegionSpec, path: string, staged: boolean): Contents {
     ...(spec.reserve && { reserve: true }),
   };
   const kind =
-    spec.kind ?? (staged && access === 'read-write' && !writeBehind ? 'staged' : 'mapped');
+    spec.kind ??
+    (spec.atomic || (staged && access === 'read-write' && !writeBehind) ? 'staged' : 'mapped');
   if (kind === 'staged') {
     if (writeBehind) throw new FarpageError('ERR_ARGUMENT', 'writeBehind needs kind mapped');
     return { ...common, source: { kind: 'staged', path, offset } };
@@ -222,22 +225,34 @@ export function toRecord(
     if (origin === undefined || 'identity' in origin) {
       throw new FarpageError('ERR_ARGUMENT', 'a region of a URL is made by create');
     }
-    return { name, id, door, ...webRecord(spec, origin) };
+    return atomicOr(spec, { name, id, door, ...webRecord(spec, origin) });
   }
   if (spec.from !== undefined) {
-    return { name, id, door, ...copyRecord(spec, spec.from, origin) };
+    return atomicOr(spec, { name, id, door, ...copyRecord(spec, spec.from, origin) });
   }
   if (spec.fromTokenFile !== undefined) {
     throw new FarpageError('ERR_ARGUMENT', 'a token for a source needs from');
   }
-  return {
-    name,
-    id,
-    door,
-    ...(path === undefined
-      ? anonymousRecord(spec)
-      : fileRecord(spec, path, options.staged ?? false)),
-  };
+  const contents =
+    path === undefined ? anonymousRecord(spec) : fileRecord(spec, path, options.staged ?? false);
+  return atomicOr(spec, { name, id, door, ...contents });
+}
+
+/** The record, as one of atomic syncs if that is asked for: there must be a file to write. */
+function atomicOr(spec: RegionSpec, record: RegionRecord): RegionRecord {
+  if (!spec.atomic) return record;
+  const { source, access } = record;
+  if (access === 'read-only') throw new FarpageError('ERR_ARGUMENT', 'atomic needs write access');
+  if (source.kind === 'anonymous' && !source.persist) {
+    throw new FarpageError('ERR_ARGUMENT', 'atomic needs a file, or persist');
+  }
+  if (source.kind === 'mapped') {
+    throw new FarpageError('ERR_ARGUMENT', 'an atomic region is staged, not mapped');
+  }
+  if (source.kind !== 'staged' && source.kind !== 'anonymous') {
+    throw new FarpageError('ERR_ARGUMENT', 'what comes from elsewhere is kept page by page');
+  }
+  return { ...record, atomic: true };
 }
 
 /** The name of a region that was given none: its file's base name, cut to what names may hold. */
@@ -274,15 +289,15 @@ export function noSinkOf({ source }: RegionRecord): string | undefined {
 
 /** Whether two records mean the same bytes of the same store. */
 export function sameRegion(left: RegionRecord, right: RegionRecord): boolean {
-  const of = ({ size, source }: RegionRecord) => {
-    if (source.kind === 'anonymous') return [size, source.fill, source.persist];
+  const of = ({ size, source, atomic = false }: RegionRecord) => {
+    if (source.kind === 'anonymous') return [size, atomic, source.fill, source.persist];
     if (source.kind === 'remote') return [size, source.url, source.identity];
     if (source.kind === 'callback') return [size];
     if (source.kind === 'web') {
       const { url, offset, keep, version } = source;
       return [size, url, offset, keep, version.size, version.etag, version.lastModified];
     }
-    return [size, source.path, source.offset];
+    return [size, atomic, source.path, source.offset];
   };
   return left.source.kind === right.source.kind && `${of(left)}` === `${of(right)}`;
 }

@@ -1,7 +1,7 @@
 /** The region access unit: reserves, allocates, finds, attaches and frees regions. */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Door } from '../control/authorize.js';
-import type { RegionSpec } from '../control/schema.js';
+import type { Receipt, RegionSpec } from '../control/schema.js';
 import { isWebUrl } from '../control/web-url.js';
 import { FarpageError } from '../errors.js';
 import type { AccountHandle, PagerHandle } from '../native/binding.js';
@@ -10,12 +10,15 @@ import { callbackRecord } from './callback-record.js';
 import type { Catalog } from './catalog.js';
 import { pagesOf, probe } from './elsewhere.js';
 import { FileClaims } from './file-claims.js';
+import { syncTogether } from './group-sync.js';
 import type { MemoryDirectory } from './memory-directory.js';
 import { PageCallbacks, type RegionSource } from './page-callbacks.js';
 import { admit } from './quota.js';
+import type { Range } from './range.js';
 import { type Found, nameOfFile, type RegionRecord, sameRegion, toRecord } from './record.js';
 import { Region } from './region.js';
 import { resolveFile } from './root.js';
+import type { SyncJournal } from './sync-journal.js';
 
 export type DirtyRule = 'refuse' | 'sync' | 'discard';
 
@@ -42,6 +45,7 @@ export class RegionAccessUnit {
   readonly #regionsMax: number;
   readonly #keepFolder: string;
   readonly #memory: MemoryDirectory | undefined;
+  readonly #journal: SyncJournal;
   readonly #claims = new FileClaims();
   readonly #regions = new Map<string, Region>();
 
@@ -53,10 +57,12 @@ export class RegionAccessUnit {
     regionsMax: number;
     keepFolder: string;
     memory?: MemoryDirectory | undefined;
+    journal: SyncJournal;
   }) {
     this.#pager = options.pager;
     this.#keepFolder = options.keepFolder;
     this.#memory = options.memory;
+    this.#journal = options.journal;
     this.#catalog = options.catalog;
     this.#root = options.root;
     this.#allowedUrls = options.allowedUrls;
@@ -181,6 +187,12 @@ export class RegionAccessUnit {
     return region;
   }
 
+  /** Syncs regions: the atomic ones of them as one transaction, then the others. */
+  async sync(names: readonly string[], range: Range): Promise<Receipt[]> {
+    const regions = names.map((name) => this.find(name));
+    return await syncTogether(this.#journal, regions, range);
+  }
+
   /**
    * Removes a region and ends its users' operations; its file stays. ERR_REGION_DIRTY when it has
    * dirty pages and `dirty` does not say what shall become of them.
@@ -255,6 +267,7 @@ export class RegionAccessUnit {
       keepFolder: this.#keepFolder,
       memory: this.#memory,
       supply: options.supply ?? (() => pagesOf(record, this.#allowedUrls)),
+      journal: this.#journal,
     });
     this.#regions.set(record.name, region);
     return region;

@@ -1,14 +1,14 @@
-/** The native figures of a region in the words of the control plane. */
+/** What a region is and does, in the words of the control plane. */
 import type { RegionStat } from '../control/schema.js';
 import { shownUrl } from '../control/web-url.js';
 import { FarpageError, isErrorCode } from '../errors.js';
 import type { RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
-import { pageCount } from '../units.js';
+import { PAGE_BYTES, pageCount } from '../units.js';
 import type { RegionRecord } from './record.js';
 
 /** Where the bytes of a region come from, as `stat` tells it; without what may be a secret. */
-export function originOf(
+function originOf(
   source: RegionRecord['source'],
   connected: boolean,
 ): Pick<RegionStat, 'fill' | 'file' | 'from'> {
@@ -63,5 +63,20 @@ export function figuresOf(handle: RegionHandle | undefined, size: number) {
       read: found?.readPages ?? 0,
     },
     writebacks: { pages: found?.writtenBackPages ?? 0, bytes: found?.writtenBackBytes ?? 0 },
+  };
+}
+
+/** What its record says of it, and whether its source elsewhere is `connected`. */
+export function describe(record: RegionRecord, { connected }: { connected: boolean }) {
+  const { name, access, size, source, atomic = false } = record;
+  const own = source.kind === 'mapped' || source.kind === 'anonymous';
+  return {
+    name,
+    kind: own ? source.kind : ('staged' as const),
+    access,
+    size,
+    pageSize: PAGE_BYTES,
+    atomic,
+    ...originOf(source, connected),
   };
 }

@@ -1,23 +1,29 @@
 /** One region: its record, and once somebody touches it, the native region behind it. */
-import { createHash, randomBytes } from 'node:crypto';
-import { rmSync, statSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PrefetchReply, Receipt, RegionStat, RestartReceipt } from '../control/schema.js';
 import { FarpageError, isErrorCode } from '../errors.js';
 import type { MemoryRegion } from '../fabric/memory-region.js';
 import type { ProtectionDomain } from '../fabric/protection-domain.js';
-import type { Access, AccountHandle, PagerHandle, RegionHandle } from '../native/binding.js';
+import type {
+  Access,
+  AccountHandle,
+  PagerHandle,
+  RegionHandle,
+  SyncMember,
+} from '../native/binding.js';
 import { native } from '../native/load.js';
-import { PAGE_BYTES } from '../units.js';
 import { CopySource } from './copy-source.js';
 import type { FileClaims } from './file-claims.js';
+import { receiptOf, syncAtomically, type WrittenBack } from './group-sync.js';
 import type { MemoryDirectory } from './memory-directory.js';
 import { openNative } from './open-native.js';
 import type { PageCallbacks } from './page-callbacks.js';
 import { Prefetches } from './prefetches.js';
-import { type Bounds, boundsOf, type Range } from './range.js';
+import { boundsOf, type Range } from './range.js';
 import { isCopy, isKept, noSinkOf, persists, type RegionRecord } from './record.js';
-import { figuresOf, originOf, unwrittenOf } from './region-figures.js';
+import { describe, figuresOf, unwrittenOf } from './region-figures.js';
+import { identityOf } from './region-identity.js';
 import { RegionPages } from './region-pages.js';
 import {
   NOTHING_FOUND,
@@ -25,10 +31,8 @@ import {
   restartFacts,
   restartReceiptOf,
 } from './restart-receipt.js';
+import type { SyncJournal } from './sync-journal.js';
 import { SyncRecord } from './sync-record.js';
-
-/** Memory that no file keeps is another one in another process. */
-const PROCESS = randomBytes(16).toString('hex');
 
 interface Opened {
   readonly handle: RegionHandle;
@@ -55,6 +59,7 @@ export class Region {
   readonly #keptPath: string;
   readonly #syncPath: string;
   readonly #memory: MemoryDirectory | undefined;
+  readonly #journal: SyncJournal;
   readonly #account: AccountHandle | undefined;
   readonly #supply: () => PageCallbacks | undefined;
   #fresh: boolean;
@@ -78,6 +83,8 @@ export class Region {
     keepFolder: string;
     /** Where its memory outlives the process; what ends with its session needs none. */
     memory?: MemoryDirectory | undefined;
+    /** Where its syncs go first, if they are atomic. */
+    journal: SyncJournal;
     /** What the session that asked for it may allocate. */
     account?: AccountHandle | undefined;
     /** Who supplies its pages, asked each time it is opened; for sources that functions read. */
@@ -95,6 +102,7 @@ export class Region {
     this.#memory = options.owner === undefined ? options.memory : undefined;
     this.#account = options.account;
     this.#supply = options.supply ?? (() => undefined);
+    this.#journal = options.journal;
     this.#fresh = options.fresh;
     this.pages = new RegionPages({
       record: () => this.record,
@@ -154,15 +162,7 @@ export class Region {
 
   /** 128 bits that change when the name stands for other contents, as far as that can be told. */
   get identity(): string {
-    const { id, source } = this.record;
-    const parts: unknown[] = [id];
-    if ('path' in source) {
-      const { dev, ino } = statSync(source.path, { bigint: true });
-      parts.splice(0, 1, dev, ino, source.offset);
-    } else if (!this.persists && source.kind !== 'web') {
-      parts.push(PROCESS);
-    }
-    return createHash('sha256').update(parts.join('/')).digest('hex').slice(0, 32);
+    return identityOf(this.record, { persists: this.persists });
   }
 
   /**
@@ -171,17 +171,32 @@ export class Region {
    */
   async writeBack(range: Range & { durable: boolean }): Promise<Receipt> {
     const { durable } = range;
-    const bounds = this.#bounds(range);
+    const { name, atomic } = this.record;
+    if (atomic) {
+      const why = `flush of ${name}: it is atomic, and only a sync writes it`;
+      if (!durable) throw new FarpageError('ERR_ARGUMENT', why);
+      const [receipt] = await syncAtomically(this.#journal, [this], range);
+      if (receipt !== undefined) return receipt;
+    }
+    const bounds = boundsOf(this.record, range);
     const noSink = noSinkOf(this.record);
     if (noSink !== undefined) throw new FarpageError('ERR_UNSUPPORTED', noSink);
     const done = native().regionWriteBack(this.open(), { ...bounds, durable });
-    const { pagesWritten, bytesWritten, elapsedNs } = await this.#track(done);
-    const elapsedMs = Math.round(elapsedNs / 1e3) / 1e3;
-    const receipt = { region: this.record.name, pagesWritten, bytesWritten, durable, elapsedMs };
-    if (!durable || this.#syncs === undefined) return receipt;
+    return await this.settle(done.then((written) => ({ ...written, durable })));
+  }
+
+  /** What a sync of several regions needs of this one. */
+  member(range: Range): SyncMember {
+    return { region: this.open(), ...boundsOf(this.record, range) };
+  }
+
+  /** Waits for a write-back of it, counts it when it is durable, and tells. */
+  async settle(work: Promise<WrittenBack>): Promise<Receipt> {
+    const receipt = receiptOf(this.record.name, await this.#track(work));
+    if (!receipt.durable || this.#syncs === undefined) return receipt;
     // The data is durable; the count becomes so before anybody hears of it.
     const syncs = this.#syncs;
-    const epoch = pagesWritten > 0 ? await this.#track(syncs.advance()) : syncs.epoch;
+    const epoch = receipt.pagesWritten > 0 ? await this.#track(syncs.advance()) : syncs.epoch;
     // Also one that another sync of the same pages has just made.
     await syncs.settled();
     return { ...receipt, epoch };
@@ -204,7 +219,7 @@ export class Region {
 
   /** Begins to bring the pages of the range near, or joins who does. ERR_RANGE, ERR_QUOTA. */
   prefetch(range: Range): PrefetchReply {
-    const bounds = this.#bounds(range);
+    const bounds = boundsOf(this.record, range);
     return this.prefetches.begin(this.open(), bounds);
   }
 
@@ -244,23 +259,17 @@ export class Region {
 
   /** Its figures; those of an idle region are zero. */
   stat(): RegionStat {
-    const { name, access, size, source } = this.record;
-    const figures = figuresOf(this.#opened?.handle, size);
+    const figures = figuresOf(this.#opened?.handle, this.record.size);
     const { connected, failure, unwritten, ...native } = figures;
     const refused = isErrorCode(failure) ? new FarpageError(failure, 'allocating it') : undefined;
     const stays = unwrittenOf(unwritten);
     // A source that fails now and then leaves the region ready: what is here goes on.
     const error = this.#failure ?? refused ?? stays ?? this.#pages?.failure;
     return {
-      name,
-      kind: source.kind === 'mapped' || source.kind === 'anonymous' ? source.kind : 'staged',
-      access,
-      size,
-      pageSize: PAGE_BYTES,
+      ...describe(this.record, { connected: connected || (this.#pages?.answered ?? false) }),
       ...native,
       state: this.#state({ allocated: native.allocatedBytes > 0, refused: refused !== undefined }),
       persist: this.persists,
-      ...originOf(source, connected || (this.#pages?.answered ?? false)),
       ...(error && { error: { code: error.code, message: error.message } }),
     };
   }
@@ -334,6 +343,7 @@ export class Region {
   }
 
   #openNative(reserve: boolean): RegionHandle {
+    if (this.record.atomic) this.#journal.ensure();
     this.#source.open(this.record);
     this.#pages?.close();
     this.#pages = this.#supply();
@@ -348,10 +358,6 @@ export class Region {
       account: this.#account,
       pages: this.#pages,
     });
-  }
-
-  #bounds(range: Range): Bounds {
-    return boundsOf(this.record, range);
   }
 
   async #track<T>(work: Promise<T>): Promise<T> {

@@ -45,6 +45,10 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       return { region: params.region, removed: true };
     },
     sync: ({ params, body }) => unit.find(params.region).writeBack({ ...body, durable: true }),
+    syncAll: async ({ body }) => {
+      const { regions, ...range } = body;
+      return { receipts: await unit.sync(regions, range) };
+    },
     flush: ({ params, body }) => unit.find(params.region).writeBack({ ...body, durable: false }),
     reclaim: async ({ params, body }) => {
       const pagesReclaimed = await unit.find(params.region).pages.reclaim(body);

@@ -18,6 +18,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   write: async () => (await import('./commands/write.js')).writeCommand,
   flush: async () => (await import('./commands/flush.js')).flushCommand,
   sync: async () => (await import('./commands/sync.js')).syncCommand,
+  recover: async () => (await import('./commands/recover.js')).recoverCommand,
   reclaim: async () => (await import('./commands/reclaim.js')).reclaimCommand,
   prefetch: async () => (await import('./commands/prefetch.js')).prefetchCommand,
   detach: async () => (await import('./commands/detach.js')).detachCommand,

@@ -7,17 +7,38 @@ import {
   type RangeOptions,
   regionTarget,
   type Shell,
+  type Target,
   withConnection,
   withRange,
 } from './options.js';
 
+interface RangeBody {
+  readonly offset: number;
+  readonly length?: number;
+}
+
 function describe(receipt: Receipt): string {
   const { region, pagesWritten, bytesWritten, durable, elapsedMs } = receipt;
   const state = durable ? 'durable' : 'not yet durable';
-  return `${region}: ${pagesWritten} pages, ${formatSize(bytesWritten)}, ${elapsedMs} ms, ${state}`;
+  const part = receipt.transaction ? `, transaction ${receipt.transaction}` : '';
+  const written = `${pagesWritten} pages, ${formatSize(bytesWritten)}`;
+  return `${region}: ${written}, ${elapsedMs} ms, ${state}${part}`;
 }
 
-/** A command that writes back the ranges of one or more regions, one after the other. */
+interface Wanted extends Target {
+  readonly region: string;
+}
+
+/** Regions of one appliance that are synced by one call: atomic ones are one transaction then. */
+async function syncAll(targets: readonly Wanted[], range: RangeBody): Promise<Receipt[]> {
+  const [first] = targets;
+  if (first === undefined) return [];
+  const { control, wait } = first;
+  const body = { regions: targets.map(({ region }) => region), ...range };
+  return (await control.call('syncAll', { ...wait, body })).receipts;
+}
+
+/** A command that writes back the ranges of one or more regions. */
 export function writeBackCommand(
   route: 'flush' | 'sync',
   options: { description: string; shell: Shell },
@@ -28,13 +49,20 @@ export function writeBackCommand(
     .argument('<region...>', 'names of the regions');
   return withConnection(withRange(command)).action(
     async (names: string[], given: ConnectionOptions & RangeOptions) => {
-      for (const name of names) {
-        const { control, wait, region } = regionTarget(name, given, shell);
-        const { offset, length } = given;
-        const body = { offset, ...(length !== undefined && { length }) };
-        const receipt = await control.call(route, { ...wait, params: { region }, body });
+      const { offset, length } = given;
+      const body = { offset, ...(length !== undefined && { length }) };
+      const tell = (receipt: Receipt) => {
         if (given.json) shell.out.object(receipt);
         else shell.out.line(describe(receipt));
+      };
+      const targets = names.map((name) => regionTarget(name, given, shell));
+      const appliances = new Set(targets.map(({ address }) => JSON.stringify(address)));
+      if (route === 'sync' && names.length > 1 && appliances.size === 1) {
+        for (const receipt of await syncAll(targets, body)) tell(receipt);
+        return;
+      }
+      for (const { control, wait, region } of targets) {
+        tell(await control.call(route, { ...wait, params: { region }, body }));
       }
     },
   );

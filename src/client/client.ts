@@ -1,7 +1,7 @@
 /** The client: one session at one appliance, with a connection to its fabric. */
 import { findAppliance } from '../control/address.js';
 import { ControlClient } from '../control/http-client.js';
-import type { RegionBody, RegionStat } from '../control/schema.js';
+import type { Receipt, RegionBody, RegionStat } from '../control/schema.js';
 import { QueuePair, type QueuePairOptions } from '../fabric/queue-pair.js';
 import type { Access } from '../native/binding.js';
 import { parseSize } from '../units.js';
@@ -108,6 +108,24 @@ export class Client implements AsyncDisposable {
     const { dirty, ...limits } = options;
     const query = dirty === undefined ? {} : { dirty };
     await this.#control.call('remove', { ...limits, params: { region: name }, query });
+  }
+
+  /**
+   * Syncs the writes begun so far to several regions. Those that are atomic are one transaction:
+   * after a crash either all of them have it or none has; the others follow one by one.
+   */
+  async sync(
+    regions: readonly ExternalRegion[],
+    options: { offset?: number; length?: number } & Limits = NO_LIMITS,
+  ): Promise<Receipt[]> {
+    const { offset, length, ...limits } = options;
+    await Promise.all(regions.map((region) => region.fence(limits)));
+    const body = {
+      regions: regions.map(({ name }) => name),
+      ...(offset !== undefined && { offset }),
+      ...(length !== undefined && { length }),
+    };
+    return (await this.#control.call('syncAll', { ...limits, body })).receipts;
   }
 
   /** Ends the session and what was unnamed in it; operations in flight end. Idempotent. */

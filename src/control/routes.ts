@@ -90,6 +90,13 @@ export const ROUTES = {
     body: s.rangeBody,
     reply: s.receipt,
   },
+  syncAll: {
+    method: 'POST',
+    path: '/v1/sync',
+    summary: 'Sync several regions: the atomic ones as one transaction, then the others',
+    body: s.groupBody,
+    reply: s.receiptList,
+  },
   flush: {
     method: 'POST',
     path: `${REGION}/flush`,

@@ -44,6 +44,8 @@ export const regionBody = v.strictObject({
   writeBehind: v.optional(v.boolean(), false),
   kind: v.optional(kind),
   persist: v.optional(v.boolean(), false),
+  /** Its syncs happen wholly or not at all, at one instant; needs a file, or `persist`. */
+  atomic: v.optional(v.boolean(), false),
   /** Takes nothing until it is first touched; regions without a file never do. */
   reserve: v.optional(v.boolean(), false),
   /** The region elsewhere that it is a copy of. */
@@ -78,6 +80,8 @@ export const region = v.object({
   state: v.picklist(['idle', 'reserved', 'ready', 'removing', 'unavailable']),
   fill: v.optional(fill),
   persist: v.boolean(),
+  /** Its syncs happen wholly or not at all. */
+  atomic: v.boolean(),
   file: v.optional(v.object({ path: v.string(), offset: bytes })),
   from: v.optional(
     v.object({
@@ -102,7 +106,17 @@ export const receipt = v.object({
   elapsedMs: v.pipe(v.number(), v.minValue(0)),
   /** Durable syncs of the region so far, over restarts; what `lostSince` compares. */
   epoch: v.optional(count),
+  /** Of an atomic region: the number of the transaction, the same for all that it wrote. */
+  transaction: v.optional(count),
 });
+
+/** Regions of one sync at most. */
+export const GROUP_REGIONS_MAX = 256;
+export const groupBody = v.strictObject({
+  regions: v.pipe(v.array(regionName), v.minLength(1), v.maxLength(GROUP_REGIONS_MAX)),
+  ...range,
+});
+export const receiptList = v.object({ receipts: v.array(receipt) });
 
 /** What the last start found of a region; in pages. */
 export const restartReceipt = v.object({

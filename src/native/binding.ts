@@ -7,6 +7,7 @@
  * `NativeFailure`, which `load.ts` turns into the `FarpageError` with the same code.
  */
 
+import type { JournalBinding } from './journal.js';
 import type { PrefetchBinding } from './prefetch.js';
 import type {
   AdoptionReport,
@@ -18,6 +19,7 @@ import type {
   WriteBackReceipt,
 } from './region-options.js';
 
+export type * from './journal.js';
 export type * from './prefetch.js';
 export type * from './region-options.js';
 
@@ -164,7 +166,7 @@ export interface QueuePair {
 
 export const OPCODE = { read: 0, write: 1, fetchAdd: 2, compareSwap: 3 } as const;
 
-export interface NativeBinding extends PrefetchBinding {
+export interface NativeBinding extends PrefetchBinding, JournalBinding {
   readonly bindingVersion: number;
   /** Names of the native codes in the order of their numbers; index 0 is "OK". */
   readonly errorCodes: readonly string[];

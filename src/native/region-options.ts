@@ -113,6 +113,8 @@ export interface StagedRegionOptions extends AllocationOptions {
   readonly keep?: string | undefined;
   /** Makes that file when it is missing. */
   readonly make?: boolean;
+  /** Only syncs write its store, each wholly or not at all. */
+  readonly atomic?: boolean;
   /** Memory and page table in two files of a tmpfs, so that they outlive the process. */
   readonly memory?: MemoryDirectory | undefined;
 }

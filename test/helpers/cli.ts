@@ -53,6 +53,11 @@ export interface ServeReady {
   readonly fabric: { readonly tcp?: { host: string; port: number }; readonly unix: string };
   readonly tokenPath?: string;
   readonly regions: readonly string[];
+  readonly recovered: readonly {
+    readonly path: string;
+    readonly pages: number;
+    readonly failure: string | null;
+  }[];
 }
 
 /** `farpage serve --json` as a process; killed when the test is over if it still runs. */

@@ -40,6 +40,9 @@ constexpr uint64_t kWord = 0x0909090909090909;
 const std::vector<JournalStore> kTwo = {NameOf("/a", 10), NameOf("/b", 11)};
 const std::vector<std::pair<uint32_t, PageIndex>> kThreePages = {{1, 7}, {0, 3}, {0, 4}};
 
+// Every byte where blocks begin, where their heads and entries are, and one in 31 of the rest.
+bool WorthALook(uint64_t at) { return at % kPageBytes < 160 || at % 31 == 0; }
+
 bool HoldsThreePages(const Journal& journal, uint64_t word) {
   if (!journal.committed() || journal.stores() != kTwo || journal.pages().size() != 3) return false;
   for (const JournalPage& page : journal.pages()) {
@@ -107,7 +110,10 @@ FARPAGE_TEST(journal_cut_at_any_byte_is_committed_or_refused_or_never_was) {
   CHECK(journal->Commit().ok());
   const Bytes committed = bytes;
   uint64_t refused = 0;
+  uint64_t looks = 0;
   for (size_t length = 2 * kPageBytes; length <= committed.size(); length++) {
+    if (!WorthALook(length) && length != committed.size()) continue;
+    looks++;
     Bytes cut(committed.begin(), committed.begin() + ptrdiff_t(length));
     uint64_t at = 0;
     auto found = Reopen(&cut, &code, &at);
@@ -119,11 +125,11 @@ FARPAGE_TEST(journal_cut_at_any_byte_is_committed_or_refused_or_never_was) {
     CHECK(at >= 2 * kPageBytes && at <= committed.size());
     refused++;
   }
-  CHECK(refused >= committed.size() - 3 * kPageBytes);
+  CHECK_EQ(refused, looks - 1);  // all but the whole
   // The same without the head that calls it committed: what is cut never happened.
   std::memset(bytes.data(), 0, 2 * kPageBytes);
   std::memcpy(bytes.data() + kPageBytes, committed.data() + kPageBytes, kPageBytes);
-  for (size_t length = 2 * kPageBytes; length < committed.size(); length += 7) {
+  for (size_t length = 2 * kPageBytes; length < committed.size(); length += 97) {
     Bytes cut(bytes.begin(), bytes.begin() + ptrdiff_t(length));
     auto found = Reopen(&cut, &code);
     REQUIRE(found != nullptr);
@@ -142,6 +148,7 @@ FARPAGE_TEST(journal_flipped_bit_is_refused_or_does_no_harm) {
   std::mt19937_64 random(7);
   uint64_t refused = 0;
   for (size_t at = 0; at < bytes.size(); at++) {
+    if (!WorthALook(at)) continue;
     const auto bit = static_cast<std::byte>(1u << (random() % 8));
     bytes[at] ^= bit;
     const Bytes before = bytes;
@@ -155,7 +162,7 @@ FARPAGE_TEST(journal_flipped_bit_is_refused_or_does_no_harm) {
     CHECK(bytes == before);  // nothing is overwritten
     bytes[at] ^= bit;
   }
-  CHECK(refused > 3 * kPageBytes);
+  CHECK(refused > 3 * kPageBytes / 31);
 }
 
 FARPAGE_TEST(journal_of_another_version_is_refused) {
@@ -168,7 +175,7 @@ FARPAGE_TEST(journal_of_another_version_is_refused) {
   head.checksum = journal_format::Sum(head);
   std::memcpy(bytes.data(), &head, sizeof(head));
   CHECK(Reopen(&bytes, &code) == nullptr);
-  CHECK_EQ(int(code), int(Code::kUnsupported));
+  CHECK_EQ(int(code), int(Code::kStateVersion));
   Bytes nonsense(5 * kPageBytes, std::byte{0x5a});
   std::memcpy(nonsense.data() + 2 * kPageBytes, &journal_format::kStoresMark, 8);
   CHECK(Reopen(&nonsense, &code) == nullptr);

@@ -18,6 +18,7 @@ interface Options extends ConnectionOptions {
   readonly writeBehind?: true;
   readonly kind?: 'mapped' | 'staged' | 'anonymous';
   readonly persist?: true;
+  readonly atomic?: true;
   readonly reserve?: true;
   readonly from?: string;
   readonly fromTokenFile?: string;
@@ -25,7 +26,7 @@ interface Options extends ConnectionOptions {
 
 function bodyOf(name: string, options: Options, local: boolean): RegionBody {
   const { file, offset, length, size, make, fill, access, resident, writeBehind } = options;
-  const { kind, persist, reserve, from } = options;
+  const { kind, persist, atomic, reserve, from } = options;
   const { fromTokenFile: token } = options;
   const fromTokenFile = token === undefined ? undefined : resolve(token);
   const given = {
@@ -39,6 +40,7 @@ function bodyOf(name: string, options: Options, local: boolean): RegionBody {
     writeBehind,
     kind,
     persist,
+    atomic,
     reserve,
     from,
     fromTokenFile,
@@ -64,6 +66,7 @@ export function createCommand(shell: Shell): Command {
       new Option('--kind <kind>', 'of its memory').choices(['mapped', 'staged', 'anonymous']),
     )
     .option('--persist', 'keeps a region without a file over restarts: what was synced comes back')
+    .option('--atomic', 'a sync happens wholly or not at all; for a file, or with --persist')
     .option('--reserve', 'opens the file only when a client touches it; without a file always so')
     .option('--from <url>', 'what to copy: farpage://HOST[:PORT]/REGION, http(s)://HOST/FILE')
     .option('--from-token-file <file>', 'token for that server, read by the appliance')

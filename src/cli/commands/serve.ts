@@ -74,8 +74,13 @@ function announce(doors: Doors, { appliance, shell, json }: Announced): void {
       tokenPath,
       regions,
       start: appliance.start,
+      recovered: appliance.recovered,
     });
     return;
+  }
+  for (const { path, pages, failure } of appliance.recovered) {
+    const what = failure === null ? 'recovered' : `not recovered (${failure}), they wait for it`;
+    out.line(`${path}: ${pages} pages of the last sync ${what}`);
   }
   out.line(`listening on ${control}`);
   if (tcp !== undefined) out.line(`listening on ${tcp}`);

@@ -26,7 +26,7 @@ function rowsOf(stat: RegionStat): string[][] {
   const inTiers = pages.elsewhere > 0 ? `, ${pages.elsewhere} in tiers` : '';
   return [
     ['region', stat.name],
-    ['kind', `${stat.kind}, ${origin(stat)}`],
+    ['kind', `${stat.kind}${stat.atomic ? ', atomic' : ''}, ${origin(stat)}`],
     ['access', stat.access],
     ['state', stat.error ? `${stat.state}: ${stat.error.message}` : stat.state],
     ['reserved', `${formatSize(stat.reservedBytes)}, ${formatSize(stat.allocatedBytes)} allocated`],

@@ -1,0 +1,65 @@
+/** The journal of atomic syncs in the state directory, made for the first region that needs it. */
+import { existsSync, readdirSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { FarpageError } from '../errors.js';
+import type { AtomicReceipt, PagerHandle, RecoveredFile, SyncMember } from '../native/binding.js';
+import { native } from '../native/load.js';
+import { fileFailure } from './durable-file.js';
+
+export class SyncJournal {
+  readonly path: string;
+  /** What the start found committed, file by file. */
+  recovered: readonly RecoveredFile[] = [];
+  readonly #pager: PagerHandle;
+  #open = false;
+
+  /** Recovers what an earlier process has left. ERR_STATE_DAMAGED, ERR_STATE_VERSION, ERR_IO. */
+  constructor(pager: PagerHandle, stateDirectory: string) {
+    this.#pager = pager;
+    this.path = join(stateDirectory, 'journal');
+    if (this.#exists) this.ensure();
+  }
+
+  /** Opens it, or makes it. */
+  ensure(): void {
+    if (this.#open) return;
+    try {
+      const { damagedAt, recovered } = native().pagerOpenJournal(this.#pager, { path: this.path });
+      if (damagedAt !== null) {
+        const what = `${this.path}: a committed sync is damaged at byte ${damagedAt}`;
+        const advice = 'restore the files it names from a backup, then move the journal away';
+        throw new FarpageError('ERR_STATE_DAMAGED', `${what}; nothing was written; ${advice}`);
+      }
+      this.recovered = recovered;
+      this.#open = true;
+    } catch (cause) {
+      if (!(cause instanceof FarpageError) || cause.message.includes(this.path)) throw cause;
+      throw new FarpageError(cause.code, this.path, { cause });
+    }
+  }
+
+  /** Files that a part of a committed sync waits for. */
+  get waiting(): readonly string[] {
+    return native().pagerJournalWaiting(this.#pager);
+  }
+
+  /** Forgets what waits for a file; how many pages that were. */
+  abandon(path: string): number {
+    return native().pagerJournalAbandon(this.#pager, { path });
+  }
+
+  /** Syncs ranges of atomic regions as one. */
+  async sync(members: readonly SyncMember[]): Promise<AtomicReceipt> {
+    return await native().pagerSyncAtomically(this.#pager, members);
+  }
+
+  get #exists(): boolean {
+    if (existsSync(this.path)) return true;
+    try {
+      const part = `${basename(this.path)}-part-`;
+      return readdirSync(dirname(this.path)).some((name) => name.startsWith(part));
+    } catch (cause) {
+      throw fileFailure(cause, this.path);
+    }
+  }
+}
