@@ -1,4 +1,5 @@
 /** Runs the chosen measurements one after the other, within a bound of time and disk. */
+import { ATOMIC_WORKS } from './atomic-works.js';
 import { BESIDE_WORKS } from './beside-works.js';
 import { COPY_WORKS } from './copy-works.js';
 import { FILE_WORKS } from './file-works.js';
@@ -19,6 +20,7 @@ export const WORKS: readonly Work[] = [
   ...START_WORKS,
   ...REST_WORKS,
   ...SYNC_WORKS,
+  ...ATOMIC_WORKS,
   ...FILE_WORKS,
   ...BESIDE_WORKS,
   ...COPY_WORKS,

@@ -16,7 +16,7 @@ const PLACEMENT = 'two cores, not pinned';
 const TIMEOUT_MS = 120_000;
 
 /** `count` different numbers below `limit`, by Fisher and Yates. */
-function draw(count: number, limit: number): Uint32Array {
+export function draw(count: number, limit: number): Uint32Array {
   const all = Uint32Array.from({ length: limit }, (_, index) => index);
   for (let at = 0; at < count; at++) {
     const other = at + Math.floor(Math.random() * (limit - at));
@@ -29,7 +29,12 @@ function draw(count: number, limit: number): Uint32Array {
 
 /** Makes `count` random pages dirty, each by one write of all of it. */
 export async function dirty(region: ExternalRegion, count: number): Promise<void> {
-  const pages = draw(count, Math.floor(region.size / PAGE));
+  await dirtyPages(region, draw(count, Math.floor(region.size / PAGE)));
+}
+
+/** Makes these pages dirty, each by one write of all of it. */
+export async function dirtyPages(region: ExternalRegion, pages: Uint32Array): Promise<void> {
+  const count = pages.length;
   const bytes = Buffer.alloc(PAGE, Math.floor(Math.random() * 256));
   let next = 0;
   const lane = async () => {
