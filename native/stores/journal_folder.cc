@@ -87,6 +87,7 @@ Status JournalFolder::FindParts() {
       return Error{Code::kIo, 0, "a kept part of a sync is damaged"};
     }
     parts_.push_back({name, part.value()->stores()[0], part.value()->pages().size()});
+    waiting_.store(parts_.size());
   }
   return {};
 }
@@ -151,6 +152,7 @@ Status JournalFolder::Keep(uint32_t store) {
   }
   last_part_++;
   parts_.push_back({path, name, PagesOfStore(*journal_, store)});
+  waiting_.store(parts_.size());
   return {};
 }
 
@@ -180,10 +182,12 @@ Status JournalFolder::Remove(size_t part) {
   if (::unlink(parts_[part].path.c_str()) != 0 && errno != ENOENT) return SystemError("unlink");
   const std::string path = parts_[part].path;
   parts_.erase(parts_.begin() + static_cast<ptrdiff_t>(part));
+  waiting_.store(parts_.size());
   return MakeFolderDurable(path);
 }
 
 Status JournalFolder::Admit(const JournalStore& store, PageStore& to) {
+  if (waiting_.load() == 0) return {};
   const std::lock_guard<std::mutex> lock(mutex_);
   for (size_t n = 0; n < parts_.size();) {
     const Part& part = parts_[n];

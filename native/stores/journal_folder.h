@@ -1,6 +1,7 @@
 // The journal of one appliance, and the parts of committed syncs that wait for their store.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -56,7 +57,8 @@ class JournalFolder {
   Status Finish(const std::vector<uint32_t>& unwritten);
 
   // Before a store is used: writes what waits for it. Fails: kFileChanged (what waits is for
-  // another file of that name, or the file has become too short), and as its writes do.
+  // another file of that name, or the file has become too short), and as its writes do. Does not
+  // wait for a sync that is under way unless something waits.
   Status Admit(const JournalStore& store, PageStore& to);
 
   // Forgets what waits for the files of this name; how many pages that were.
@@ -86,6 +88,7 @@ class JournalFolder {
   std::mutex mutex_;
   std::unique_ptr<Journal> journal_;
   std::vector<Part> parts_;
+  std::atomic<size_t> waiting_{0};  // how many there are, for who looks without the lock
   uint64_t last_part_ = 0;
 };
 

@@ -58,7 +58,7 @@ it.each([
   const file = patternFile(scratch(), { length: LENGTH });
   const { appliance } = await serveAppliance();
   const asked = { ...('size' in body ? {} : { file }), ...body, atomic: true };
-  expect(() => appliance.create(asked)).toThrow(text);
+  await expect(appliance.create(asked)).rejects.toThrow(text);
   expect(appliance.regions()).toEqual([]);
 });
 
@@ -66,7 +66,7 @@ it('writes no file under memory pressure, and says that memory is full', async (
   const folder = scratch();
   const file = patternFile(folder, { length: 64 * 4096 });
   const { appliance, url } = await serveAppliance({ memory: 16 * 4096 }, folder);
-  appliance.create({ name: 'ledger', file, atomic: true });
+  await appliance.create({ name: 'ledger', file, atomic: true });
   const client = await connectClient(url);
   const region = await client.attach('ledger');
   const write = async () => {
