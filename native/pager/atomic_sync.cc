@@ -92,6 +92,15 @@ void AtomicSync::Loop() {
 
 Result<AtomicReceipt> AtomicSync::Run(const std::vector<Member>& members) {
   const std::lock_guard<std::mutex> one_at_a_time(run_mutex_);
+  auto outcome = RunLocked(members);
+  const Code code = outcome.ok() ? Code::kOk : outcome.error().code;
+  for (const Member& member : members) {
+    member.region->fills.write_back_failure.store(code, std::memory_order_relaxed);
+  }
+  return outcome;
+}
+
+Result<AtomicReceipt> AtomicSync::RunLocked(const std::vector<Member>& members) {
   const uint64_t started = NowNs();
   AtomicReceipt receipt;
   receipt.members.resize(members.size());

@@ -83,6 +83,7 @@ class AtomicSync {
     AtomicSyncDone done;
   };
   void Loop();
+  Result<AtomicReceipt> RunLocked(const std::vector<Member>& members);
   Status Prepare(const std::vector<Member>& members);
   void Freeze(const std::vector<Member>& members);
   void Unfreeze(const std::vector<Member>& members);

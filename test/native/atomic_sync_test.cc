@@ -192,10 +192,13 @@ FARPAGE_TEST(atomic_sync_without_room_in_the_journal_changes_nothing) {
   const Bytes before = desk.journal_bytes;
   auto failed = desk.Sync();
   CHECK(!failed.ok() && failed.error().code == Code::kNoSpace);
+  const auto& why = desk.members[1].region->fills.write_back_failure;
+  CHECK_EQ(int(why.load()), int(Code::kNoSpace));
   CHECK_EQ(desk.Dirty(), 40u);
   CHECK(desk.journal_bytes == before);
   desk.journal_file->room = ~uint64_t{0};
   CHECK(desk.Sync().ok());
+  CHECK_EQ(int(why.load()), int(Code::kOk));
   CHECK_EQ(desk.Stored(1, 39), 3u);
 }
 
