@@ -56,19 +56,25 @@ bool MappedMemory::IsRead(PageRun run) const {
   return ::preadv2(fd_, &into, 1, static_cast<off_t>(last), RWF_NOWAIT) >= 0 || errno != EAGAIN;
 }
 
-Status MappedMemory::Populate(PageRun run) {
+Status MappedMemory::Populate(PageRun run) { return Advise(run, MADV_POPULATE_READ); }
+
+Status MappedMemory::PopulateToWrite(PageRun run) {
+  return Advise(run, writable_ ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+}
+
+Status MappedMemory::Advise(PageRun run, int advice) {
   std::byte* at = address() + run.offset_bytes();
-  while (::madvise(at, run.length_bytes(), MADV_POPULATE_READ) != 0) {
+  while (::madvise(at, run.length_bytes(), advice) != 0) {
     if (errno == EINTR || errno == EAGAIN) continue;
     if (errno == EINVAL) return {};  // before Linux 5.14: the first touch waits for the device
-    if (errno != EFAULT) return SystemError("madvise MADV_POPULATE_READ");
+    if (errno != EFAULT) return SystemError("madvise MADV_POPULATE");
     struct stat status{};
     if (::fstat(fd_, &status) == 0 &&
         static_cast<uint64_t>(status.st_size) <
             offset_bytes_ + run.offset_bytes() + run.length_bytes() - kPageBytes + 1) {
       return Error{Code::kFileChanged, 0, "the file has become shorter"};
     }
-    return Error{Code::kIo, EFAULT, "madvise MADV_POPULATE_READ"};
+    return Error{Code::kIo, EFAULT, "madvise MADV_POPULATE"};
   }
   return {};
 }
@@ -96,7 +102,22 @@ void MappedMemory::DropRanges(std::span<const PageRun> runs) {
 
 void MappedMemory::Drop(std::span<const PageRun> runs) { DropRanges(runs); }
 
-void MappedMemory::DropPrivateCopies(std::span<const PageRun> runs) { DropRanges(runs); }
+void MappedMemory::DropPrivateCopies(std::span<const PageRun> runs) {
+  // A copy whose page the page cache does not hold is kept: it takes no more memory than that page
+  // would, and who reads it next need not wait for the device.
+  std::vector<PageRun> cached;
+  for (const PageRun& run : runs) {
+    const uint64_t pages = PopulatesInPlace(run);
+    if (pages == run.count) {
+      cached.push_back(run);
+      continue;
+    }
+    for (PageIndex page = run.first; page < run.end(); page++) {
+      if (PopulatesInPlace({page, 1}) == 1) cached.push_back({page, 1});
+    }
+  }
+  DropRanges(cached);
+}
 
 void MappedMemory::DropWindow(PageRun window) {
   ::posix_fadvise(fd_, static_cast<off_t>(offset_bytes_ + window.offset_bytes()),

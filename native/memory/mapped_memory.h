@@ -25,6 +25,9 @@ class MappedMemory final : public RegionMemory {
   [[nodiscard]] bool IsRead(PageRun run) const override;
   Status Populate(PageRun run) override;
   Status MakeRoom(PageRun run) override;
+  // Makes the private copies, and maps no page of the file: one fault for two, and the kernel need
+  // not unmap a whole folio when one of its pages is written back.
+  Status PopulateToWrite(PageRun run) override;
   void Drop(std::span<const PageRun> runs) override;
   void DropPrivateCopies(std::span<const PageRun> runs) override;
   void DropWindow(PageRun window) override;
@@ -33,6 +36,7 @@ class MappedMemory final : public RegionMemory {
  private:
   MappedMemory(int fd, uint64_t offset_bytes, Mapping mapping, bool writable)
       : fd_(fd), offset_bytes_(offset_bytes), mapping_(std::move(mapping)), writable_(writable) {}
+  Status Advise(PageRun run, int advice);
   void DropRanges(std::span<const PageRun> runs);
 
   int fd_;

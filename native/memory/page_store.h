@@ -122,6 +122,10 @@ class PageStore {
   // kFileChanged (the store has shrunk).
   virtual Status Read(PageRun run, std::byte* into) = 0;
 
+  // Pages that somebody writes to now and that a Write will bring later. A hint for what can be
+  // made ready for it in the meantime; may block. Thread: pager.
+  virtual void WillWrite(PageRun run) { (void)run; }
+
   // Writes images, sorted by page, each with its own outcome; exactly these bytes and no others.
   // Fails as a whole only if nothing was attempted. Not yet durable.
   virtual Status Write(std::span<PageImage> images) = 0;

@@ -39,6 +39,10 @@ class RegionMemory {
   // Fails: kIo, kFileChanged (the file ends before the run), kMemoryFull.
   virtual Status Populate(PageRun run) = 0;
 
+  // The same for pages that will be written at once: bytes that would be copied then may be copied
+  // now, by the same fault.
+  virtual Status PopulateToWrite(PageRun run) { return Populate(run); }
+
   // Where the first page of `run` would be filled from, and how many from it on are of that
   // origin. Pages of the origin kRemote are populated by StartPopulate, others by Populate.
   [[nodiscard]] virtual PagesFrom OriginOf(PageRun run) const {
@@ -67,8 +71,8 @@ class RegionMemory {
   virtual void Drop(std::span<const PageRun> runs) = 0;
 
   // Gives back what a write-back has made redundant: private copies of pages whose bytes the
-  // file now has. Requires: no writer can reach the pages. Readers see the same bytes before and
-  // after. Thread: pager.
+  // page cache now has. Requires: no writer can reach the pages. Readers see the same bytes
+  // before and after. Thread: pager.
   virtual void DropPrivateCopies(std::span<const PageRun> runs) = 0;
 
   // Tells caches kept in windows of kWindowBytes that no page of the window is present any more.

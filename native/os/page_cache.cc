@@ -1,5 +1,6 @@
 #include "os/page_cache.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,6 +16,9 @@ namespace {
 
 #ifndef __NR_cachestat
 #define __NR_cachestat 451
+#endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
 #endif
 
 struct CachestatRange {
@@ -33,6 +37,13 @@ std::atomic<bool> have_cachestat{true};
 
 // Pages one mincore call asks about, at most.
 constexpr uint64_t kMincorePagesMax = 64;
+
+// False: cachestat(2) cannot tell.
+bool HoldsNone(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
+  CachestatRange range{offset_bytes, length_bytes};
+  Cachestat found{};
+  return ::syscall(__NR_cachestat, fd, &range, &found, 0) == 0 && found.cached == 0;
+}
 
 uint64_t CachedByMincore(uint64_t length_bytes, std::byte* mapped) {
   std::array<unsigned char, kMincorePagesMax> resident{};
@@ -61,6 +72,24 @@ uint64_t CachedBytes(int fd, uint64_t offset_bytes, uint64_t length_bytes, std::
   range.length = kPageBytes;
   if (::syscall(__NR_cachestat, fd, &range, &found, 0) != 0) return 0;
   return found.cached != 0 ? kPageBytes : 0;
+}
+
+bool Uncache(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
+  if (!have_cachestat.load(std::memory_order_relaxed)) return false;
+  if (HoldsNone(fd, offset_bytes, length_bytes)) return true;
+  ::posix_fadvise(fd, static_cast<off_t>(offset_bytes), static_cast<off_t>(length_bytes),
+                  POSIX_FADV_DONTNEED);
+  return HoldsNone(fd, offset_bytes, length_bytes);
+}
+
+void SplitFolio(int fd, uint64_t offset_bytes) {
+  // MADV_COLD splits a folio of which only a part lies in its range. One page is mapped for that,
+  // and never touched: of a file cut meanwhile nothing is populated, and no signal comes.
+  void* at = ::mmap(nullptr, kPageBytes, PROT_READ, MAP_SHARED | MAP_POPULATE, fd,
+                    static_cast<off_t>(offset_bytes));
+  if (at == MAP_FAILED) return;
+  ::madvise(at, kPageBytes, MADV_COLD);
+  ::munmap(at, kPageBytes);
 }
 
 }  // namespace farpage

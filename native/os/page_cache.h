@@ -11,4 +11,14 @@ namespace farpage {
 // where the range is mapped. Zero when neither can tell. Thread: any.
 uint64_t CachedBytes(int fd, uint64_t offset_bytes, uint64_t length_bytes, std::byte* mapped);
 
+// Makes the page cache let go of whole pages, and of no others. True: it holds none of them now.
+// False: pages are mapped or dirty, or nobody can tell; it keeps them. 0.3 us where nothing is
+// held, else some microseconds. Thread: any.
+bool Uncache(int fd, uint64_t offset_bytes, uint64_t length_bytes);
+
+// Splits the large folio around a page that is in the page cache, so that its pages may come and
+// go one by one: 50 us for 2 MiB, and 0.2 us more for each page of it that is mapped. A hint;
+// needs Linux 5.4, and does nothing while another process maps the folio. Thread: any.
+void SplitFolio(int fd, uint64_t offset_bytes);
+
 }  // namespace farpage

@@ -211,8 +211,9 @@ void Filler::FillElsewhere(const std::shared_ptr<Region>& region, PageRun run) {
   });
 }
 
-Status Filler::FillNow(const std::shared_ptr<Region>& region, PageRun run) {
-  Status populated = region->memory->Populate(run);
+Status Filler::FillNow(const std::shared_ptr<Region>& region, PageRun run, bool to_write) {
+  RegionMemory& memory = *region->memory;
+  Status populated = to_write ? memory.PopulateToWrite(run) : memory.Populate(run);
   if (populated.ok()) {
     Install(region, run);
     return populated;
@@ -223,7 +224,7 @@ Status Filler::FillNow(const std::shared_ptr<Region>& region, PageRun run) {
     return populated;
   }
   for (PageIndex page = run.first; page < run.end(); page++) {
-    (void)FillNow(region, {page, 1});
+    (void)FillNow(region, {page, 1}, to_write);
   }
   return populated;
 }

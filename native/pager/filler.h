@@ -48,9 +48,9 @@ class Filler {
   // Starts the fill of a claimed run of the origin kRemote whose frames are taken. Thread: any.
   void FillElsewhere(const std::shared_ptr<Region>& region, PageRun run);
 
-  // Fills a claimed run of another origin, whose frames are taken, on the calling thread.
-  // Thread: any.
-  Status FillNow(const std::shared_ptr<Region>& region, PageRun run);
+  // Fills a claimed run of another origin, whose frames are taken, on the calling thread, for who
+  // reads it or (`to_write`) writes it next. Thread: any.
+  Status FillNow(const std::shared_ptr<Region>& region, PageRun run, bool to_write = false);
 
   // Claims absent pages from the start of `run` on; how many. Thread: any.
   static uint64_t Claim(Region& region, PageRun run);

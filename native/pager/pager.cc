@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "pager/lost_pages.h"
 #include "pager/page_change.h"
@@ -45,6 +46,7 @@ void Pager::Close() {
   reclaim_.Join();
   prefetcher_.Close();
   filler_.Close();
+  write_hints_.Close();
   write_back_.Close();
   atomic_sync_.Close();
 }
@@ -83,12 +85,14 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
   }
   uint64_t in_place_left = kInPlacePagesMax;
   PageIndex page = run.first;
+  bool noted = kind == FaultKind::kRead;
   while (page < run.end()) {
     if (Usable(*region, region->table->Load(page), kind)) {
       page++;
       continue;
     }
     const PageRun rest{page, run.end() - page};
+    if (!std::exchange(noted, true)) write_hints_.Note(region, rest);
     const bool absent = StateOf(region->table->Load(page)) == PageState::kAbsent;
     const Step step =
         Resolve(region, rest, kind, page == run.first ? waiter : nullptr, token, polled,
@@ -139,7 +143,7 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
       }
       const uint64_t claimed = Filler::Claim(*region, rest);
       if (claimed == 0) return Step::kReady;  // somebody else was faster: look again
-      const uint64_t done = FillInPlace(region, {page, claimed}, in_place_left);
+      const uint64_t done = FillInPlace(region, {page, claimed}, kind, in_place_left);
       if (done == claimed) return Step::kReady;
       // Registered before the fill can end: a failure is told to who waits, and to nobody else.
       if (done == 0) (void)Await(*region, page, kind, waiter, token);
@@ -226,7 +230,7 @@ bool Pager::HandOverPart(const std::shared_ptr<Region>& region, PageRun run, Pag
 }
 
 uint64_t Pager::FillInPlace(const std::shared_ptr<Region>& region, PageRun claimed,
-                            uint64_t* in_place_left) {
+                            FaultKind kind, uint64_t* in_place_left) {
   WakeReclaim();
   if (*in_place_left == 0) return 0;
   if (IsElsewhere(*region, claimed.first)) {
@@ -239,7 +243,8 @@ uint64_t Pager::FillInPlace(const std::shared_ptr<Region>& region, PageRun claim
   *in_place_left -= count;
   // A failure makes the pages absent again: the caller looks, claims anew and, with nothing left
   // to do in place, hands over, so that it hears of the failure as everybody does.
-  if (!filler_.FillNow(region, {claimed.first, count}).ok()) *in_place_left = 0;
+  const bool to_write = kind == FaultKind::kWrite;
+  if (!filler_.FillNow(region, {claimed.first, count}, to_write).ok()) *in_place_left = 0;
   return count;
 }
 

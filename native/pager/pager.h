@@ -17,6 +17,7 @@
 #include "pager/region_allocator.h"
 #include "pager/write_back.h"
 #include "stores/tier_stack.h"
+#include "pager/write_hints.h"
 
 namespace farpage {
 
@@ -118,7 +119,7 @@ class Pager final : public FaultHandler {
   bool HandOver(const std::shared_ptr<Region>& region, PageRun run, PolledFills* fills);
   bool HandOverPart(const std::shared_ptr<Region>& region, PageRun run, PageOrigin origin,
                     PolledFills* fills);
-  uint64_t FillInPlace(const std::shared_ptr<Region>& region, PageRun claimed,
+  uint64_t FillInPlace(const std::shared_ptr<Region>& region, PageRun claimed, FaultKind kind,
                        uint64_t* in_place_left);
   uint64_t TakeInPlace(const std::shared_ptr<Region>& region, PageRun run,
                        uint64_t* in_place_left);
@@ -139,6 +140,7 @@ class Pager final : public FaultHandler {
   Evictor evictor_;
   WriteBack write_back_;
   AtomicSync atomic_sync_;
+  WriteHints write_hints_;
   Filler filler_;
   Prefetcher prefetcher_;
   std::mutex reclaim_mutex_;  // guards closing_; the condition variable needs one

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <thread>
+#include <mutex>
 #include <vector>
 
 #include "memory/region_copy.h"
@@ -17,14 +17,31 @@
 namespace farpage {
 namespace {
 
-// Measured on ext4 with 1 % and 10 % scattered pages of 1 and 4 GiB: two threads that each start
-// the device every 64 images take 0.8 (hot, large folios) to 1.0 (cold) of one thread with
-// fdatasync alone. O_DIRECT is faster on an idle hot file but throws whole folios of other pages
-// out of the page cache, and readers of those then wait for the disk (p99 x 5,000).
+// Writers of one batch: the second one pays while the first splits folios or copies pages, more
+// do not.
 constexpr size_t kWriteThreads = 2;
+// Buffered writes after which the device is started on them. Measured on ext4 with 1 % and 10 %
+// scattered pages of 1 and 4 GiB: 0.8 (hot, large folios) to 1.0 (cold) of fdatasync alone.
 constexpr size_t kImagesPerKick = 64;
 // Fewer images than this are not worth starting threads for.
 constexpr size_t kParallelImagesMin = 64;
+
+// `work` on equal parts of `items`, each on a thread.
+template <typename Item, typename Work>
+void InShares(std::span<Item> items, Work work) {
+  if (items.size() < kParallelImagesMin) {
+    work(items);
+    return;
+  }
+  std::vector<Thread> threads;
+  const size_t share = (items.size() + kWriteThreads - 1) / kWriteThreads;
+  for (size_t first = share; first < items.size(); first += share) {
+    const auto part = items.subspan(first, std::min(share, items.size() - first));
+    threads.emplace_back("write", [&work, part] { work(part); });
+  }
+  work(items.first(share));
+  for (Thread& thread : threads) thread.Join();
+}
 
 Status LockRange(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
   struct flock lock{};
@@ -152,15 +169,41 @@ Status FileStore::WriteImage(const PageImage& image) const {
   return {};
 }
 
-void FileStore::WriteShare(std::span<PageImage> images) const {
+void FileStore::WillWrite(PageRun run) {
+  if (direct_ == nullptr || writes_under_way_.load(std::memory_order_relaxed) != 0) return;
+  (void)direct_->Uncache(run);
+}
+
+std::vector<PageImage*> FileStore::WriteAroundCache(std::span<PageImage* const> images) {
+  std::vector<PageImage*> left;
+  auto writer = DirectWriter::Create(*direct_);
+  if (!writer.ok()) return {images.begin(), images.end()};
+  for (PageImage* image : images) {
+    // A file cut meanwhile must not grow again; WriteImage says so.
+    auto available = AvailableBytes();
+    if (!available.ok() || image->run.offset_bytes() + image->length_bytes > available.value() ||
+        !writer.value()->Begin(image)) {
+      left.push_back(image);
+    }
+  }
+  const std::vector<PageImage*> refused = writer.value()->Finish();
+  left.insert(left.end(), refused.begin(), refused.end());
+  uint64_t pages = 0;
+  for (const PageImage* image : images) pages += image->run.count;
+  for (const PageImage* image : left) pages -= image->run.count;
+  direct_pages_.fetch_add(pages, std::memory_order_relaxed);
+  return left;
+}
+
+void FileStore::WriteThroughCache(std::span<PageImage* const> images) const {
   size_t kicked = 0;
   for (size_t n = 0; n < images.size(); n++) {
-    images[n].outcome = WriteImage(images[n]);
+    images[n]->outcome = WriteImage(*images[n]);
     if (n + 1 - kicked < kImagesPerKick && n + 1 != images.size()) continue;
     // Starts the device on what was written, while the next images are copied: a hint, whose
     // errors fdatasync reports.
-    const uint64_t first = images[kicked].run.offset_bytes();
-    const uint64_t end = images[n].run.offset_bytes() + images[n].length_bytes;
+    const uint64_t first = images[kicked]->run.offset_bytes();
+    const uint64_t end = images[n]->run.offset_bytes() + images[n]->length_bytes;
     ::sync_file_range(fd_.get(), static_cast<off64_t>(offset_bytes_ + first),
                       static_cast<off64_t>(end - first), SYNC_FILE_RANGE_WRITE);
     kicked = n + 1;
@@ -168,18 +211,29 @@ void FileStore::WriteShare(std::span<PageImage> images) const {
 }
 
 Status FileStore::Write(std::span<PageImage> images) {
-  if (images.size() < kParallelImagesMin) {
-    WriteShare(images);
-    return {};
+  std::vector<PageImage*> left;
+  left.reserve(images.size());
+  for (PageImage& image : images) left.push_back(&image);
+  if (direct_ != nullptr && left.size() >= kParallelImagesMin) {
+    direct_->Hope();
+    writes_under_way_.fetch_add(1, std::memory_order_relaxed);
+    std::mutex mutex;
+    std::vector<PageImage*> refused;
+    InShares(std::span<PageImage* const>(left), [&](std::span<PageImage* const> share) {
+      const std::vector<PageImage*> own = WriteAroundCache(share);
+      std::lock_guard<std::mutex> lock(mutex);
+      refused.insert(refused.end(), own.begin(), own.end());
+    });
+    writes_under_way_.fetch_sub(1, std::memory_order_relaxed);
+    std::sort(refused.begin(), refused.end(), [](const PageImage* a, const PageImage* b) {
+      return a->run.first < b->run.first;
+    });
+    left = std::move(refused);
   }
-  std::vector<Thread> threads;
-  const size_t share = (images.size() + kWriteThreads - 1) / kWriteThreads;
-  for (size_t first = share; first < images.size(); first += share) {
-    const auto part = images.subspan(first, std::min(share, images.size() - first));
-    threads.emplace_back("write", [this, part] { WriteShare(part); });
-  }
-  WriteShare(images.first(share));
-  for (Thread& thread : threads) thread.Join();
+  // Only now, when nothing is under way around the page cache: a neighbour made dirty in a folio
+  // that somebody has read meanwhile would keep the kernel from dropping it (EIO at fdatasync).
+  InShares(std::span<PageImage* const>(left),
+           [this](std::span<PageImage* const> share) { WriteThroughCache(share); });
   return {};
 }
 

@@ -1,11 +1,14 @@
 // A local regular file, or a part of one, as a store.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "os/fd.h"
 #include "memory/page_store.h"
+#include "stores/direct_writer.h"
 
 namespace farpage {
 
@@ -45,8 +48,18 @@ class FileStore final : public PageStore {
   [[nodiscard]] SinkFile Sink() const override { return {path_, offset_bytes_}; }
   [[nodiscard]] bool has_sink() const override { return writable_; }
   Status Read(PageRun run, std::byte* into) override;
+  // The page cache lets go of the pages: while they are dirty, it only holds what they were.
+  // Nothing while a Write is under way, which does the same for its own pages.
+  void WillWrite(PageRun run) override;
+  // Many images go around the page cache where it does not hold their pages (DirectWriter), so
+  // that it need not afterwards either.
   Status Write(std::span<PageImage> images) override;
   Status MakeDurable() override;
+
+  // Pages that went around the page cache so far.
+  [[nodiscard]] uint64_t direct_pages() const {
+    return direct_pages_.load(std::memory_order_relaxed);
+  }
 
  private:
   FileStore(Fd fd, const Options& options, uint64_t length_bytes)
@@ -55,8 +68,12 @@ class FileStore final : public PageStore {
         offset_bytes_(options.offset_bytes),
         length_bytes_(length_bytes),
         writable_(options.writable),
-        origin_(options.origin) {}
-  void WriteShare(std::span<PageImage> images) const;
+        origin_(options.origin) {
+    if (writable_) direct_ = std::make_unique<DirectFile>(fd_.get(), offset_bytes_);
+    if (direct_ != nullptr && !direct_->valid()) direct_.reset();
+  }
+  std::vector<PageImage*> WriteAroundCache(std::span<PageImage* const> images);
+  void WriteThroughCache(std::span<PageImage* const> images) const;
   Status WriteImage(const PageImage& image) const;
 
   Fd fd_;
@@ -65,6 +82,9 @@ class FileStore final : public PageStore {
   uint64_t length_bytes_;
   bool writable_;
   PageOrigin origin_;
+  std::unique_ptr<DirectFile> direct_;  // of a writable file, where there is such a thing
+  std::atomic<uint32_t> writes_under_way_{0};
+  std::atomic<uint64_t> direct_pages_{0};
 };
 
 }  // namespace farpage

@@ -110,6 +110,8 @@ uint64_t KeptStore::CachedPages(PageRun run) const {
   return base == nullptr ? 0 : base->CachedPages({run.first, from.pages});
 }
 
+void KeptStore::WillWrite(PageRun run) { file_->WillWrite(run); }
+
 void KeptStore::WillRead(PageRun run) { file_->WillRead(run); }
 
 void KeptStore::StartRead(PageRun run, std::byte* into, ReadDone done) {

@@ -25,6 +25,7 @@ class KeptStore final : public PageStore {
   [[nodiscard]] uint8_t fill_byte() const override { return below() ? base_->fill_byte() : 0; }
   [[nodiscard]] uint64_t CachedPages(PageRun run) const override;
   void WillRead(PageRun run) override;
+  void WillWrite(PageRun run) override;
   [[nodiscard]] bool IsRead(PageRun run) const override { return file_->IsRead(run); }
   [[nodiscard]] bool polls_reads() const override { return true; }
   [[nodiscard]] StoreIdentity Identity() const override { return file_->Identity(); }

@@ -1,0 +1,97 @@
+#include "stores/direct_writer.h"
+
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include <string>
+#include <utility>
+
+#include "os/page_cache.h"
+
+namespace farpage {
+namespace {
+
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x00000008
+#endif
+
+// Begun writes that are handed to the kernel by one call.
+constexpr uint32_t kWritesPerEnter = 8;
+
+}  // namespace
+
+DirectFile::DirectFile(int cached_fd, uint64_t offset_bytes)
+    : cached_fd_(cached_fd), offset_bytes_(offset_bytes) {
+  const std::string path = "/proc/self/fd/" + std::to_string(cached_fd);
+  direct_fd_ = Fd(::open(path.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK));
+}
+
+bool DirectFile::Uncache(PageRun run) {
+  const uint64_t first = OffsetOf(run);
+  if (farpage::Uncache(cached_fd_, first, run.length_bytes())) return true;
+  if (hopeless_splits_.load(std::memory_order_relaxed) >= kHopelessSplitsMax) return false;
+  SplitFolio(cached_fd_, first);
+  if (run.count > 1) SplitFolio(cached_fd_, first + run.length_bytes() - kPageBytes);
+  const bool uncached = farpage::Uncache(cached_fd_, first, run.length_bytes());
+  if (uncached) {
+    Hope();
+  } else {
+    hopeless_splits_.fetch_add(1, std::memory_order_relaxed);
+  }
+  return uncached;
+}
+
+Result<std::unique_ptr<DirectWriter>> DirectWriter::Create(DirectFile& file) {
+  auto ring = IoRing::Create(kDirectWritesMax);
+  if (!ring.ok()) return ring.error();
+  return std::unique_ptr<DirectWriter>(new DirectWriter(file, std::move(ring).value()));
+}
+
+DirectWriter::~DirectWriter() { WaitForAll(); }
+
+bool DirectWriter::Begin(PageImage* image) {
+  // O_DIRECT takes whole pages.
+  if (image->length_bytes != image->run.length_bytes() || !file_.Uncache(image->run)) return false;
+  while (under_way_ + ring_->queued() == kDirectWritesMax) {
+    if (!Enter(1)) return false;
+  }
+  if (!ring_->QueueWrite(file_.fd(), image->bytes, static_cast<uint32_t>(image->length_bytes),
+                         file_.OffsetOf(image->run), RWF_NOWAIT, begun_.size())) {
+    return false;
+  }
+  begun_.push_back(image);
+  if (ring_->queued() == kWritesPerEnter) (void)Enter(0);
+  return true;
+}
+
+bool DirectWriter::Enter(uint32_t wait_for) {
+  const uint32_t queued = ring_->queued();
+  const bool entered = ring_->Enter(wait_for);
+  under_way_ += queued - ring_->queued();
+  for (IoRing::Completion done; ring_->Reap(&done);) {
+    under_way_--;
+    PageImage*& image = begun_[done.user_data];
+    if (done.result < 0 || static_cast<uint64_t>(done.result) != image->length_bytes) continue;
+    image->outcome = {};
+    image = nullptr;
+  }
+  return entered;
+}
+
+void DirectWriter::WaitForAll() {
+  while (under_way_ + ring_->queued() != 0) {
+    if (Enter(1)) continue;
+    if (under_way_ == 0) return;  // the rest was never handed over
+    const timespec nap{0, 100'000};
+    ::nanosleep(&nap, nullptr);
+  }
+}
+
+std::vector<PageImage*> DirectWriter::Finish() {
+  WaitForAll();
+  std::erase(begun_, nullptr);
+  return std::exchange(begun_, {});
+}
+
+}  // namespace farpage

@@ -1,0 +1,79 @@
+// Writing pages of a file around the page cache.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "memory/page_store.h"
+#include "os/fd.h"
+#include "os/io_ring.h"
+
+namespace farpage {
+
+// Writes that one thread has under way, at most.
+inline constexpr uint32_t kDirectWritesMax = 64;
+// Folios in a row that could not be split, before splits are not tried any more.
+inline constexpr uint32_t kHopelessSplitsMax = 16;
+
+// A file that pages are written to around the page cache. Thread: any.
+class DirectFile {
+ public:
+  // Opens the file of `cached_fd`, whose region begins at `offset_bytes`, once more, with O_DIRECT;
+  // locks stay with `cached_fd`, which must outlive this.
+  DirectFile(int cached_fd, uint64_t offset_bytes);
+
+  // False: the file system or the system offers no such thing.
+  [[nodiscard]] bool valid() const { return direct_fd_.valid(); }
+  [[nodiscard]] int fd() const { return direct_fd_.get(); }
+  [[nodiscard]] uint64_t OffsetOf(PageRun run) const { return offset_bytes_ + run.offset_bytes(); }
+
+  // Makes the page cache let go of the pages, and splits large folios for that. True: it holds
+  // none of them now.
+  bool Uncache(PageRun run);
+  // Splits are tried again.
+  void Hope() { hopeless_splits_.store(0, std::memory_order_relaxed); }
+
+ private:
+  int cached_fd_;
+  Fd direct_fd_;
+  uint64_t offset_bytes_;
+  std::atomic<uint32_t> hopeless_splits_{0};
+};
+
+// O_DIRECT copies nothing and keeps the device busy from one thread, but it throws whole folios
+// out of the page cache, and readers of the neighbours then wait for the device. So this writes
+// only pages that the page cache does not hold: clean copies of the very pages are dropped first,
+// large folios around them split, and RWF_NOWAIT makes the kernel refuse what it still finds there
+// (also holes, which are better allocated by a buffered write). Afterwards the bytes are on the
+// device and in the caller's memory only. One thread at a time.
+class DirectWriter {
+ public:
+  // Fails as IoRing::Create.
+  static Result<std::unique_ptr<DirectWriter>> Create(DirectFile& file);
+  // Waits for every write that was begun: none may land behind a later one of the same page.
+  ~DirectWriter();
+  DirectWriter(const DirectWriter&) = delete;
+  DirectWriter& operator=(const DirectWriter&) = delete;
+
+  // Begins to write an image, which stays valid until Finish. False: it must go through the page
+  // cache. Waits while kDirectWritesMax are under way.
+  bool Begin(PageImage* image);
+
+  // Waits for what was begun. Returns the images whose write did not do, for whatever reason: the
+  // buffered write of the same image tells.
+  std::vector<PageImage*> Finish();
+
+ private:
+  DirectWriter(DirectFile& file, std::unique_ptr<IoRing> ring)
+      : file_(file), ring_(std::move(ring)) {}
+  bool Enter(uint32_t wait_for);
+  void WaitForAll();
+
+  DirectFile& file_;
+  std::unique_ptr<IoRing> ring_;
+  std::vector<PageImage*> begun_;  // null: written
+  uint32_t under_way_ = 0;         // with the kernel, not yet reaped
+};
+
+}  // namespace farpage
