@@ -9,6 +9,7 @@
 #include "memory/frame_budget.h"
 #include "memory/page_overlay.h"
 #include "memory/page_table.h"
+#include "memory/protection.h"
 #include "memory/region_memory.h"
 #include "memory/page_store.h"
 
@@ -62,6 +63,8 @@ class Region {
     uint64_t frames_max = ~uint64_t{0} >> 1;
     // Its store is written by syncs alone, each wholly or not at all (AtomicSync).
     bool atomic = false;
+    // That of its reservation; null for one of its own.
+    std::shared_ptr<Protection> protection = nullptr;
   };
 
   Region(const Options& options, std::unique_ptr<PageTable> page_table,
@@ -71,11 +74,13 @@ class Region {
         write_behind(options.write_behind),
         atomic(options.atomic),
         frames(options.frames_max),
+        protection(options.protection ? options.protection : std::make_shared<Protection>()),
         table(std::move(page_table)),
         store(std::move(page_store)),
         memory(std::move(region_memory)) {}
 
-  // The word flags of a page that has just been filled.
+  // The word flags of a page that has just been filled, before what `protection` forbids is taken
+  // away. Together with Pager::Resolve this is where words get READABLE and WRITABLE.
   [[nodiscard]] PageWord PresentFlags() const {
     return static_cast<PageWord>(PageState::kPresent) | kReadable | (writable ? kWritable : 0);
   }
@@ -100,6 +105,7 @@ class Region {
   const bool atomic;
   FrozenRun frozen;
   FrameBudget frames;  // the region's own bound; the pager has the one over all regions
+  const std::shared_ptr<Protection> protection;
   const std::unique_ptr<PageTable> table;
   // The store before the memory: a mapping uses the store's descriptor and must go first.
   std::unique_ptr<PageStore> store;

@@ -51,12 +51,13 @@ class Reservation {
   };
 
   // `open` allocates the region: it may block, is called by one thread at a time and again after
-  // it failed. `account`, if any, is charged with the size before.
+  // it failed. `account`, if any, is charged with the size before. The region has `permits`.
   Reservation(uint64_t size, bool may_write, std::shared_ptr<AllocationAccount> charged,
-              Opener open)
+              Opener open, std::shared_ptr<Protection> permits = std::make_shared<Protection>())
       : size_bytes(size),
         writable(may_write),
         account(std::move(charged)),
+        protection(std::move(permits)),
         open_(std::move(open)) {}
 
   // Allocates it; kQuota when an account has no room. Thread: the region allocator's.
@@ -86,6 +87,7 @@ class Reservation {
   const uint64_t size_bytes;
   const bool writable;
   const std::shared_ptr<AllocationAccount> account;
+  const std::shared_ptr<Protection> protection;
   Stage stage = Stage::kReserved;
   // Why the last try to reach it failed.
   std::atomic<Code> failure{Code::kOk};

@@ -71,6 +71,9 @@ class AtomicSync {
   // A writer met a frozen page. In a turn.
   Thawed Thaw(const std::shared_ptr<Region>& region, PageIndex page);
 
+  // While the lock is held no sync is under way.
+  [[nodiscard]] std::unique_lock<std::mutex> Pause() { return std::unique_lock(run_mutex_); }
+
   // Ends after the syncs that were submitted; idempotent.
   void Close();
 

@@ -23,33 +23,46 @@ std::vector<std::shared_ptr<Region>> Evictor::Regions() {
   return regions_;
 }
 
-void Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, bool force,
+void Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, const Rules& rules,
                       Victims* victims, EvictionResult* result) {
+  // What was written to a region without a store never was, once it is discarded.
+  const PageWord discarded =
+      kDirty | kUnsynced | kWritable | (region.store->has_sink() ? 0 : kWritten);
   for (PageIndex page = within.first; page < within.end() && victims->pages < pages_max; page++) {
     bool dirty = false;
     bool unsynced = false;
+    bool again = false;
     PageWord after = 0;
-    const PageWord before = ChangePage(
-        *region.table, page,
-        [&](PageWord word) {
-          dirty = unsynced = false;
-          if (StateOf(word) != PageState::kPresent) return word;
-          // What is being written back will be clean soon.
-          if ((word & (kHeld | kWriteback)) != 0) return word;
-          unsynced = (word & (kDirty | kUnsynced)) == kUnsynced;
-          dirty = (word & kUnsafe) != 0;
-          if (dirty) return word;
-          if ((word & kAccessed) != 0 && !force) return word & ~kAccessed;
-          return WithState(word & ~(kReadable | kWritable | kAccessed | kAhead),
-                           PageState::kEvicting);
-        },
-        &after);
+    do {
+      const PageWord before = ChangePage(
+          *region.table, page,
+          [&](PageWord word) {
+            dirty = unsynced = again = false;
+            if (StateOf(word) != PageState::kPresent) return word;
+            // What is being written back will be clean soon.
+            if ((word & kWriteback) != 0) return word;
+            if ((word & kHeld) != 0 && !rules.held) return word;
+            unsynced = (word & (kDirty | kUnsynced)) == kUnsynced;
+            dirty = (word & kUnsafe) != 0;
+            again = dirty && rules.dirty;
+            if (again) return word & ~discarded;
+            if (dirty) return word;
+            if ((word & kAccessed) != 0 && !rules.used) return word & ~kAccessed;
+            return WithState(word & ~(kReadable | kWritable | kAccessed | kHeld | kAhead),
+                             PageState::kEvicting);
+          },
+          &after);
+      if (StateOf(after) == PageState::kEvicting && StateOf(before) == PageState::kPresent) {
+        AppendPage(victims->runs, page);
+        victims->pages++;
+      }
+    } while (again);
     if (dirty) result->dirty_pages++;
     if (unsynced) result->unsynced_pages++;
-    if (StateOf(after) == PageState::kEvicting && StateOf(before) == PageState::kPresent) {
-      AppendPage(victims->runs, page);
-      victims->pages++;
-    }
+    const PageState state = StateOf(after);
+    if (rules.busy == nullptr) continue;
+    const bool moves = state == PageState::kFilling || state == PageState::kCopying;
+    if (moves || (after & kWriteback) != 0) AppendPage(*rules.busy, page);
   }
 }
 
@@ -91,6 +104,7 @@ void Evictor::TidyChunks(Region& region, const std::vector<PageRun>& runs) {
       if (page / kSummaryPages != chunk_done) {
         chunk_done = page / kSummaryPages;
         Summary& summary = region.table->present_summary();
+        const std::lock_guard<std::mutex> lock(tidy_mutex_);
         summary.Clear(chunk_done);
         const PageIndex first = chunk_done * kSummaryPages;
         if (!empty(first, first + kSummaryPages)) summary.Set(first);
@@ -122,7 +136,7 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
     while (chunk < summary.chunks() && claimed + victims.pages < pages) {
       const PageIndex first = chunk * kSummaryPages;
       const uint64_t count = std::min(kSummaryPages, region.table->pages() - first);
-      Collect(region, {first, count}, pages - claimed, false, &victims, &result);
+      Collect(region, {first, count}, pages - claimed, {}, &victims, &result);
       if (claimed + victims.pages < pages) chunk = summary.Next(chunk + 1);
     }
     dirty[index] = result.dirty_pages;
@@ -140,26 +154,76 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
   return result;
 }
 
-EvictionResult Evictor::Reclaim(const std::shared_ptr<Region>& region, PageRun run,
-                                bool spare_used) {
-  std::lock_guard<std::mutex> sweep(mutex_);
-  EvictionResult result;
-  Victims victims{region, {}, 0};
-  Summary& summary = region->table->present_summary();
-  const PageIndex end = std::min(run.end(), region->table->pages());
+void Evictor::CollectRun(Region& region, PageRun run, const Rules& rules, Victims* victims,
+                         EvictionResult* result) {
+  Summary& summary = region.table->present_summary();
+  const PageIndex end = std::min(run.end(), region.table->pages());
   for (uint64_t chunk = summary.Next(run.first / kSummaryPages); chunk < summary.chunks();
        chunk = summary.Next(chunk + 1)) {
     const PageIndex first = std::max(run.first, chunk * kSummaryPages);
     const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages);
     if (first >= end) break;
-    Collect(*region, {first, last - first}, ~uint64_t{0}, !spare_used, &victims, &result);
+    Collect(region, {first, last - first}, ~uint64_t{0}, rules, victims, result);
   }
+}
+
+EvictionResult Evictor::Reclaim(const std::shared_ptr<Region>& region, PageRun run,
+                                bool spare_used) {
+  Rules rules;
+  rules.used = !spare_used;
+  return Take(region, {&run, 1}, rules);
+}
+
+EvictionResult Evictor::Discard(const std::shared_ptr<Region>& region, PageRun run) {
+  Rules rules;
+  rules.used = rules.dirty = true;
+  return Take(region, {&run, 1}, rules);
+}
+
+EvictionResult Evictor::Invalidate(const std::shared_ptr<Region>& region,
+                                   std::span<const PageRun> runs, bool discard,
+                                   std::vector<PageRun>* busy) {
+  return Take(region, runs, {true, true, discard, busy});
+}
+
+EvictionResult Evictor::Take(const std::shared_ptr<Region>& region,
+                             std::span<const PageRun> runs, const Rules& rules) {
+  const std::lock_guard<std::mutex> sweep(mutex_);
+  EvictionResult result;
+  Victims victims{region, {}, 0};
+  for (const PageRun& run : runs) CollectRun(*region, run, rules, &victims, &result);
   if (victims.pages != 0) {
     shootdown_.WaitGracePeriod();
     Drop(victims);
   }
   result.evicted_pages = victims.pages;
+  if (!rules.dirty) return result;
+  for (const PageRun& run : runs) result.evicted_pages += DiscardElsewhere(region, run);
   return result;
+}
+
+void Evictor::Enforce(Region& region, PageRun run) {
+  PageTable& table = *region.table;
+  Summary& summary = table.present_summary();
+  const auto next = [&](uint64_t chunk) {
+    const std::lock_guard<std::mutex> lock(tidy_mutex_);
+    return summary.Next(chunk);
+  };
+  const PageIndex end = std::min(run.end(), table.pages());
+  for (uint64_t chunk = next(run.first / kSummaryPages);
+       chunk < summary.chunks() && chunk * kSummaryPages < end; chunk = next(chunk + 1)) {
+    const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages);
+    const Protection::View view(*region.protection);
+    for (PageIndex page = std::max(run.first, chunk * kSummaryPages); page < last; page++) {
+      const PageWord forbidden = view.Forbidden(page);
+      ChangePage(table, page, [&](PageWord word) {
+        const PageState state = StateOf(word);
+        if (state != PageState::kPresent && state != PageState::kCopying) return word;
+        // The right to write comes with the next write, as after a write-back.
+        return (word | kReadable) & ~forbidden;
+      });
+    }
+  }
 }
 
 }  // namespace farpage

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "memory/frame_budget.h"
@@ -50,6 +51,19 @@ class Evictor {
   // The same, and dirty pages go into the overlay as far as the region has one.
   EvictionResult Demote(const std::shared_ptr<Region>& region, PageRun run);
 
+  // The same with dirty pages too, as if they had never been written. Requires: no write-back of
+  // the region is under way.
+  EvictionResult Discard(const std::shared_ptr<Region>& region, PageRun run);
+
+  // The same of runs in order, with pages that are held for a waiter too, who will look again.
+  // What is on its way in or being copied is added to `busy`: it may become present later.
+  EvictionResult Invalidate(const std::shared_ptr<Region>& region, std::span<const PageRun> runs,
+                            bool discard, std::vector<PageRun>* busy);
+
+  // Makes the words of present pages of a run say what the region's protection permits. Pages
+  // that are installed meanwhile say it by themselves.
+  void Enforce(Region& region, PageRun run);
+
   [[nodiscard]] uint64_t evicted_pages() const {
     return evicted_.load(std::memory_order_relaxed);
   }
@@ -62,9 +76,20 @@ class Evictor {
     std::vector<PageRun> runs;
     uint64_t pages = 0;
   };
-  // Claims victims of one chunk; `force` ignores ACCESSED.
-  void Collect(Region& region, PageRun within, uint64_t pages_max, bool force, Victims* victims,
-               EvictionResult* result);
+  // What a sweep takes besides clean pages that were not used lately.
+  struct Rules {
+    bool used = false;
+    bool held = false;
+    bool dirty = false;
+    std::vector<PageRun>* busy = nullptr;
+  };
+  // Claims victims of one chunk.
+  void Collect(Region& region, PageRun within, uint64_t pages_max, const Rules& rules,
+               Victims* victims, EvictionResult* result);
+  void CollectRun(Region& region, PageRun run, const Rules& rules, Victims* victims,
+                  EvictionResult* result);
+  EvictionResult Take(const std::shared_ptr<Region>& region, std::span<const PageRun> runs,
+                      const Rules& rules);
   void Drop(Victims& victims);
   // Claims dirty pages of regions with an overlay, waits one grace period and moves them there.
   void Spill(const std::vector<std::shared_ptr<Region>>& regions, uint64_t pages,
@@ -72,12 +97,14 @@ class Evictor {
   void CollectDirty(Region& region, PageRun within, uint64_t pages_max, bool force,
                     Victims* victims);
   void Move(Victims& victims, EvictionResult* result);
+  uint64_t DiscardElsewhere(const std::shared_ptr<Region>& region, PageRun run);
   void TidyChunks(Region& region, const std::vector<PageRun>& runs);
 
   Shootdown& shootdown_;
   FrameBudget& budget_;
   WaiterList& waiters_;
   std::mutex mutex_;          // held for a whole sweep
+  std::mutex tidy_mutex_;     // held while the present bit of a chunk may say too little
   std::mutex regions_mutex_;  // guards regions_ alone
   std::vector<std::shared_ptr<Region>> regions_;
   size_t hand_region_ = 0;

@@ -278,12 +278,18 @@ void Filler::Install(const std::shared_ptr<Region>& region, PageRun run, PageWor
   // Counted first: who waits for the page may look at the counters as soon as it is there.
   region->fills.filled_pages.fetch_add(run.count, std::memory_order_relaxed);
   for (PageIndex page = run.first; page < run.end(); page++) {
-    const PageWord before = ChangePage(*region->table, page, [&](PageWord word) {
-      const PageWord held = (word & kWaiters) != 0 ? kHeld : 0;
-      // What comes out of a tier is as dirty as it went in.
-      const PageWord lasting = kWritten | kAhead | kEpoch | kUnsafe;
-      return (word & lasting) | region->PresentFlags() | held | flags;
-    });
+    PageWord before = 0;
+    {
+      // Page by page, because waking takes longer than a look may.
+      const Protection::View view(*region->protection);
+      const PageWord present = region->PresentFlags() & ~view.Forbidden(page);
+      before = ChangePage(*region->table, page, [&](PageWord word) {
+        const PageWord held = (word & kWaiters) != 0 ? kHeld : 0;
+        // What comes out of a tier is as dirty as it went in.
+        const PageWord lasting = kWritten | kAhead | kEpoch | kUnsafe;
+        return (word & lasting) | present | held | flags;
+      });
+    }
     if ((before & kWaiters) == 0 || waiters_.WakeAll(region, page, Code::kOk) != 0) continue;
     region->table->ClearFlags(page, kHeld);  // all of them have gone
   }

@@ -8,12 +8,15 @@
 
 #include "pager/lost_pages.h"
 #include "pager/page_change.h"
+#include "pager/permit.h"
 
 namespace farpage {
 namespace {
 
 // How long the reclaim thread rests after a sweep that freed nothing.
 constexpr auto kReclaimRest = std::chrono::milliseconds(20);
+
+PageWord RightFor(FaultKind kind) { return kind == FaultKind::kRead ? kReadable : kWritable; }
 
 bool Usable(const Region& region, PageWord word, FaultKind kind) {
   if (kind == FaultKind::kRead) return (word & kReadable) != 0;
@@ -28,6 +31,7 @@ Pager::Pager(const Options& options)
       evictor_(shootdown_, budget_, waiters_),
       write_back_(shootdown_, waiters_, budget_),
       atomic_sync_(shootdown_, waiters_),
+      indicators_(shootdown_, evictor_, write_back_, atomic_sync_),
       filler_(budget_, evictor_, waiters_, [this] { Press(); }, options.fill_threads),
       prefetcher_(budget_, evictor_, filler_, write_back_, [this] { WakeReclaim(); }),
       account_(std::make_shared<AllocationAccount>(options.allocated_bytes_max)),
@@ -141,7 +145,13 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
         *code = room.error().code;
         return Step::kFailed;
       }
-      const uint64_t claimed = Filler::Claim(*region, rest);
+      const uint64_t permitted =
+          Protection::View(*region->protection).Permitted(rest, RightFor(kind));
+      if (permitted == 0) {
+        *code = Code::kAccess;
+        return Step::kFailed;
+      }
+      const uint64_t claimed = Filler::Claim(*region, {page, permitted});
       if (claimed == 0) return Step::kReady;  // somebody else was faster: look again
       const uint64_t done = FillInPlace(region, {page, claimed}, kind, in_place_left);
       if (done == claimed) return Step::kReady;
@@ -154,11 +164,11 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
     }
     case PageState::kPresent:
       if (Usable(*region, word, kind)) return Step::kReady;
-      if (kind == FaultKind::kRead) {
+      if (!MayHave(*region, page, RightFor(kind))) {
         *code = Code::kAccess;
         return Step::kFailed;
       }
-      if (region->table->Frozen(word)) {
+      if (kind == FaultKind::kWrite && region->table->Frozen(word)) {
         switch (atomic_sync_.Thaw(region, page)) {
           case AtomicSync::Thawed::kReady: return Step::kReady;
           case AtomicSync::Thawed::kAgain: return Step::kAgain;
@@ -166,8 +176,7 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
         }
         return Await(*region, page, kind, waiter, token) ? Step::kPending : Step::kReady;
       }
-      // The first write since a write-back: observed by the fabric's DIRTY, so just allow it.
-      (void)region->table->Change(page, word, word | kWritable);
+      Permit(*region, page, word, RightFor(kind));
       return Step::kReady;
     case PageState::kFilling:
     case PageState::kEvicting:
@@ -306,7 +315,10 @@ void Pager::Advance(const std::shared_ptr<Region>& region, PageIndex page,
   PageIndex at = first;
   if (first < end && !region->table->Reserve({first, end - first}).ok()) return;
   while (at < end) {
-    const uint64_t claimed = Filler::Claim(*region, {at, end - at});
+    // What nobody may read is not read ahead either.
+    const uint64_t permitted =
+        Protection::View(*region->protection).Permitted({at, end - at}, kReadable);
+    const uint64_t claimed = Filler::Claim(*region, {at, permitted});
     if (claimed == 0) {
       at++;
       continue;

@@ -11,6 +11,7 @@
 #include "pager/atomic_sync.h"
 #include "pager/evictor.h"
 #include "pager/filler.h"
+#include "pager/indicators.h"
 #include "pager/pager_marks.h"
 #include "pager/polled_fills.h"
 #include "pager/prefetcher.h"
@@ -101,6 +102,7 @@ class Pager final : public FaultHandler {
 
   WriteBack& write_back() { return write_back_; }
   AtomicSync& atomic_sync() { return atomic_sync_; }
+  Indicators& indicators() { return indicators_; }
   Shootdown& shootdown() { return shootdown_; }
   [[nodiscard]] const FrameBudget& budget() const { return budget_; }
   [[nodiscard]] uint64_t queued_faults() const { return filler_.queued(); }
@@ -141,6 +143,7 @@ class Pager final : public FaultHandler {
   WriteBack write_back_;
   AtomicSync atomic_sync_;
   WriteHints write_hints_;
+  Indicators indicators_;
   Filler filler_;
   Prefetcher prefetcher_;
   std::mutex reclaim_mutex_;  // guards closing_; the condition variable needs one

@@ -77,8 +77,9 @@ void Evictor::Move(Victims& victims, EvictionResult* result) {
       continue;
     }
     // No room there: it stays. Whoever writes next faults for the permission, in place.
+    const Protection::View view(*region.protection);
+    const PageWord readable = region.PresentFlags() & kReadable & ~view.Forbidden(page.page);
     const PageWord before = ChangePage(*region.table, page.page, [&](PageWord word) {
-      const PageWord readable = region.PresentFlags() & kReadable;
       return WithState(word & ~(kElsewhere | kWaiters), PageState::kPresent) | readable;
     });
     if ((before & kWaiters) != 0) waiters_.WakeAll(victims.region, page.page, Code::kOk);
@@ -87,6 +88,34 @@ void Evictor::Move(Victims& victims, EvictionResult* result) {
   if (gone.pages != 0) Drop(gone);
   result->spilled_pages += gone.pages;
   result->evicted_pages += gone.pages;
+}
+
+// Dirty pages whose bytes are in the overlay alone: given up, like dirty pages in memory.
+uint64_t Evictor::DiscardElsewhere(const std::shared_ptr<Region>& region, PageRun run) {
+  if (region->overlay == nullptr) return 0;
+  PageTable& table = *region->table;
+  Summary& summary = table.dirty_summary();
+  const PageWord written = region->store->has_sink() ? 0 : kWritten;
+  const PageIndex end = std::min(run.end(), table.pages());
+  uint64_t gone = 0;
+  for (uint64_t chunk = summary.Next(run.first / kSummaryPages);
+       chunk < summary.chunks() && chunk * kSummaryPages < end; chunk = summary.Next(chunk + 1)) {
+    const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages);
+    for (PageIndex page = std::max(run.first, chunk * kSummaryPages); page < last; page++) {
+      PageWord word = table.Load(page);
+      if (StateOf(word) != PageState::kAbsent || (word & kElsewhere) == 0) continue;
+      // Claimed like a fill: who touches it meanwhile waits, and then asks the store.
+      if (!table.Change(page, word, WithState(word, PageState::kFilling))) continue;
+      region->overlay->Forget(page);
+      ChangePage(table, page, [&](PageWord now) { return now & ~(kUnsafe | written); });
+      const PageWord before = ChangePage(table, page, [](PageWord now) {
+        return WithState(now & ~(kElsewhere | kWaiters), PageState::kAbsent);
+      });
+      if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, Code::kOk);
+      gone++;
+    }
+  }
+  return gone;
 }
 
 EvictionResult Evictor::Demote(const std::shared_ptr<Region>& region, PageRun run) {

@@ -20,11 +20,6 @@ void ForEachPage(const std::vector<PageRun>& runs, Each each) {
   }
 }
 
-// The right to write, for a page that gets it back; a lost page does not.
-PageWord WritableIn(const Region& region, PageWord word) {
-  return region.writable && StateOf(word) == PageState::kPresent ? kWritable : 0;
-}
-
 // What a store is handed: runs in parts of at most `pages_max` pages.
 std::vector<PageImage> ImagesOf(const Region& region, std::span<const PageRun> runs,
                                 uint64_t pages_max) {
@@ -130,7 +125,7 @@ Result<WriteBackReceipt> WriteBack::Run(const std::shared_ptr<Region>& region, P
     Status synced = Finish(region, batches);
     if (!synced.ok() && failure.ok()) failure = synced;
   }
-  if (!batches.empty()) TidySummary(*region->table, run.first, end);
+  if (!batches.empty()) TidySummary(*region->table, {run.first, end - run.first});
   receipt.elapsed_ns = NowNs() - started;
   if (!failure.ok()) {
     region->fills.write_back_failure.store(failure.error().code, std::memory_order_relaxed);
@@ -177,8 +172,24 @@ Status WriteBack::Harden(const std::shared_ptr<Region>& region) {
   }
   if (batches[0].unsynced.empty()) return {};
   Status synced = Finish(region, batches);
-  TidySummary(table, 0, table.pages());
+  TidySummary(table, {0, table.pages()});
   return synced;
+}
+
+void WriteBack::TidySummary(PageTable& table, PageRun run) {
+  Summary& summary = table.dirty_summary();
+  for (uint64_t chunk = summary.Next(run.first / kSummaryPages);
+       chunk < summary.chunks() && chunk * kSummaryPages < run.end();
+       chunk = summary.Next(chunk + 1)) {
+    summary.Clear(chunk);
+    const PageIndex last = std::min((chunk + 1) * kSummaryPages, table.pages());
+    for (PageIndex page = chunk * kSummaryPages; page < last; page++) {
+      if ((table.Load(page) & kUnsafe) != 0) {
+        summary.Set(page);
+        break;
+      }
+    }
+  }
 }
 
 WriteBack::Found WriteBack::Take(PageTable& table, PageIndex page, bool durable) {
@@ -257,7 +268,7 @@ Status WriteBack::WriteBatch(Region& region, Batch& batch, WriteBackReceipt* rec
     for (PageIndex page = image.run.first; page < image.run.end(); page++) {
       ChangePage(*region.table, page, [&](PageWord word) {
         if (written) return (word & ~kWriteback) | kUnsynced;
-        return (word & ~kWriteback) | kDirty | WritableIn(region, word);
+        return (word & ~kWriteback) | kDirty;
       });
     }
     if (!written) {
@@ -326,7 +337,7 @@ void WriteBack::Redirty(Region& region) {
     for (PageIndex page = chunk * kSummaryPages; page < last; page++) {
       ChangePage(table, page, [&](PageWord word) {
         if ((word & kUnsynced) == 0) return word;
-        return (word & ~kUnsynced) | kDirty | WritableIn(region, word);
+        return (word & ~kUnsynced) | kDirty;
       });
     }
   }
@@ -352,7 +363,7 @@ void WriteBack::DropPrivateCopies(const std::shared_ptr<Region>& region,
   region->memory->DropPrivateCopies(dropping);
   ForEachPage(dropping, [&](PageIndex page) {
     const PageWord before = ChangePage(*region->table, page, [](PageWord word) {
-      return WithState(word & ~kWaiters, PageState::kPresent) | kWritable;
+      return WithState(word & ~kWaiters, PageState::kPresent);
     });
     if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, Code::kOk);
   });

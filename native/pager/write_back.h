@@ -51,6 +51,12 @@ class WriteBack {
   // Makes durable what was written before, and writes nothing. On the calling thread.
   Status Harden(const std::shared_ptr<Region>& region);
 
+  // While the lock is held no page is on its way to a store. For a few milliseconds.
+  [[nodiscard]] std::unique_lock<std::mutex> Pause() { return std::unique_lock(run_mutex_); }
+
+  // Clears the summary bits of chunks that hold nothing to write any more. In a pause.
+  static void TidySummary(PageTable& table, PageRun run);
+
   // Ends after the jobs that were submitted; idempotent.
   void Close();
 

@@ -30,6 +30,7 @@ struct ModelRun {
   bool write_behind = false;
   bool tiers = false;            // a little compressed memory over a spill file
   bool atomic = false;  // staged, and synced through a journal
+  bool protects = false;         // ranges are taken from the clients, and given back
   uint64_t truncated_bytes = 0;  // the file is cut to this on the way; clients stay below
   ModelRules rules;
 };
@@ -43,15 +44,17 @@ std::vector<std::byte> FileBytes(const std::string& path) {
 }
 
 // What an administrator and a busy machine do meanwhile.
-void Disturb(Appliance& appliance, const std::string& path, uint64_t seed, bool may_fail,
+void Disturb(Appliance& appliance, const std::string& path, uint64_t seed, const ModelRun& run_of,
              const std::atomic<bool>& stop) {
+  const bool may_fail = run_of.truncated_bytes != 0;
+  const bool may_protect = run_of.protects;
   Random random(seed);
   const Fd file(path.empty() ? -1 : ::open(path.c_str(), O_RDONLY));
   const uint64_t pages = appliance.region->table->pages();
   while (!stop.load()) {
     const PageIndex first = Below(random, pages);
     const PageRun run{first, 1 + Below(random, pages - first)};
-    switch (Below(random, 5)) {
+    switch (Below(random, may_protect ? 8 : 6)) {
       case 0: {
         const bool durable = Below(random, 2) == 0;
         const PageRun synced = Below(random, 2) == 0 ? PageRun{0, pages} : run;
@@ -66,12 +69,27 @@ void Disturb(Appliance& appliance, const std::string& path, uint64_t seed, bool 
       case 2:
         if (file.valid()) ::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
         break;
-      default:
+      case 4:
         if (appliance.region->atomic) {
           appliance.pager.atomic_sync().Submit({{appliance.region, run}}, [](auto) {});
         } else {
           appliance.pager.write_back().Submit(appliance.region, run, true, [](auto) {});
         }
+        break;
+      case 5: {
+        auto& indicators = appliance.pager.indicators();
+        const auto rule = Below(random, 2) == 0 ? DirtyRule::kKeep : DirtyRule::kRefuse;
+        CHECK_EQ(indicators.Invalidate(appliance.region, run, rule).busy_pages, 0u);
+        break;
+      }
+      default: {
+        const PageRun few{first, std::min<uint64_t>(run.count, 100)};
+        const auto permission = Below(random, 2) == 0 ? Permission::kNone : Permission::kRead;
+        auto& indicators = appliance.pager.indicators();
+        CHECK(indicators.Protect(*appliance.region, few, permission).ok());
+        std::this_thread::sleep_for(std::chrono::microseconds(Below(random, 3000)));
+        CHECK(indicators.Protect(*appliance.region, few, Permission::kReadWrite).ok());
+      }
     }
     std::this_thread::sleep_for(std::chrono::microseconds(Below(random, 2000)));
   }
@@ -174,7 +192,7 @@ void RunModel(const ModelRun& run) {
   }
   std::vector<std::thread> others;
   const bool cuts = run.truncated_bytes != 0;
-  others.emplace_back([&] { Disturb(appliance, path, seed + 1, cuts, stop); });
+  others.emplace_back([&] { Disturb(appliance, path, seed + 1, run, stop); });
   if (cuts) {
     others.emplace_back([&] { UseWhatIsCutOff(appliance, stag, run, seed + 2, stop); });
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -270,6 +288,14 @@ FARPAGE_TEST(model_anonymous_in_tiers_under_two_percent) {
   run.size_bytes = 4 * 1024 * 1024 + 13;
   run.frames = 20;
   run.tiers = true;
+  RunModel(run);
+}
+
+FARPAGE_TEST(model_file_whose_ranges_are_protected_now_and_then) {
+  ModelRun run;
+  run.protects = true;
+  run.rounds = 80;
+  run.rules.may_fail = Code::kAccess;
   RunModel(run);
 }
 
