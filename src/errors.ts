@@ -42,7 +42,8 @@ export const ERROR_TEXT = {
   ERR_ABORTED: 'the caller ended the operation; start it again if that was not meant',
   ERR_OUTCOME_UNKNOWN:
     'the connection broke before the answer, it may or may not be done; read to find out',
-  ERR_PAGE_LOST: 'no copy of the page could be read; overwrite the whole page or discard it',
+  ERR_PAGE_LOST:
+    'no copy of the page could be read; restore its store, or give it up: invalidate --discard',
   ERR_MEMORY_FULL: 'all present pages are dirty or in use; flush some, or raise --memory',
   ERR_NO_SPACE: 'the device is full, the pages stay dirty; free some space, then sync again',
   ERR_IO: 'the device or file system reported an error; look at the cause and the system log',

@@ -15,8 +15,13 @@ export {
 export type { Limits } from './client/limits.js';
 export { Slab } from './client/slab.js';
 export type {
+  DirtyRule,
+  InvalidateReply,
+  Permission,
   PrefetchReply,
+  Protection,
   Receipt,
+  ReclaimRule,
   RegionBody,
   RegionStat,
   RestartReceipt,

@@ -31,6 +31,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportPrefetch(env, exports);
   ExportTiers(env, exports);
   ExportJournal(env, exports);
+  ExportRegionIndicators(env, exports);
   ExportNic(env, exports);
   ExportSystem(env, exports);
   ExportQueuePair(env, exports);

@@ -67,7 +67,8 @@ Napi::Value Reserve(Napi::Env env, const std::shared_ptr<PagerObject>& pager,
     account = given->account;
   }
   auto reservation = std::make_shared<Reservation>(native.size_bytes, native.writable,
-                                                   std::move(account), std::move(open));
+                                                   std::move(account), std::move(open),
+                                                   native.protection);
   if (!FlagOf(options, "reserve")) {
     if (Status allocated = pager->pager.Allocate(reservation); !allocated.ok()) {
       return Throw(env, allocated.error());
@@ -99,7 +100,7 @@ Napi::Value RegionOpenFile(const Napi::CallbackInfo& info) {
   file.length_bytes = NumberOf(options, "lengthBytes");
   file.writable = TextOf(options, "access") == "read-write";
   Region::Options native{file.length_bytes, file.writable, FlagOf(options, "writeBehind"),
-                         FramesOf(options)};
+                         FramesOf(options), false, std::make_shared<Protection>()};
   AtomicSync* const syncs = &pager->pager.atomic_sync();
   if (FlagOf(options, "reserve")) {
     if (file.length_bytes == 0) return Throw(env, {Code::kArgument, 0, "reserve no bytes"});
@@ -209,7 +210,8 @@ Napi::Value RegionOpenStaged(const Napi::CallbackInfo& info) {
   plan.syncs = &pager->pager.atomic_sync();
   // Memory pressure may write the appliance's own file, never a user's, nor half of a sync.
   const bool atomic = FlagOf(options, "atomic");
-  plan.region = {size, writable, !plan.keep.empty() && !atomic, FramesOf(options), atomic};
+  plan.region = {size, writable, !plan.keep.empty() && !atomic, FramesOf(options), atomic,
+                 std::make_shared<Protection>()};
   const Napi::Object where = ObjectOf(options.Get("memory"));
   plan.memory = {TextOf(where, "directory"), TextOf(where, "id"), TextOf(where, "bootId"), size,
                  {}};

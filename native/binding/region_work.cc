@@ -42,22 +42,10 @@ Napi::Value RegionWriteBack(const Napi::CallbackInfo& info) {
   return promise;
 }
 
-// Waits for a grace period, so on a libuv worker.
-Napi::Value RegionReclaim(const Napi::CallbackInfo& info) {
-  const auto object = ReservedRegion(info);
-  if (object == nullptr) return info.Env().Undefined();
-  if (object->Look() == nullptr) return NoPages(info.Env());
-  const PageRun run = RunOf(*object, ObjectOf(info[1]));
-  return PagesWorker::Start(info.Env(), object, [run](RegionObject& region) {
-    return region.pager->pager.Reclaim(region.region, run);
-  });
-}
-
 }  // namespace
 
 void ExportRegionWork(Napi::Env env, Napi::Object exports) {
   exports.Set("regionWriteBack", Napi::Function::New(env, RegionWriteBack));
-  exports.Set("regionReclaim", Napi::Function::New(env, RegionReclaim));
 }
 
 }  // namespace farpage::binding

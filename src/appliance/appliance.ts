@@ -5,7 +5,13 @@ import { ControlServer } from '../control/http-server.js';
 import { checkSocketPath, isLive, takeName } from '../control/listen.js';
 import { validate } from '../control/message.js';
 import {
+  type DirtyRule,
   type Endpoints,
+  type InvalidateReply,
+  invalidateBody,
+  type Permission,
+  type Protection,
+  protectBody,
   type RegionBody,
   type RegionStat,
   regionBody,
@@ -207,6 +213,28 @@ export class Appliance implements AsyncDisposable {
       return this.#unit.supply(spec, source).stat();
     }
     return (await this.#unit.make(validate(regionBody, wanted, 'ERR_ARGUMENT'), 'unix')).stat();
+  }
+
+  /**
+   * Permits `access` to a range of a region and nothing else: operations that this forbids end
+   * with ERR_ACCESS, and none is under way any more when it settles. All such ranges then.
+   */
+  async protect(
+    name: string,
+    options: { access: Permission; offset?: number; length?: number },
+  ): Promise<Protection> {
+    return await this.#unit.protect(name, validate(protectBody, options, 'ERR_ARGUMENT'));
+  }
+
+  /**
+   * Makes the pages of a range absent: the next touch fills them again. Dirty ones are refused
+   * unless `dirty` says what shall become of them.
+   */
+  async invalidate(
+    name: string,
+    options: { offset?: number; length?: number; dirty?: DirtyRule } = {},
+  ): Promise<InvalidateReply> {
+    return await this.#unit.invalidate(name, validate(invalidateBody, options, 'ERR_ARGUMENT'));
   }
 
   /** Figures of all regions, by name. */

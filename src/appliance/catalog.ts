@@ -4,7 +4,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { parseJson, validate } from '../control/message.js';
-import { access, fill, regionName, secret } from '../control/schema.js';
+import { access, fill, protectedRange, regionName, secret } from '../control/schema.js';
 import { ERROR_TEXT, FarpageError } from '../errors.js';
 import { fileFailure, replaceFile } from './durable-file.js';
 import type { RegionRecord } from './record.js';
@@ -22,6 +22,7 @@ const record = v.object({
   resident: bytes,
   reserve: v.optional(v.boolean()),
   atomic: v.optional(v.boolean()),
+  protection: v.optional(v.array(protectedRange)),
   source: v.variant('kind', [
     v.object({ kind: v.literal('anonymous'), fill, persist: v.boolean() }),
     v.object({
@@ -144,6 +145,11 @@ export class Catalog {
   /** Adds or replaces a region by its name; durable when it returns. ERR_IO, ERR_NO_SPACE. */
   put(region: RegionRecord): void {
     this.#replace([...this.#regions.filter(({ name }) => name !== region.name), region]);
+  }
+
+  /** Replaces a region that it has; others it leaves out. ERR_IO, ERR_NO_SPACE. */
+  update(region: RegionRecord): void {
+    if (this.#regions.some(({ name }) => name === region.name)) this.put(region);
   }
 
   /** Takes a region out; durable when it returns. ERR_IO, ERR_NO_SPACE. */

@@ -6,7 +6,7 @@ import type { Door } from '../control/authorize.js';
 import type { RegionSpec } from '../control/schema.js';
 import { fileNameOf, isWebUrl } from '../control/web-url.js';
 import { FarpageError } from '../errors.js';
-import type { Access } from '../native/binding.js';
+import type { Access, ProtectedRange } from '../native/binding.js';
 import { ceilToPage, floorToPage, isPageAligned } from '../units.js';
 import type { WebVersion } from './http-file.js';
 import { takesNoWrites, webRecord, webUrlOf } from './web-record.js';
@@ -26,6 +26,8 @@ export interface RegionRecord {
   readonly atomic?: boolean | undefined;
   /** Allocated by the first touch, though it has a file; those without a file always are. */
   readonly reserve?: boolean | undefined;
+  /** Ranges that permit less than the region, in order. */
+  readonly protection?: readonly ProtectedRange[] | undefined;
   readonly source:
     | {
         readonly kind: 'anonymous';
@@ -77,7 +79,8 @@ export interface RegionRecord {
 
 const ID_BYTES = 16;
 
-function checkAligned(what: string, value: number): void {
+/** ERR_ALIGNMENT, with the values that would do. */
+export function checkAligned(what: string, value: number): void {
   if (isPageAligned(value)) return;
   const near = `${floorToPage(value)} or ${ceilToPage(value)}`;
   throw new FarpageError('ERR_ALIGNMENT', `${what} ${value}; ${near} would do`);

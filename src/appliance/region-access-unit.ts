@@ -1,7 +1,14 @@
 /** The region access unit: reserves, allocates, finds, attaches and frees regions. */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Door } from '../control/authorize.js';
-import type { Receipt, RegionSpec } from '../control/schema.js';
+import type {
+  DirtyRule,
+  InvalidateReply,
+  Permission,
+  Protection,
+  Receipt,
+  RegionSpec,
+} from '../control/schema.js';
 import { isWebUrl } from '../control/web-url.js';
 import { FarpageError } from '../errors.js';
 import type { AccountHandle, PagerHandle } from '../native/binding.js';
@@ -19,8 +26,6 @@ import { type Found, nameOfFile, type RegionRecord, sameRegion, toRecord } from 
 import { Region } from './region.js';
 import { resolveFile } from './root.js';
 import type { SyncJournal } from './sync-journal.js';
-
-export type DirtyRule = 'refuse' | 'sync' | 'discard';
 
 const UNNAMED_BYTES = 6;
 
@@ -191,6 +196,27 @@ export class RegionAccessUnit {
   async sync(names: readonly string[], range: Range): Promise<Receipt[]> {
     const regions = names.map((name) => this.find(name));
     return await syncTogether(this.#journal, regions, range);
+  }
+
+  /**
+   * Permits these accesses to a range and no others, over restarts too where the catalog has the
+   * region; when it settles, no operation that this forbids is under way or can begin. They end
+   * with ERR_ACCESS. ERR_NO_SUCH_REGION, ERR_RANGE, ERR_ALIGNMENT, ERR_QUOTA.
+   */
+  async protect(name: string, range: Range & { access: Permission }): Promise<Protection> {
+    const region = this.find(name);
+    const protection = await region.pages.protect(range);
+    if (this.#regions.get(name) === region) this.#catalog.update(region.record);
+    return protection;
+  }
+
+  /**
+   * Makes the pages of a range absent: the NIC takes them for uninitialised, and the next touch
+   * fills them again. ERR_NO_SUCH_REGION, ERR_RANGE, ERR_ALIGNMENT, ERR_REGION_DIRTY,
+   * ERR_REGION_BUSY.
+   */
+  async invalidate(name: string, range: Range & { dirty: DirtyRule }): Promise<InvalidateReply> {
+    return await this.find(name).pages.invalidate(range);
   }
 
   /**

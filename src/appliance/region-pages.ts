@@ -1,8 +1,17 @@
 /** What is done to pages of a region, a range at a time, and a picture of them. */
-import type { RegionHandle } from '../native/binding.js';
+import type {
+  DirtyRule,
+  InvalidateReply,
+  Permission,
+  Protection,
+  ReclaimReply,
+  ReclaimRule,
+} from '../control/schema.js';
+import type { ProtectedRange, RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { pageCount } from '../units.js';
 import { findDirtyRuns } from './dirty-runs.js';
+import { invalidate, protect, reclaim, type Work } from './indicators.js';
 import { boundsOf, type Range } from './range.js';
 import type { RegionRecord } from './record.js';
 
@@ -14,6 +23,10 @@ interface Host {
   readonly open: () => RegionHandle;
   /** Lets it stay open until the work has ended. */
   readonly track: <T>(work: Promise<T>) => Promise<T>;
+  /** Writes back what is dirty in the range, durably; pages. */
+  readonly sync: (range: Range) => Promise<number>;
+  /** From now on these ranges permit less than the region. */
+  readonly keep: (protection: readonly ProtectedRange[]) => void;
 }
 
 export class RegionPages {
@@ -23,10 +36,26 @@ export class RegionPages {
     this.#region = region;
   }
 
-  /** Evicts the clean pages of the range; returns how many. */
-  async reclaim(range: Range): Promise<number> {
-    const bounds = boundsOf(this.#region.record(), range);
-    return await this.#region.track(native().regionReclaim(this.#region.open(), bounds));
+  /** Gives memory back, as `indicators.ts` says. */
+  async reclaim(range: Range & { dirty: ReclaimRule }): Promise<ReclaimReply> {
+    return await this.#region.track(reclaim(this.#work(range), range.dirty));
+  }
+
+  /** Makes pages absent, as `indicators.ts` says. */
+  async invalidate(range: Range & { dirty: DirtyRule }): Promise<InvalidateReply> {
+    return await this.#region.track(invalidate(this.#work(range), range.dirty));
+  }
+
+  /** Permits these accesses and no others, as `indicators.ts` says. */
+  async protect(range: Range & { access: Permission }): Promise<Protection> {
+    this.#region.keep(await this.#region.track(protect(this.#work(range), range.access)));
+    return this.protection();
+  }
+
+  /** The ranges that permit less than the region. */
+  protection(): Protection {
+    const { name, protection = [] } = this.#region.record();
+    return { region: name, ranges: [...protection] };
   }
 
   /** Evicts the range, dirty pages into the tiers, if there are any; how many went. */
@@ -61,5 +90,11 @@ export class RegionPages {
     const pictureOf = (window: { offset: number; length: number }) =>
       this.map({ ...window, cells: pageCount(window.length) }).cells;
     return findDirtyRuns({ size: this.#region.record().size, dirtyPages, max, pictureOf });
+  }
+
+  #work(range: Range): Work {
+    const record = this.#region.record();
+    const sync = () => this.#region.sync(range);
+    return { record, handle: this.#region.open(), bounds: boundsOf(record, range), sync };
   }
 }

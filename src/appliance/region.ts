@@ -109,6 +109,10 @@ export class Region {
       opened: () => this.#opened?.handle,
       open: () => this.open(),
       track: (work) => this.#track(work),
+      sync: async (range) => (await this.writeBack({ ...range, durable: true })).pagesWritten,
+      keep: (protection) => {
+        this.#record = { ...this.#record, protection };
+      },
     });
   }
 
@@ -126,6 +130,7 @@ export class Region {
         const reserve = this.#reserves;
         const handle = this.#openNative(reserve);
         try {
+          native().regionRestoreProtection(handle, this.record.protection ?? []);
           this.#begin(handle);
         } catch (error) {
           native().regionClose(handle);

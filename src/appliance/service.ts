@@ -6,6 +6,7 @@ import { FarpageError } from '../errors.js';
 import { PAGE_BYTES } from '../units.js';
 import type { Exports } from './exports.js';
 import type { Snapshot } from './metrics.js';
+import type { Region } from './region.js';
 import type { RegionAccessUnit } from './region-access-unit.js';
 import { TICKET_MS } from './session.js';
 import type { Sessions } from './sessions.js';
@@ -27,6 +28,11 @@ function administratorOnly(door: Door, what: string): void {
   throw new FarpageError('ERR_ACCESS', `${what} is for the Unix socket`);
 }
 
+/** What takes bytes or rights from everybody: at the TCP door of regions that were made there. */
+function ownOnly({ record }: Region, { door, what }: { door: Door; what: string }): void {
+  if (record.door === 'unix') administratorOnly(door, `${what} ${record.name}`);
+}
+
 function regionHandlers({ unit, sessions, exports }: ServiceParts) {
   return {
     regions: ({ door }) => {
@@ -38,7 +44,7 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
     stat: ({ params }) => unit.find(params.region).statNow(),
     remove: async ({ params, query, door }) => {
       const region = unit.find(params.region);
-      if (region.record.door === 'unix') administratorOnly(door, `removing ${params.region}`);
+      ownOnly(region, { door, what: 'removing' });
       await unit.remove(params.region, query.dirty);
       exports.closeAll(region);
       sessions.forget(region);
@@ -50,9 +56,20 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       return { receipts: await unit.sync(regions, range) };
     },
     flush: ({ params, body }) => unit.find(params.region).writeBack({ ...body, durable: false }),
-    reclaim: async ({ params, body }) => {
-      const pagesReclaimed = await unit.find(params.region).pages.reclaim(body);
-      return { region: params.region, pagesReclaimed };
+    reclaim: async ({ params, body, door }) => {
+      const region = unit.find(params.region);
+      if (body.dirty === 'discard') ownOnly(region, { door, what: 'discarding in' });
+      return await region.pages.reclaim(body);
+    },
+    invalidate: async ({ params, body, door }) => {
+      const region = unit.find(params.region);
+      if (body.dirty === 'discard') ownOnly(region, { door, what: 'discarding in' });
+      return await unit.invalidate(params.region, body);
+    },
+    protection: ({ params }) => unit.find(params.region).pages.protection(),
+    protect: async ({ params, body, door }) => {
+      ownOnly(unit.find(params.region), { door, what: 'protecting' });
+      return await unit.protect(params.region, body);
     },
     prefetch: ({ params, body }) => unit.find(params.region).prefetch(body),
     prefetches: ({ params }) => ({ prefetches: unit.find(params.region).prefetches.list() }),

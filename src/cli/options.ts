@@ -1,6 +1,6 @@
 /** Options that several commands share, and how their texts are read. */
 import { readFileSync } from 'node:fs';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type ApplianceUrl, findAppliance, parseHostPort, parseUrl } from '../control/address.js';
 import { ControlClient, TIMEOUT_MS, type WaitOptions } from '../control/http-client.js';
 import { FarpageError } from '../errors.js';
@@ -84,6 +84,27 @@ export function withRange(command: Command): Command {
   return command
     .option('--offset <size>', 'first byte', size, 0)
     .option('--length <size>', 'how many bytes; to the end by default', size);
+}
+
+/** The range as requests take it. */
+export function rangeOf({ offset, length }: RangeOptions): { offset: number; length?: number } {
+  return { offset, ...(length !== undefined && { length }) };
+}
+
+export interface DirtyOptions {
+  readonly sync?: true;
+  readonly discard?: true;
+}
+
+/** `--sync` or `--discard`: what becomes of dirty pages. */
+export function withDirty(command: Command): Command {
+  return command
+    .addOption(new Option('--sync', 'write dirty pages back first').conflicts('discard'))
+    .option('--discard', 'drop dirty pages');
+}
+
+export function dirtyOf({ sync, discard }: DirtyOptions): 'sync' | 'discard' | undefined {
+  return sync ? 'sync' : discard ? 'discard' : undefined;
 }
 
 /** The token of `--token-file`, else of `FARPAGE_TOKEN`. */

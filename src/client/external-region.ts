@@ -1,7 +1,16 @@
 /** A region of an appliance as its client has it. */
 import { setTimeout } from 'node:timers/promises';
 import type { ControlClient } from '../control/http-client.js';
-import type { PrefetchReply, Receipt, RegionStat, RestartReceipt } from '../control/schema.js';
+import type {
+  DirtyRule,
+  Permission,
+  PrefetchReply,
+  Protection,
+  Receipt,
+  ReclaimRule,
+  RegionStat,
+  RestartReceipt,
+} from '../control/schema.js';
 import { FarpageError, isErrorCode } from '../errors.js';
 import type { Access } from '../native/binding.js';
 import { parseSize } from '../units.js';
@@ -100,9 +109,10 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     return await this.#control.call('flush', { ...limitsOf(options), ...this.#request(options) });
   }
 
-  /** Evicts clean pages of the range; how many. */
-  async reclaim(options: RangeOptions = NO_LIMITS): Promise<number> {
-    const call = { ...limitsOf(options), ...this.#request(options) };
+  /** Evicts pages that nobody uses now; how many. Dirty ones stay unless `dirty` says otherwise. */
+  async reclaim(options: RangeOptions & { dirty?: ReclaimRule } = NO_LIMITS): Promise<number> {
+    const { params, body } = this.#request(options);
+    const call = { ...limitsOf(options), params, body: { ...body, ...dirtyOf(options) } };
     return (await this.#control.call('reclaim', call)).pagesReclaimed;
   }
 
@@ -156,6 +166,36 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     return (await this.#control.call('promote', call)).pagesPromoted;
   }
 
+  /**
+   * Makes pages absent, so that the next touch fills them again; how many. ERR_REGION_DIRTY unless
+   * `dirty` says what becomes of dirty ones, ERR_ALIGNMENT, ERR_ACCESS.
+   */
+  async invalidate(options: RangeOptions & { dirty?: DirtyRule } = NO_LIMITS): Promise<number> {
+    const { params, body } = this.#request(options);
+    const call = { ...limitsOf(options), params, body: { ...body, ...dirtyOf(options) } };
+    return (await this.#control.call('invalidate', call)).pagesInvalidated;
+  }
+
+  /**
+   * Permits `access` to a range and nothing else, for everybody; when it settles, nothing that it
+   * forbids is under way. All ranges that permit less than the region. ERR_ALIGNMENT, ERR_QUOTA,
+   * ERR_ACCESS.
+   */
+  async protect(
+    access: Permission,
+    options: RangeOptions = NO_LIMITS,
+  ): Promise<Protection['ranges']> {
+    const { params, body } = this.#request(options);
+    const call = { ...limitsOf(options), params, body: { ...body, access } };
+    return (await this.#control.call('protect', call)).ranges;
+  }
+
+  /** The ranges that permit less than the region. */
+  async protection(limits: Limits = NO_LIMITS): Promise<Protection['ranges']> {
+    const call = { ...limits, params: { region: this.name } };
+    return (await this.#control.call('protection', call)).ranges;
+  }
+
   /** Its figures. */
   async stat(limits: Limits = NO_LIMITS): Promise<RegionStat> {
     return await this.#control.call('stat', { ...limits, params: { region: this.name } });
@@ -204,6 +244,10 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     };
     return { params: { region: this.name }, body };
   }
+}
+
+function dirtyOf<Rule extends string>({ dirty }: { dirty?: Rule }) {
+  return dirty === undefined ? {} : { dirty };
 }
 
 function limitsOf({ signal, timeoutMs }: RangeOptions): Limits {

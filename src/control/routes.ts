@@ -107,8 +107,8 @@ export const ROUTES = {
   reclaim: {
     method: 'POST',
     path: `${REGION}/reclaim`,
-    summary: 'Evict clean pages',
-    body: s.rangeBody,
+    summary: 'Give memory back: evict pages that nobody uses now',
+    body: s.reclaimBody,
     reply: s.reclaimReply,
   },
   prefetch: {
@@ -155,6 +155,26 @@ export const ROUTES = {
     summary: 'Bring pages back from the tiers as far as there is memory',
     body: s.rangeBody,
     reply: s.promoteReply,
+  },
+  invalidate: {
+    method: 'POST',
+    path: `${REGION}/invalidate`,
+    summary: 'Make pages absent, so that the next touch fills them again',
+    body: s.invalidateBody,
+    reply: s.invalidateReply,
+  },
+  protection: {
+    method: 'GET',
+    path: `${REGION}/protection`,
+    summary: 'List the ranges that permit less than the region does',
+    reply: s.protection,
+  },
+  protect: {
+    method: 'POST',
+    path: `${REGION}/protection`,
+    summary: 'Permit certain accesses to a range and no others',
+    body: s.protectBody,
+    reply: s.protection,
   },
   receipt: {
     method: 'GET',

@@ -30,6 +30,18 @@ const range = { offset: v.optional(bytes, 0), length: v.optional(bytes) };
 
 export const rangeBody = v.strictObject(range);
 
+export const permission = v.picklist(['none', 'read', 'read-write']);
+export const protectBody = v.strictObject({ ...range, access: permission });
+export const protectedRange = v.object({ offset: bytes, length: bytes, access: permission });
+/** Every range that permits less than the region does, in order; at most 1,024. */
+export const protection = v.object({ region: regionName, ranges: v.array(protectedRange) });
+
+/** What becomes of dirty pages that are to go. */
+const dirtyRule = v.picklist(['refuse', 'sync', 'discard']);
+const reclaimRule = v.picklist(['keep', 'sync', 'discard']);
+export const invalidateBody = v.strictObject({ ...range, dirty: v.optional(dirtyRule, 'refuse') });
+export const reclaimBody = v.strictObject({ ...range, dirty: v.optional(reclaimRule, 'keep') });
+
 /** What a region is made of: a file, or `size` bytes of `fill`, which `persist` keeps. */
 export const regionBody = v.strictObject({
   name: v.optional(regionName),
@@ -143,7 +155,7 @@ export const restartReceipt = v.object({
   }),
 });
 
-export const reclaimReply = v.object({ region: regionName, pagesReclaimed: count });
+const milliseconds = v.pipe(v.number(), v.minValue(0));
 
 /** How far a prefetch is, or was when it ended; in pages. */
 export const prefetch = v.object({
@@ -183,9 +195,24 @@ export const tierList = v.object({
   ),
 });
 
-export const removeQuery = v.strictObject({
-  dirty: v.optional(v.picklist(['refuse', 'sync', 'discard']), 'refuse'),
+export const invalidateReply = v.object({
+  region: regionName,
+  /** That are absent now and were not. */
+  pagesInvalidated: count,
+  /** Written back for it. */
+  pagesWritten: count,
+  elapsedMs: milliseconds,
 });
+export const reclaimReply = v.object({
+  region: regionName,
+  pagesReclaimed: count,
+  /** Written back for it, and dirty ones that stay. */
+  pagesWritten: count,
+  pagesDirty: count,
+  elapsedMs: milliseconds,
+});
+
+export const removeQuery = v.strictObject({ dirty: v.optional(dirtyRule, 'refuse') });
 export const removeReply = v.object({ region: regionName, removed: v.literal(true) });
 
 const digits = (name: string) =>
@@ -280,6 +307,12 @@ export type RegionSpec = v.InferOutput<typeof regionBody>;
 export type RegionStat = v.InferOutput<typeof region>;
 export type RestartReceipt = v.InferOutput<typeof restartReceipt>;
 export type PrefetchReply = v.InferOutput<typeof prefetch>;
+export type Protection = v.InferOutput<typeof protection>;
+export type Permission = v.InferOutput<typeof permission>;
+export type DirtyRule = v.InferOutput<typeof dirtyRule>;
+export type ReclaimRule = v.InferOutput<typeof reclaimRule>;
+export type InvalidateReply = v.InferOutput<typeof invalidateReply>;
+export type ReclaimReply = v.InferOutput<typeof reclaimReply>;
 export type Receipt = v.InferOutput<typeof receipt>;
 export type TierList = v.InferOutput<typeof tierList>;
 export type SessionReply = v.InferOutput<typeof session>;

@@ -12,7 +12,10 @@ import type { PrefetchBinding } from './prefetch.js';
 import type {
   AdoptionReport,
   FileRegionOptions,
+  InvalidateReceipt,
   PageRequest,
+  Permission,
+  ProtectedRange,
   RegionStats,
   SourceDoor,
   StagedRegionOptions,
@@ -214,11 +217,31 @@ export interface NativeBinding extends PrefetchBinding, JournalBinding {
     region: RegionHandle,
     options: { offset: number; lengthBytes: number; durable: boolean },
   ): Promise<WriteBackReceipt>;
-  /** Evicts the clean present pages of the range; returns how many went. */
+  /**
+   * Permits these accesses to the pages that the range touches and no others; settles with all
+   * ranges that permit less than the region when none that is forbidden is under way any more.
+   * ERR_QUOTA beyond 1,024 ranges.
+   */
+  regionProtect(
+    region: RegionHandle,
+    options: { offset: number; lengthBytes: number; access: Permission },
+  ): Promise<ProtectedRange[]>;
+  regionProtection(region: RegionHandle): ProtectedRange[];
+  /** Sets what was protected before a restart; before the region's address is registered. */
+  regionRestoreProtection(region: RegionHandle, ranges: readonly ProtectedRange[]): void;
+  /**
+   * Makes the pages that the range touches absent, also those whose fill had begun; waits for
+   * these up to 15 s. `refuse` does nothing while one of them is dirty.
+   */
+  regionInvalidate(
+    region: RegionHandle,
+    options: { offset: number; lengthBytes: number; dirty: 'refuse' | 'keep' | 'discard' },
+  ): Promise<InvalidateReceipt>;
+  /** Evicts present pages of the range that nobody uses at the moment. */
   regionReclaim(
     region: RegionHandle,
-    options: { offset: number; lengthBytes: number },
-  ): Promise<number>;
+    options: { offset: number; lengthBytes: number; dirty: 'refuse' | 'keep' | 'discard' },
+  ): Promise<InvalidateReceipt>;
   pagerTiers(pager: PagerHandle): readonly TierStats[];
   /** The same as reclaim, and dirty pages go into the tiers; how many went. */
   regionDemote(

@@ -154,6 +154,27 @@ export interface RegionStats {
   readonly writtenBackBytes: number;
 }
 
+/** What a range of a region permits, at most. */
+export type Permission = 'none' | 'read' | 'read-write';
+
+/** A range in bytes that permits less than its region does. */
+export interface ProtectedRange {
+  readonly offset: number;
+  readonly length: number;
+  readonly access: Permission;
+}
+
+/** What an invalidation or a reclaim did. */
+export interface InvalidateReceipt {
+  /** That are absent now and were not. */
+  readonly pages: number;
+  /** Dirty ones that stay, or for which it was refused. */
+  readonly dirtyPages: number;
+  /** Still on their way in or out. */
+  readonly busyPages: number;
+  readonly elapsedNs: number;
+}
+
 /** What a flush or sync did. */
 export interface WriteBackReceipt {
   readonly pagesWritten: number;

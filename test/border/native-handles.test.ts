@@ -73,7 +73,11 @@ describe('closing', () => {
       ['regionOpenStaged', () => binding.regionOpenStaged(pager, ANONYMOUS)],
       ['regionStats', () => binding.regionStats(region)],
       ['regionWriteBack', () => binding.regionWriteBack(region, { ...WHOLE, durable: true })],
-      ['regionReclaim', () => binding.regionReclaim(region, WHOLE)],
+      ['regionReclaim', () => binding.regionReclaim(region, { ...WHOLE, dirty: 'keep' })],
+      ['regionInvalidate', () => binding.regionInvalidate(region, { ...WHOLE, dirty: 'keep' })],
+      ['regionProtect', () => binding.regionProtect(region, { ...WHOLE, access: 'none' })],
+      ['regionProtection', () => binding.regionProtection(region)],
+      ['regionRestoreProtection', () => binding.regionRestoreProtection(region, [])],
       ['regionPageMap', () => binding.regionPageMap(region, { ...WHOLE, cells: 2 })],
       ['protectionDomainRegister', () => binding.protectionDomainRegister(domain, registered)],
     ];

@@ -1,20 +1,23 @@
 /** `farpage rm`: ends regions; their files stay. */
-import { Command, Option } from 'commander';
-import { type ConnectionOptions, regionTarget, type Shell, withConnection } from '../options.js';
+import { Command } from 'commander';
+import {
+  type ConnectionOptions,
+  type DirtyOptions,
+  dirtyOf,
+  regionTarget,
+  type Shell,
+  withConnection,
+  withDirty,
+} from '../options.js';
 
-interface Options extends ConnectionOptions {
-  readonly sync?: true;
-  readonly discard?: true;
-}
+type Options = ConnectionOptions & DirtyOptions;
 
 export function rmCommand(shell: Shell): Command {
   const command = new Command('rm')
     .description('remove regions; their files stay')
-    .argument('<region...>', 'names of the regions')
-    .addOption(new Option('--sync', 'write dirty pages back first').conflicts('discard'))
-    .option('--discard', 'drop dirty pages');
-  return withConnection(command).action(async (names: string[], options: Options) => {
-    const dirty = options.sync ? 'sync' : options.discard ? 'discard' : 'refuse';
+    .argument('<region...>', 'names of the regions');
+  return withConnection(withDirty(command)).action(async (names: string[], options: Options) => {
+    const dirty = dirtyOf(options) ?? 'refuse';
     for (const name of names) {
       const { control, wait, region } = regionTarget(name, options, shell);
       const call = { ...wait, params: { region }, query: { dirty } } as const;
