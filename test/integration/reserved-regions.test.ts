@@ -18,8 +18,11 @@ it('is allocated while the JavaScript thread of its appliance is blocked', async
   const file = patternFile(folder, { length: 4096 });
   const program = fileURLToPath(new URL('../fixtures/blocking-appliance.mjs', import.meta.url));
   const child = fork(program, [folder, file]);
-  onTestFinished(() => {
+  // Until it is gone it holds its state directory, by an inode that the next test may get.
+  const exited = once(child, 'exit');
+  onTestFinished(async () => {
     child.kill('SIGKILL');
+    await exited;
   });
   await once(child, 'message');
   const client = await connectClient(`farpage+unix:${join(folder, 's')}`);
