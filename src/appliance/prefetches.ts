@@ -39,7 +39,8 @@ function replyOf(begun: Begun): PrefetchReply {
   const elapsedMs = ended?.elapsedMs ?? performance.now() - begun.startedMs;
   const state = stateOf(begun);
   const { code } = figures;
-  const failed = state === 'failed' && isErrorCode(code);
+  // Who waits for one that somebody else cancels must not take it for done.
+  const failed = (state === 'failed' || state === 'cancelled') && isErrorCode(code);
   const come = `${region}, ${figures.passedPages} of ${figures.pages} pages are here`;
   return {
     region,

@@ -120,7 +120,7 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
    * Brings the pages of the range near in the background; of a copy, into its own file too, all
    * that its source still has. With `wait`, resolves when that has ended, however long it takes,
    * and rejects when it failed: `timeoutMs` bounds each question, `signal` ends the waiting only.
-   * ERR_SOURCE_AWAY, ERR_SOURCE_CHANGED, ERR_NO_SPACE, ERR_MEMORY_FULL, ERR_IO.
+   * ERR_SOURCE_AWAY, ERR_SOURCE_CHANGED, ERR_NO_SPACE, ERR_MEMORY_FULL, ERR_IO, ERR_ABORTED.
    */
   async prefetch(options: PrefetchOptions = NO_LIMITS): Promise<PrefetchReply> {
     const limits = limitsOf(options);

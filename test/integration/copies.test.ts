@@ -118,7 +118,9 @@ describe('a prefetch', () => {
     await region.cancelPrefetch();
     const waited = codeOf(() => region.prefetch({ wait: true }));
     await client.remove('copy', { dirty: 'discard' });
-    expect(['ERR_REGION_REMOVED', 'ERR_NO_SUCH_REGION']).toContain(await waited);
+    // Removing the region cancels it first: which of the three the client meets is a race.
+    const ends = ['ERR_REGION_REMOVED', 'ERR_NO_SUCH_REGION', 'ERR_ABORTED'];
+    expect(ends).toContain(await waited);
   }, 60_000);
 });
 
