@@ -45,6 +45,8 @@ export const ERROR_TEXT = {
   ERR_PAGE_LOST:
     'no copy of the page could be read; restore its store, or give it up: invalidate --discard',
   ERR_MEMORY_FULL: 'all present pages are dirty or in use; flush some, or raise --memory',
+  ERR_ADDRESS_SPACE:
+    'no range of addresses of this size is free; use smaller regions, or let others become idle',
   ERR_NO_SPACE: 'the device is full, the pages stay dirty; free some space, then sync again',
   ERR_IO: 'the device or file system reported an error; look at the cause and the system log',
   ERR_STAG: 'the steering tag is unknown or was taken back; attach the region again',

@@ -34,6 +34,7 @@ enum class Code : uint8_t {
   kOutcomeUnknown,
   kPageLost,
   kMemoryFull,
+  kAddressSpace,
   kNoSpace,
   kIo,
   kClosed,
@@ -74,6 +75,7 @@ constexpr const char* CodeName(Code code) {
     case Code::kOutcomeUnknown: return "ERR_OUTCOME_UNKNOWN";
     case Code::kPageLost: return "ERR_PAGE_LOST";
     case Code::kMemoryFull: return "ERR_MEMORY_FULL";
+    case Code::kAddressSpace: return "ERR_ADDRESS_SPACE";
     case Code::kNoSpace: return "ERR_NO_SPACE";
     case Code::kIo: return "ERR_IO";
     case Code::kClosed: return "ERR_CLOSED";

@@ -52,6 +52,8 @@ Napi::Value PagerStats(const Napi::CallbackInfo& info) {
   const AllocationAccount& account = *pager.account();
   put("allocatedBytes", account.bytes());
   stats.Set("allocatedBytesMax", BytesMax(info.Env(), account));
+  put("mappedBytes", pager.allocator().mapped_bytes());
+  put("parkedRegions", pager.allocator().parked());
   put("presentPages", present);
   put("dirtyPages", dirty);
   put("evictedPages", pager.evicted_pages());

@@ -38,10 +38,13 @@ struct StagedPlan {
   MemoryFiles::Options memory;  // no directory: a memfd
 };
 
-// A store that is open already, for the only try there will be.
+// A store that is open already, for the one try there can be.
 StoreOpener Opened(std::unique_ptr<PageStore> store) {
   auto holder = std::make_shared<std::unique_ptr<PageStore>>(std::move(store));
-  return [holder] { return Result<std::unique_ptr<PageStore>>(std::move(*holder)); };
+  return [holder]() -> Result<std::unique_ptr<PageStore>> {
+    if (*holder == nullptr) return Error{Code::kAddressSpace, 0, "no second try"};
+    return std::move(*holder);
+  };
 }
 
 Result<std::shared_ptr<Region>> Assemble(const Region::Options& options,
@@ -81,12 +84,16 @@ Napi::Value Reserve(Napi::Env env, const std::shared_ptr<PagerObject>& pager,
 }
 
 Result<std::shared_ptr<Region>> OpenMapped(AtomicSync* syncs, const Region::Options& options,
-                                           std::unique_ptr<FileStore> store) {
-  if (Status whole = syncs->Admit(*store, options.size_bytes); !whole.ok()) return whole.error();
-  auto memory = MappedMemory::Create(store->fd(), store->offset_bytes(), options.size_bytes,
+                                           const FileStore::Options& file) {
+  auto store = FileStore::Open(file);
+  if (!store.ok()) return store.error();
+  if (Status whole = syncs->Admit(*store.value(), options.size_bytes); !whole.ok()) {
+    return whole.error();
+  }
+  auto memory = MappedMemory::Create(store.value()->fd(), file.offset_bytes, options.size_bytes,
                                      options.writable);
   if (!memory.ok()) return memory.error();
-  return Assemble(options, std::move(store), std::move(memory).value());
+  return Assemble(options, std::move(store).value(), std::move(memory).value());
 }
 
 Napi::Value RegionOpenFile(const Napi::CallbackInfo& info) {
@@ -101,24 +108,16 @@ Napi::Value RegionOpenFile(const Napi::CallbackInfo& info) {
   file.writable = TextOf(options, "access") == "read-write";
   Region::Options native{file.length_bytes, file.writable, FlagOf(options, "writeBehind"),
                          FramesOf(options), false, std::make_shared<Protection>()};
-  AtomicSync* const syncs = &pager->pager.atomic_sync();
-  if (FlagOf(options, "reserve")) {
-    if (file.length_bytes == 0) return Throw(env, {Code::kArgument, 0, "reserve no bytes"});
-    return Reserve(env, pager, options, native,
-                   [syncs, native, file]() -> Result<std::shared_ptr<Region>> {
-                     auto store = FileStore::Open(file);
-                     if (!store.ok()) return store.error();
-                     return OpenMapped(syncs, native, std::move(store).value());
-                   });
+  if (file.length_bytes == 0) {
+    // To the end of the file, wherever that is now.
+    if (FlagOf(options, "reserve")) return Throw(env, {Code::kArgument, 0, "reserve no bytes"});
+    auto store = FileStore::Open(file);
+    if (!store.ok()) return Throw(env, store.error());
+    native.size_bytes = file.length_bytes = store.value()->length_bytes();
   }
-  auto store = FileStore::Open(file);
-  if (!store.ok()) return Throw(env, store.error());
-  native.size_bytes = store.value()->length_bytes();
-  auto opened = std::make_shared<std::unique_ptr<FileStore>>(std::move(store).value());
+  AtomicSync* const syncs = &pager->pager.atomic_sync();
   return Reserve(env, pager, options, native,
-                 [syncs, native, opened] {
-                   return OpenMapped(syncs, native, std::move(*opened));
-                 });
+                 [syncs, native, file] { return OpenMapped(syncs, native, file); });
 }
 
 // How to open the store that a staged region's pages come from first. What needs JavaScript is
@@ -150,7 +149,9 @@ Result<StoreOpener> PlanSource(const Napi::Object& source, bool writable, Source
     found->callback = store.get();
     return Opened(std::move(store));
   }
-  if (kind == "none") return Opened(nullptr);
+  if (kind == "none") {
+    return StoreOpener([] { return Result<std::unique_ptr<PageStore>>(nullptr); });
+  }
   return Error{Code::kArgument, 0, "a source of an unknown kind"};
 }
 

@@ -31,7 +31,7 @@ ProtectionDomain::Items ProtectionDomain::ItemsLocked() const {
 }
 
 void ProtectionDomain::PublishLocked(const Items& items) {
-  auto* table = new Table();
+  auto table = std::make_unique<Table>();
   uint32_t slots = 8;
   while (slots < items.size() * 2) slots *= 2;
   table->slots.resize(slots);
@@ -41,7 +41,11 @@ void ProtectionDomain::PublishLocked(const Items& items) {
     while (table->slots[at].memory_region != nullptr) at = (at + 1) & table->mask;
     table->slots[at] = {item->stag, item};
   }
-  const Table* old = table_.exchange(table, std::memory_order_acq_rel);
+  ReplaceLocked(std::move(table));
+}
+
+void ProtectionDomain::ReplaceLocked(std::unique_ptr<Table> table) {
+  const Table* old = table_.exchange(table.release(), std::memory_order_acq_rel);
   shootdown_.WaitGracePeriod();
   delete old;
 }
@@ -91,23 +95,25 @@ Result<uint32_t> ProtectionDomain::Insert(MemoryRegion memory_region) {
 
 void ProtectionDomain::Lead(std::span<const Translation> changes) {
   std::lock_guard<std::mutex> lock(mutex_);
-  Items items = ItemsLocked();
+  // The STags stay the same, so they stay where they are in the table.
+  auto table = std::make_unique<Table>(*table_.load(std::memory_order_acquire));
   bool changed = false;
-  for (auto& item : items) {
+  for (Slot& slot : table->slots) {
+    if (slot.memory_region == nullptr || slot.memory_region->reservation == nullptr) continue;
     const auto change = std::find_if(changes.begin(), changes.end(), [&](const auto& each) {
-      return item->reservation != nullptr && each.reservation == item->reservation.get();
+      return each.reservation == slot.memory_region->reservation.get();
     });
     if (change == changes.end()) continue;
     changed = true;
     if (change->ended) {
-      item = Gone(item->stag);
+      slot.memory_region = Gone(slot.stag);
       continue;
     }
-    MemoryRegion next = *item;
+    MemoryRegion next = *slot.memory_region;
     next.region = change->region;
-    item = std::make_shared<const MemoryRegion>(std::move(next));
+    slot.memory_region = std::make_shared<const MemoryRegion>(std::move(next));
   }
-  if (changed) PublishLocked(items);
+  if (changed) ReplaceLocked(std::move(table));
 }
 
 void ProtectionDomain::Deregister(uint32_t stag, bool removed) {

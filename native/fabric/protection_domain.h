@@ -95,6 +95,7 @@ class ProtectionDomain final : public TranslationUser,
   using Items = std::vector<std::shared_ptr<const MemoryRegion>>;
   [[nodiscard]] Items ItemsLocked() const;
   void PublishLocked(const Items& items);
+  void ReplaceLocked(std::unique_ptr<Table> table);
   Result<uint32_t> Insert(MemoryRegion memory_region);
 
   const uint32_t connections_max_;

@@ -20,19 +20,32 @@ namespace farpage {
 Result<std::unique_ptr<MappedMemory>> MappedMemory::Create(int fd, uint64_t offset_bytes,
                                                            uint64_t length_bytes,
                                                            bool writable) {
-  const int protection = PROT_READ | (writable ? PROT_WRITE : 0);
-  const int flags = writable ? MAP_PRIVATE : MAP_SHARED;
-  auto mapping = Mapping::OfFile(fd, offset_bytes, length_bytes, protection, flags);
+  std::unique_ptr<MappedMemory> memory(
+      new MappedMemory(fd, offset_bytes, length_bytes, writable));
+  if (Status mapped = memory->Map(); !mapped.ok()) return mapped.error();
+  return memory;
+}
+
+Status MappedMemory::Map() {
+  const int protection = PROT_READ | (writable_ ? PROT_WRITE : 0);
+  const int flags = writable_ ? MAP_PRIVATE : MAP_SHARED;
+  auto mapping = Mapping::OfFile(fd_, offset_bytes_, length_bytes_, protection, flags);
   if (!mapping.ok()) return mapping.error();
-  std::byte* at = mapping.value().data();
-  const uint64_t size = mapping.value().size();
+  mapping_ = std::move(mapping).value();
+  std::byte* at = mapping_.data();
+  const uint64_t size = mapping_.size();
   // Reads bring in the page that was asked for and nothing else: "nothing untouched is touched".
   ::madvise(at, size, MADV_RANDOM);
   ::madvise(at, size, MADV_DONTDUMP);
   // A child between fork and exec must not make the parent's next write copy a page.
   ::madvise(at, size, MADV_DONTFORK);
-  return std::unique_ptr<MappedMemory>(
-      new MappedMemory(fd, offset_bytes, std::move(mapping).value(), writable));
+  address_.store(at, std::memory_order_relaxed);
+  return {};
+}
+
+void MappedMemory::Unmap() {
+  address_.store(nullptr, std::memory_order_relaxed);
+  mapping_.Reset();
 }
 
 uint64_t MappedMemory::PopulatesInPlace(PageRun run) const {
@@ -92,6 +105,7 @@ Status MappedMemory::MakeRoom(PageRun run) {
 }
 
 void MappedMemory::DropRanges(std::span<const PageRun> runs) {
+  if (address() == nullptr) return;  // what is not mapped holds nothing
   std::vector<iovec> ranges;
   ranges.reserve(runs.size());
   for (const PageRun& run : runs) {

@@ -1,6 +1,7 @@
 // Mapped region memory: a private mapping of the backing file itself.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "memory/region_memory.h"
@@ -19,7 +20,12 @@ class MappedMemory final : public RegionMemory {
   static Result<std::unique_ptr<MappedMemory>> Create(int fd, uint64_t offset_bytes,
                                                       uint64_t length_bytes, bool writable);
 
-  [[nodiscard]] std::byte* address() const override { return mapping_.data(); }
+  [[nodiscard]] std::byte* address() const override {
+    return address_.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] bool can_unmap() const override { return true; }
+  void Unmap() override;
+  Status Map() override;
   [[nodiscard]] uint64_t PopulatesInPlace(PageRun run) const override;
   void StartRead(PageRun run) override;
   [[nodiscard]] bool IsRead(PageRun run) const override;
@@ -34,14 +40,16 @@ class MappedMemory final : public RegionMemory {
   [[nodiscard]] bool has_private_copies() const override { return writable_; }
 
  private:
-  MappedMemory(int fd, uint64_t offset_bytes, Mapping mapping, bool writable)
-      : fd_(fd), offset_bytes_(offset_bytes), mapping_(std::move(mapping)), writable_(writable) {}
+  MappedMemory(int fd, uint64_t offset_bytes, uint64_t length_bytes, bool writable)
+      : fd_(fd), offset_bytes_(offset_bytes), length_bytes_(length_bytes), writable_(writable) {}
   Status Advise(PageRun run, int advice);
   void DropRanges(std::span<const PageRun> runs);
 
   int fd_;
   uint64_t offset_bytes_;
+  uint64_t length_bytes_;
   Mapping mapping_;
+  std::atomic<std::byte*> address_{nullptr};  // of the mapping, for threads that only look
   bool writable_;
 };
 

@@ -52,6 +52,20 @@ struct FrozenRun {
   }
 };
 
+class Region;
+class Reservation;
+
+// Gives regions their ranges of addresses, and takes those of idle ones for others.
+class RangeKeeper {
+ public:
+  // The region can be reached when this returns. Not in a turn. Fails: kAddressSpace,
+  // kRegionRemoved.
+  virtual Status Regain(Region& region) = 0;
+
+ protected:
+  ~RangeKeeper() = default;
+};
+
 // Everything that the fabric and the pager know of a region. Construction wires the parts;
 // no thread starts. The parts are public because this is the meeting place of both rooms.
 class Region {
@@ -117,6 +131,30 @@ class Region {
   std::atomic<bool> removed{false};
   // Jobs of the pager that still use this region; Pager::Close waits for none.
   std::atomic<uint32_t> jobs{0};
+  // It was idle and has no range of addresses now; it is never taken from a region with jobs.
+  std::atomic<bool> parked{false};
+  // Whose region it is and who can give it a range; null for one that is never parked.
+  std::weak_ptr<Reservation> reservation;
+  RangeKeeper* ranges = nullptr;
+};
+
+// A use of a region's bytes by who is in no turn: counted among its jobs, with a range of addresses
+// unless `status` says why not.
+class RegionUse {
+ public:
+  explicit RegionUse(Region& region) : region_(region) {
+    // Counted in first, and only then asked: who parks says so and then looks.
+    region_.jobs.fetch_add(1, std::memory_order_seq_cst);
+    if (region_.parked.load(std::memory_order_seq_cst)) status_ = region_.ranges->Regain(region_);
+  }
+  ~RegionUse() { region_.jobs.fetch_sub(1, std::memory_order_acq_rel); }
+  RegionUse(const RegionUse&) = delete;
+  RegionUse& operator=(const RegionUse&) = delete;
+  [[nodiscard]] const Status& status() const { return status_; }
+
+ private:
+  Region& region_;
+  Status status_;
 };
 
 }  // namespace farpage

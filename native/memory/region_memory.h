@@ -18,8 +18,17 @@ class RegionMemory {
  public:
   virtual ~RegionMemory() = default;
 
-  // Address of byte 0, a multiple of kWindowBytes; constant while the object lives.
+  // Address of byte 0, a multiple of kWindowBytes; null while it is unmapped. It changes by Unmap
+  // and Map alone: who uses it is in a turn that reached the region, or has a RegionUse.
   [[nodiscard]] virtual std::byte* address() const = 0;
+
+  // Whether Unmap and Map do something.
+  [[nodiscard]] virtual bool can_unmap() const { return false; }
+  // Gives the range of addresses back; the pages stay where they are: in the descriptor. Requires:
+  // nobody uses the range or drops pages, and nothing is dirty where pages have private copies.
+  virtual void Unmap() {}
+  // Takes a range again, perhaps another one. Fails: kAddressSpace, kIo.
+  virtual Status Map() { return {}; }
 
   // How many pages at the start of `run` can be populated now without waiting for a device.
   // Cheap (0.2 us); an answer may be outdated at once, which costs time but is never wrong.

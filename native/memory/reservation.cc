@@ -1,8 +1,10 @@
 #include "memory/reservation.h"
 
+#include <map>
+
 namespace farpage {
 
-Status Reservation::Allocate() {
+Status Reservation::Allocate(RangeKeeper* ranges) {
   if (account != nullptr && !account->TryTake(size_bytes)) {
     return Error{Code::kQuota, 0, "bytes of allocated regions"};
   }
@@ -11,6 +13,8 @@ Status Reservation::Allocate() {
     if (account != nullptr) account->Return(size_bytes);
     return opened.error();
   }
+  opened.value()->reservation = weak_from_this();
+  opened.value()->ranges = ranges;
   std::lock_guard<std::mutex> lock(mutex_);
   region_ = std::move(opened).value();
   return {};
@@ -43,6 +47,20 @@ void Reservation::Lead(const std::shared_ptr<Region>& region) {
   std::lock_guard<std::mutex> lock(lead_mutex_);
   leads_to_ = region;
   Tell({this, region, false});
+}
+
+void Reservation::LeadNowhere(std::span<const std::shared_ptr<Reservation>> reservations) {
+  // Whoever else takes such a lock takes one and no more, so these may be taken in any order.
+  std::vector<std::unique_lock<std::mutex>> locks;
+  std::map<std::shared_ptr<TranslationUser>, std::vector<Translation>> changes;
+  for (const auto& reservation : reservations) {
+    locks.emplace_back(reservation->lead_mutex_);
+    reservation->leads_to_ = nullptr;
+    for (const auto& weak : reservation->users_) {
+      if (auto user = weak.lock()) changes[user].push_back({reservation.get(), nullptr, false});
+    }
+  }
+  for (const auto& [user, those] : changes) user->Lead(those);
 }
 
 void Reservation::End() {

@@ -37,7 +37,7 @@ class TranslationUser {
 // Until the region is allocated there is no descriptor, no mapping and no charge, only this: what
 // to open, decided beforehand, so that the first touch asks nobody (and no JavaScript). The region
 // that was allocated stays the same until the reservation ends. Thread: any.
-class Reservation {
+class Reservation : public std::enable_shared_from_this<Reservation> {
  public:
   using Opener = std::function<Result<std::shared_ptr<Region>>()>;
 
@@ -60,8 +60,9 @@ class Reservation {
         protection(std::move(permits)),
         open_(std::move(open)) {}
 
-  // Allocates it; kQuota when an account has no room. Thread: the region allocator's.
-  Status Allocate();
+  // Allocates it; kQuota when an account has no room. `ranges` is who gives it its range again, if
+  // that is ever taken. Thread: the region allocator's.
+  Status Allocate(RangeKeeper* ranges);
 
   // The region, null until it has been allocated.
   [[nodiscard]] std::shared_ptr<Region> region() const {
@@ -80,6 +81,10 @@ class Reservation {
 
   // All its STags lead to `region`, null for nowhere yet, when this returns. Not in a turn.
   void Lead(const std::shared_ptr<Region>& region);
+
+  // Those of many lead nowhere: one grace period for each user, not for each of them. Not in a
+  // turn.
+  static void LeadNowhere(std::span<const std::shared_ptr<Reservation>> reservations);
 
   // Its STags end, none begin any more. Not in a turn.
   void End();

@@ -33,12 +33,25 @@ Result<std::unique_ptr<StagedMemory>> StagedMemory::Over(Fd file, uint64_t lengt
                                                          PageStore* store) {
   const uint64_t rounded = (length_bytes + kPageBytes - 1) & ~(kPageBytes - 1);
   if (::ftruncate(file.get(), static_cast<off_t>(rounded)) != 0) return SystemError("ftruncate");
-  auto mapping = Mapping::OfFile(file.get(), 0, rounded, PROT_READ | PROT_WRITE, MAP_SHARED);
+  std::unique_ptr<StagedMemory> memory(new StagedMemory(std::move(file), rounded, store));
+  if (Status mapped = memory->Map(); !mapped.ok()) return mapped.error();
+  return memory;
+}
+
+Status StagedMemory::Map() {
+  auto mapping =
+      Mapping::OfFile(fd_.get(), 0, length_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED);
   if (!mapping.ok()) return mapping.error();
-  ::madvise(mapping.value().data(), rounded, MADV_DONTDUMP);
+  mapping_ = std::move(mapping).value();
+  ::madvise(mapping_.data(), length_bytes_, MADV_DONTDUMP);
   InstallBusErrorGuard();
-  return std::unique_ptr<StagedMemory>(
-      new StagedMemory(std::move(file), std::move(mapping).value(), store));
+  address_.store(mapping_.data(), std::memory_order_relaxed);
+  return {};
+}
+
+void StagedMemory::Unmap() {
+  address_.store(nullptr, std::memory_order_relaxed);
+  mapping_.Reset();
 }
 
 uint64_t StagedMemory::PopulatesInPlace(PageRun run) const {

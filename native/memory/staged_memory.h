@@ -2,6 +2,7 @@
 // filled by a store.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 #include "memory/region_memory.h"
@@ -22,7 +23,12 @@ class StagedMemory final : public RegionMemory {
                                                     PageStore* store);
 
   [[nodiscard]] int fd() const { return fd_.get(); }
-  [[nodiscard]] std::byte* address() const override { return mapping_.data(); }
+  [[nodiscard]] std::byte* address() const override {
+    return address_.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] bool can_unmap() const override { return true; }
+  void Unmap() override;
+  Status Map() override;
   [[nodiscard]] uint64_t PopulatesInPlace(PageRun run) const override;
   void StartRead(PageRun run) override { store_->WillRead(run); }
   [[nodiscard]] bool IsRead(PageRun run) const override { return store_->IsRead(run); }
@@ -37,12 +43,14 @@ class StagedMemory final : public RegionMemory {
   [[nodiscard]] bool has_private_copies() const override { return false; }
 
  private:
-  StagedMemory(Fd fd, Mapping mapping, PageStore* store)
-      : fd_(std::move(fd)), mapping_(std::move(mapping)), store_(store) {}
+  StagedMemory(Fd fd, uint64_t length_bytes, PageStore* store)
+      : fd_(std::move(fd)), length_bytes_(length_bytes), store_(store) {}
   Status Commit(PageRun run);
 
   Fd fd_;
+  const uint64_t length_bytes_;  // whole pages
   Mapping mapping_;
+  std::atomic<std::byte*> address_{nullptr};  // of the mapping, for threads that only look
   PageStore* store_;
 };
 

@@ -5,6 +5,16 @@
 #include "base/page.h"
 
 namespace farpage {
+namespace {
+
+// Mappings take no memory here (MAP_NORESERVE): what runs out is addresses, or their number.
+Error MapError(const char* context) {
+  Error error = SystemError(context);
+  if (error.system_errno == ENOMEM) error.code = Code::kAddressSpace;
+  return error;
+}
+
+}  // namespace
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
   if (this != &other) {
@@ -24,7 +34,7 @@ void Mapping::Reset() {
 Result<Mapping> Mapping::Anonymous(uint64_t length_bytes) {
   void* at = ::mmap(nullptr, length_bytes, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (at == MAP_FAILED) return SystemError("mmap anonymous");
+  if (at == MAP_FAILED) return MapError("mmap anonymous");
   // Sparse by design: a huge page would commit 512 words' worth of pages for one touched word.
   ::madvise(at, length_bytes, MADV_NOHUGEPAGE);
   return Mapping(static_cast<std::byte*>(at), length_bytes);
@@ -38,7 +48,7 @@ Result<Mapping> Mapping::OfFile(int fd, uint64_t offset_bytes, uint64_t length_b
   const uint64_t reserve = rounded + kWindowBytes;
   void* area = ::mmap(nullptr, reserve, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                       -1, 0);
-  if (area == MAP_FAILED) return SystemError("mmap reserve");
+  if (area == MAP_FAILED) return MapError("mmap reserve");
   const auto start = reinterpret_cast<uintptr_t>(area);
   const uintptr_t aligned = (start + kWindowBytes - 1) & ~(kWindowBytes - 1);
   if (aligned > start) ::munmap(area, aligned - start);
@@ -47,7 +57,7 @@ Result<Mapping> Mapping::OfFile(int fd, uint64_t offset_bytes, uint64_t length_b
   void* at = ::mmap(reinterpret_cast<void*>(aligned), rounded, protection,
                     flags | MAP_FIXED | MAP_NORESERVE, fd, static_cast<off_t>(offset_bytes));
   if (at == MAP_FAILED) {
-    const Error error = SystemError("mmap file");
+    const Error error = MapError("mmap file");
     ::munmap(reinterpret_cast<void*>(aligned), rounded);
     return error;
   }

@@ -25,7 +25,7 @@ class Mapping {
   static Result<Mapping> Anonymous(uint64_t length_bytes);
 
   // Maps `fd` from `offset_bytes` on at an address that is a multiple of kWindowBytes.
-  // `protection` and `flags` as in mmap(2). Fails: kMemoryFull when address space runs out,
+  // `protection` and `flags` as in mmap(2). Fails: kAddressSpace when no range is free,
   // otherwise as the system says.
   static Result<Mapping> OfFile(int fd, uint64_t offset_bytes, uint64_t length_bytes,
                                 int protection, int flags);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -39,6 +40,12 @@ class Evictor {
 
   void Add(std::shared_ptr<Region> region);
   void Remove(const Region* region);
+
+  // Runs `work` while no sweep is under way.
+  void WhileIdle(const std::function<void()>& work) {
+    std::lock_guard<std::mutex> sweep(mutex_);
+    work();
+  }
 
   // Evicts up to `pages` from all regions, or from `only`.
   EvictionResult Evict(uint64_t pages, const Region* only = nullptr);

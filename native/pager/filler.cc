@@ -147,6 +147,11 @@ Code Filler::WaitForFrame(Region& region) {
 void Filler::Fill(const Job& job) {
   Region& region = *job.region;
   const PageRun run = job.run;
+  const RegionUse use(region);
+  if (!use.status().ok()) {
+    GiveUp(job.region, run, use.status().error().code);
+    return;
+  }
   EvictionResult result;
   bool full = false;
   if (run.count > 1 && (TryTakeFrames(region, budget_, run.count) ||

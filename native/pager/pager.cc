@@ -35,7 +35,9 @@ Pager::Pager(const Options& options)
       filler_(budget_, evictor_, waiters_, [this] { Press(); }, options.fill_threads),
       prefetcher_(budget_, evictor_, filler_, write_back_, [this] { WakeReclaim(); }),
       account_(std::make_shared<AllocationAccount>(options.allocated_bytes_max)),
-      allocator_([this](std::shared_ptr<Region> region) { AddRegion(std::move(region)); }),
+      allocator_({[this](std::shared_ptr<Region> region) { AddRegion(std::move(region)); },
+                  [this](const std::function<void()>& work) { evictor_.WhileIdle(work); },
+                  options.mapped_bytes_max}),
       reclaim_("reclaim", [this] { ReclaimLoop(); }) {}
 
 Pager::~Pager() { Close(); }

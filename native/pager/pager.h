@@ -38,6 +38,8 @@ class Pager final : public FaultHandler {
     uint32_t read_ahead_pages_max = 64;
     // Bytes of allocated regions together, at most: the overcommit that is allowed.
     uint64_t allocated_bytes_max = AllocationAccount::kUnbounded;
+    // Bytes of ranges of addresses together, beyond which idle regions give theirs back.
+    uint64_t mapped_bytes_max = kMappedBytesMax;
   };
   explicit Pager(const Options& options);
   ~Pager() override;
@@ -100,6 +102,7 @@ class Pager final : public FaultHandler {
   // Blocks for devices.
   uint64_t Promote(const std::shared_ptr<Region>& region, PageRun run);
 
+  [[nodiscard]] const RegionAllocator& allocator() const { return allocator_; }
   WriteBack& write_back() { return write_back_; }
   AtomicSync& atomic_sync() { return atomic_sync_; }
   Indicators& indicators() { return indicators_; }

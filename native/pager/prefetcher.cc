@@ -25,7 +25,9 @@ std::shared_ptr<Prefetch> Prefetcher::Begin(std::shared_ptr<Region> region, Page
   job->at = job->recycled_to = range.first;
   job->pulls = job->region->store->keeps_what_it_pulls();
   job->demands = job->region->fills.demands.load(std::memory_order_relaxed);
-  Code refused = Code::kOk;
+  // From here on it has a range of addresses, and keeps it while the job is under way.
+  const RegionUse use(*job->region);
+  Code refused = use.status().error().code;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (closing_) refused = Code::kClosed;

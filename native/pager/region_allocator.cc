@@ -6,8 +6,10 @@ namespace farpage {
 
 using Stage = Reservation::Stage;
 
-RegionAllocator::RegionAllocator(std::function<void(std::shared_ptr<Region>)> add)
-    : add_(std::move(add)), thread_("allocate", [this] { Loop(); }) {}
+RegionAllocator::RegionAllocator(Options options)
+    : options_(std::move(options)),
+      ranges_(options_.mapped_bytes_max),
+      thread_("allocate", [this] { Loop(); }) {}
 
 RegionAllocator::~RegionAllocator() { Close(); }
 
@@ -84,11 +86,79 @@ Status RegionAllocator::Allocate(const std::shared_ptr<Reservation>& reservation
 }
 
 Status RegionAllocator::MakeReachable(const std::shared_ptr<Reservation>& reservation) {
-  if (Status allocated = reservation->Allocate(); !allocated.ok()) return allocated;
+  const uint64_t bytes = reservation->size_bytes;
+  // One beyond the bound by itself takes its chance, but nobody is parked for it in vain.
+  const bool fits = ranges_.MayFit(bytes);
+  while (fits && !ranges_.HasRoom(bytes) && Park(bytes)) {
+  }
+  const bool first = reservation->region() == nullptr;
+  const auto attempt = [&] {
+    return first ? reservation->Allocate(this) : reservation->region()->memory->Map();
+  };
+  Status done = attempt();
+  // The bound is a guess: a process may have fewer addresses, or as many mappings as it may.
+  while (fits && !done.ok() && done.error().code == Code::kAddressSpace && Park(bytes)) {
+    done = attempt();
+  }
+  if (!done.ok()) return done;
   const std::shared_ptr<Region> region = reservation->region();
-  add_(region);
+  region->parked.store(false, std::memory_order_seq_cst);
+  if (first) options_.add(region);
+  if (region->memory->can_unmap()) ranges_.Add(reservation);
   reservation->Lead(region);
   return {};
+}
+
+// Takes the ranges of idle regions until `bytes` more are free; false: nothing was to be had.
+bool RegionAllocator::Park(uint64_t bytes) {
+  bool freed = false;
+  // Those that are busy go to the end of the row, so that each is tried once.
+  for (size_t left = ranges_.count(); left != 0 && !freed;) {
+    const auto idle = ranges_.TakeIdle(bytes);
+    if (idle.empty()) return false;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      for (const auto& reservation : idle) reservation->stage = Stage::kChanging;
+    }
+    Reservation::LeadNowhere(idle);
+    for (const auto& reservation : idle) freed = ParkOne(reservation) || freed;
+    left -= std::min(left, idle.size());
+  }
+  return freed;
+}
+
+// Unmaps a region that no turn can reach any more; one that is busy can be reached again.
+bool RegionAllocator::ParkOne(const std::shared_ptr<Reservation>& reservation) {
+  const std::shared_ptr<Region> region = reservation->region();
+  region->parked.store(true, std::memory_order_seq_cst);
+  // Dirty pages of a private mapping are nowhere else.
+  const bool bound = region->memory->has_private_copies() && region->table->dirty() != 0;
+  const bool idle = !bound && region->jobs.load(std::memory_order_seq_cst) == 0;
+  if (idle) {
+    options_.while_no_sweep([&] { region->memory->Unmap(); });
+    parked_.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    region->parked.store(false, std::memory_order_seq_cst);
+    ranges_.Add(reservation);
+    reservation->Lead(region);
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
+  reservation->stage = idle ? Stage::kReserved : Stage::kReachable;
+  if (!idle) {
+    WakeLocked(reservation, Code::kOk);
+  } else if (waiters_.contains(reservation.get())) {
+    // Touched meanwhile.
+    reservation->stage = Stage::kQueued;
+    queue_.push_back(reservation);
+    wake_.notify_one();
+  }
+  return idle;
+}
+
+Status RegionAllocator::Regain(Region& region) {
+  const std::shared_ptr<Reservation> reservation = region.reservation.lock();
+  if (reservation == nullptr) return Error{Code::kRegionRemoved, 0, "regain"};
+  return Allocate(reservation);
 }
 
 void RegionAllocator::WakeLocked(const std::shared_ptr<Reservation>& reservation, Code code) {
@@ -107,6 +177,7 @@ void RegionAllocator::End(const std::shared_ptr<Reservation>& reservation) {
     reservation->stage = Stage::kEnded;
     WakeLocked(reservation, Code::kRegionRemoved);
   }
+  ranges_.Remove(reservation.get());
   reservation->End();
 }
 

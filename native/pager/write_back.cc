@@ -92,8 +92,12 @@ void WriteBack::Loop() {
 
 Result<WriteBackReceipt> WriteBack::Run(const std::shared_ptr<Region>& region, PageRun run,
                                         bool durable) {
-  std::lock_guard<std::mutex> one_at_a_time(run_mutex_);
   WriteBackReceipt receipt;
+  // Nothing of a parked region becomes dirty: no range is taken only to find that out.
+  if (region->parked.load(std::memory_order_seq_cst) && region->table->dirty() == 0) return receipt;
+  const RegionUse use(*region);
+  if (!use.status().ok()) return use.status().error();
+  std::lock_guard<std::mutex> one_at_a_time(run_mutex_);
   const uint64_t started = NowNs();
   if (!region->store->has_sink()) return receipt;
   if (region->atomic) return Error{Code::kUnsupported, 0, "an atomic region is synced as a whole"};
@@ -158,6 +162,8 @@ Status WriteBack::Finish(const std::shared_ptr<Region>& region,
 }
 
 Status WriteBack::Harden(const std::shared_ptr<Region>& region) {
+  const RegionUse use(*region);
+  if (!use.status().ok()) return use.status();
   std::lock_guard<std::mutex> one_at_a_time(run_mutex_);
   if (!region->store->has_sink()) return {};
   PageTable& table = *region->table;

@@ -50,12 +50,14 @@ struct ApplianceOptions {
   uint32_t fill_threads = 4;
   uint32_t read_ahead_pages = 16;
   uint64_t window_bytes = 256 * 1024;
+  uint64_t mapped_bytes_max = kMappedBytesMax;
 };
 
 class Appliance {
  public:
   explicit Appliance(const ApplianceOptions& options = {})
-      : pager(Pager::Options{options.frames_max, options.fill_threads, options.read_ahead_pages}) {
+      : pager(Pager::Options{options.frames_max, options.fill_threads, options.read_ahead_pages,
+                             AllocationAccount::kUnbounded, options.mapped_bytes_max}) {
     auto started = Nic::Start({options.nic_threads, options.poll_us, 256, options.window_bytes},
                               &pager, &pager.shootdown());
     if (!started.ok()) std::abort();
