@@ -20,6 +20,8 @@ const SCALARS: readonly (readonly [string, string, (from: Snapshot) => number])[
   ['reserved_bytes', 'Bytes of all regions', (s) => sumOf(s, (r) => r.reservedBytes)],
   ['allocated_bytes', 'Bytes of allocated regions', (s) => s.pager.allocatedBytes],
   ['allocated_limit_bytes', 'Bound on these: the overcommit', (s) => s.pager.allocatedBytesMax],
+  ['mapped_bytes', 'Bytes of ranges of addresses', (s) => s.pager.mappedBytes],
+  ['parked_total', 'Ranges given back by idle regions', (s) => s.pager.parkedRegions],
   ['present_pages', 'Present pages of all regions', (s) => s.pager.presentPages],
   ['dirty_pages', 'Dirty pages of all regions', (s) => s.pager.dirtyPages],
   ['evicted_pages_total', 'Pages evicted', (s) => s.pager.evictedPages],

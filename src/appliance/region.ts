@@ -161,8 +161,12 @@ export class Region {
     }
     const handle = this.open();
     const common = { lengthBytes: size, access };
-    if (this.#opened?.reserve) return domain.reserve({ ...common, region: handle });
-    return domain.register({ ...common, address: native().regionStats(handle).address });
+    const { address } = native().regionStats(handle);
+    // One that was idle may have lost its address: the STag leads to the region all the same.
+    if (this.#opened?.reserve || address === 0n) {
+      return domain.reserve({ ...common, region: handle });
+    }
+    return domain.register({ ...common, address });
   }
 
   /** 128 bits that change when the name stands for other contents, as far as that can be told. */

@@ -79,6 +79,16 @@ function ioUring(): Finding {
   });
 }
 
+function overcommit(): Finding {
+  const value = textOf('/proc/sys/vm/overcommit_memory') ?? 'unknown';
+  const names: Readonly<Record<string, string>> = { 0: 'heuristic', 1: 'always', 2: 'never' };
+  return judge('overcommit', {
+    found: `${names[value] ?? value} (vm.overcommit_memory ${value})`,
+    good: value !== '2',
+    costs: 'page tables and private mappings are charged in full: large regions are refused',
+  });
+}
+
 function memoryLock(): Finding {
   const line = /^Max locked memory\s+(\S+)/m.exec(textOf('/proc/self/limits') ?? '')?.[1];
   const bytes = line === 'unlimited' ? Number.POSITIVE_INFINITY : Number(line);
@@ -183,6 +193,7 @@ export async function examine(): Promise<Finding[]> {
     ...processors(),
     ...freeMemory(),
     userfaultfd(),
+    overcommit(),
     memoryLock(),
     hugePages(),
     sharedMemory(),

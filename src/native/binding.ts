@@ -92,6 +92,9 @@ export interface PagerStats {
   /** Bytes of allocated regions, and their bound; Infinity where there is none. */
   readonly allocatedBytes: number;
   readonly allocatedBytesMax: number;
+  /** Bytes of ranges of addresses, and how often an idle region has given its range back. */
+  readonly mappedBytes: number;
+  readonly parkedRegions: number;
   readonly presentPages: number;
   readonly dirtyPages: number;
   readonly evictedPages: number;

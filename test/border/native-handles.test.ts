@@ -3,7 +3,12 @@ import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
 import { Nic } from '../../src/fabric/nic.js';
-import type { NativeBinding, PagerHandle, RegionHandle } from '../../src/native/binding.js';
+import type {
+  NativeBinding,
+  PagerHandle,
+  ProtectionDomainHandle,
+  RegionHandle,
+} from '../../src/native/binding.js';
 import { BINDING_VERSION, fromNative, native } from '../../src/native/load.js';
 import { codeOf } from '../helpers/codes.js';
 import { patternFile, scratch } from '../helpers/scratch.js';
@@ -68,6 +73,8 @@ describe('closing', () => {
   it('leaves calls that fail with a code and touch nothing', async () => {
     const binding = native();
     const { pager, region, domain, registered, close } = openAll(binding);
+    const reserve = (of: ProtectionDomainHandle) =>
+      binding.protectionDomainReserve(of, { region, lengthBytes: 1, access: 'read-only' });
     close();
     const calls: [string, () => unknown][] = [
       ['regionOpenStaged', () => binding.regionOpenStaged(pager, ANONYMOUS)],
@@ -80,6 +87,8 @@ describe('closing', () => {
       ['regionRestoreProtection', () => binding.regionRestoreProtection(region, [])],
       ['regionPageMap', () => binding.regionPageMap(region, { ...WHOLE, cells: 2 })],
       ['protectionDomainRegister', () => binding.protectionDomainRegister(domain, registered)],
+      ['protectionDomainReserve', () => reserve(domain)],
+      ['accountOpen', () => binding.accountOpen(pager, { bytesMax: 1 })],
     ];
     const codes = await Promise.all(calls.map(async ([name, run]) => [name, await codeOf(run)]));
     const allowed = ['ERR_CLOSED', 'ERR_REGION_REMOVED'];
@@ -139,6 +148,26 @@ describe('wrong arguments', () => {
     }
     binding.regionClose(region);
     expect(await register({})).not.toBe('nothing');
+    close();
+  });
+
+  it('are refused for reservations that are longer, or promise more, than the region', async () => {
+    const binding = native();
+    const { pager, domain, close } = openAll(binding);
+    const options = { ...ANONYMOUS, access: 'read-only', reserve: true } as const;
+    const region = binding.regionOpenStaged(pager, options);
+    const reserve = (change: object) =>
+      codeOf(() => {
+        const common = { region, lengthBytes: 8192, access: 'read-only' } as const;
+        binding.protectionDomainReserve(domain, { ...common, ...change });
+      });
+    expect(await reserve({})).toBe('nothing');
+    expect(await reserve({ lengthBytes: 8193 })).toBe('ERR_BOUNDS');
+    expect(await reserve({ access: 'read-write' })).toBe('ERR_ACCESS');
+    expect(await reserve({ region: domain })).toBe('ERR_ARGUMENT');
+    expect(binding.regionStats(region)).toMatchObject({ allocatedBytes: 0, address: 0n });
+    binding.regionClose(region);
+    expect(await reserve({})).toBe('ERR_REGION_REMOVED');
     close();
   });
 

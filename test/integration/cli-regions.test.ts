@@ -128,7 +128,8 @@ describe('doctor', () => {
       .split('\n')
       .map((line) => JSON.parse(line));
     const names = findings.map(({ what }: { what: string }) => what);
-    for (const name of ['kernel', 'native addon', 'userfaultfd', 'locked memory', '/dev/shm']) {
+    const expected = ['kernel', 'native addon', 'userfaultfd', 'locked memory', '/dev/shm'];
+    for (const name of [...expected, 'overcommit']) {
       expect(names).toContain(name);
     }
     for (const { verdict, costs } of findings) {

@@ -14,6 +14,7 @@ import { rounds, type Work } from './work.js';
 const MIB = 1024 ** 2;
 const TIB = 1024 ** 4;
 const DIRTY_BYTES = 1024 * MIB;
+const REGIONS = 1000;
 const PLACEMENT = 'two cores, not pinned';
 
 /** A region of `file` and its first byte, over the Unix socket, in milliseconds. */
@@ -111,8 +112,70 @@ async function restart(stage: Stage): Promise<Row[]> {
   }
 }
 
+/** A region of 1 TiB without a file, to its grant: nothing is allocated by that. */
+async function allocate(stage: Stage): Promise<Row[]> {
+  await using client = await connect(stage.serving.url, { signal: stage.signal });
+  const told = await rounds(stage, async () => {
+    const began = performance.now();
+    const region = await client.allocate({ size: TIB });
+    const farpage = performance.now() - began;
+    await client.remove(region.name);
+    return { farpage };
+  });
+  const work = 'allocate 1 TiB, unix';
+  const target = { of: 'figure', most: 2 } as const;
+  return [makeRow({ name: 'allocate', work, placement: PLACEMENT, unit: 'ms', target }, told)];
+}
+
+/** Makes the regions of a state directory and touches each once. */
+async function touched(words: readonly string[], signal: AbortSignal): Promise<void> {
+  await using serving = await Serving.start(words);
+  await using client = await connect(serving.url, { signal });
+  for (let at = 0; at < REGIONS; at += 1) {
+    await client.create({ name: `r${at}`, size: TIB });
+    await (await client.attach(`r${at}`)).write(0, Buffer.from('x'));
+  }
+}
+
+/** An appliance with many large regions: when any of them is served, and when all have been. */
+async function restartMany(stage: Stage): Promise<Row[]> {
+  const socket = join(stage.folder, 'many');
+  const words = ['--socket', socket, '--state', `${socket}-state`];
+  await touched(words, stage.signal);
+  const told = await rounds(stage, async () => {
+    const raw = await emptyNode();
+    const began = performance.now();
+    await using serving = await Serving.start(words);
+    await using client = await connect(serving.url, { signal: stage.signal });
+    await (await client.attach(`r${REGIONS - 1}`)).read(0, 1);
+    const any = performance.now() - began;
+    const names = Array.from({ length: REGIONS }, (_, at) => `r${at}`);
+    const regions = await Promise.all(names.map((name) => client.attach(name)));
+    await Promise.all(regions.map((region) => region.read(0, 1)));
+    return { any: { farpage: any, raw }, all: { farpage: performance.now() - began, raw } };
+  });
+  rmSync(`${socket}-state`, { recursive: true });
+  const head = { name: 'restart-many', placement: PLACEMENT, unit: 'ms' } as const;
+  const work = `restart with ${REGIONS} regions of 1 TiB, each touched once`;
+  const any = `${work}: until any is served, beside node -e 0`;
+  const all = `${work}: until a client has attached and read all`;
+  const target = { of: 'difference', most: 100 } as const;
+  return [
+    makeRow(
+      { ...head, work: any, target },
+      told.map((round) => round.any),
+    ),
+    makeRow(
+      { ...head, work: all },
+      told.map((round) => round.all),
+    ),
+  ];
+}
+
 export const START_WORKS: readonly Work[] = [
   { name: 'create', quick: true, files: 0, run: create },
   { name: 'start', quick: true, files: 0, run: start },
+  { name: 'allocate', quick: true, files: 0, run: allocate },
   { name: 'restart', quick: false, files: 0, run: restart },
+  { name: 'restart-many', quick: false, files: 0, run: restartMany },
 ];
