@@ -29,6 +29,10 @@ class RegionMemory {
   virtual void Unmap() {}
   // Takes a range again, perhaps another one. Fails: kAddressSpace, kIo.
   virtual Status Map() { return {}; }
+  // Copies the bytes of a run of present pages without a range. Fails: kUnsupported, kIo.
+  virtual Status ReadUnmapped(PageRun, std::byte*) const {
+    return Error{Code::kUnsupported, 0, "read without a mapping"};
+  }
 
   // How many pages at the start of `run` can be populated now without waiting for a device.
   // Cheap (0.2 us); an answer may be outdated at once, which costs time but is never wrong.

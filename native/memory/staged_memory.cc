@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -46,6 +47,18 @@ Status StagedMemory::Map() {
   ::madvise(mapping_.data(), length_bytes_, MADV_DONTDUMP);
   InstallBusErrorGuard();
   address_.store(mapping_.data(), std::memory_order_relaxed);
+  return {};
+}
+
+Status StagedMemory::ReadUnmapped(PageRun run, std::byte* into) const {
+  for (uint64_t done = 0; done < run.length_bytes();) {
+    const ssize_t got = ::pread(fd_.get(), into + done, run.length_bytes() - done,
+                                static_cast<off_t>(run.offset_bytes() + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return SystemError("pread region memory");
+    if (got == 0) return Error{Code::kIo, 0, "pread beyond the end of region memory"};
+    done += static_cast<uint64_t>(got);
+  }
   return {};
 }
 

@@ -29,6 +29,7 @@ class StagedMemory final : public RegionMemory {
   [[nodiscard]] bool can_unmap() const override { return true; }
   void Unmap() override;
   Status Map() override;
+  Status ReadUnmapped(PageRun run, std::byte* into) const override;
   [[nodiscard]] uint64_t PopulatesInPlace(PageRun run) const override;
   void StartRead(PageRun run) override { store_->WillRead(run); }
   [[nodiscard]] bool IsRead(PageRun run) const override { return store_->IsRead(run); }

@@ -63,12 +63,25 @@ void Evictor::Move(Victims& victims, EvictionResult* result) {
   Region& region = *victims.region;
   std::vector<OverlayPage> moving;
   moving.reserve(victims.pages);
+  // A parked region has no range of addresses, and gets none for this: its pages are copied out of
+  // the descriptor. No range is taken away during a sweep.
+  const std::byte* base = region.memory->address();
+  std::vector<std::byte> copies(base == nullptr ? victims.pages << kPageShift : 0);
+  std::byte* copy = copies.data();
+  Status copied;
   for (const PageRun& run : victims.runs) {
+    if (base == nullptr && copied.ok()) copied = region.memory->ReadUnmapped(run, copy);
     for (PageIndex page = run.first; page < run.end(); page++) {
-      moving.push_back({page, region.memory->address() + (page << kPageShift), {}});
+      const std::byte* bytes = base == nullptr ? copy : base + (page << kPageShift);
+      if (base == nullptr) copy += kPageBytes;
+      moving.push_back({page, bytes, {}});
     }
   }
-  region.overlay->Store(moving);
+  if (copied.ok()) {
+    region.overlay->Store(moving);
+  } else {
+    for (OverlayPage& page : moving) page.outcome = copied;
+  }
   Victims gone{victims.region, {}, 0};
   for (const OverlayPage& page : moving) {
     if (page.outcome.ok()) {
@@ -149,6 +162,8 @@ EvictionResult Evictor::Demote(const std::shared_ptr<Region>& region, PageRun ru
 
 uint64_t Pager::Promote(const std::shared_ptr<Region>& region, PageRun run) {
   if (region->overlay == nullptr) return 0;
+  const RegionUse use(*region);
+  if (!use.status().ok()) return 0;
   uint64_t promoted = 0;
   // What is in the overlay is dirty; a copy that a flush has made redundant is not worth a frame.
   Summary& summary = region->table->dirty_summary();

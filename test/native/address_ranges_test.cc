@@ -16,16 +16,17 @@ constexpr uint64_t kBytes = 256 * 1024;
 
 struct Ranges {
   // A bound of `regions` ranges.
-  explicit Ranges(uint64_t regions, uint32_t nic_threads = 1)
-      : appliance(Settings(regions, nic_threads)) {}
+  explicit Ranges(uint64_t regions, uint32_t nic_threads = 1, uint64_t frames_max = 1u << 20)
+      : appliance(Settings(regions, nic_threads, frames_max)) {}
   ~Ranges() {
     for (const auto& reservation : reservations) appliance.pager.EndReservation(reservation);
     CHECK_EQ(appliance.pager.budget().used(), 0u);
     CHECK_EQ(appliance.pager.account()->bytes(), 0u);
     CHECK_EQ(appliance.pager.allocator().mapped_bytes(), 0u);
   }
-  static ApplianceOptions Settings(uint64_t regions, uint32_t nic_threads) {
+  static ApplianceOptions Settings(uint64_t regions, uint32_t nic_threads, uint64_t frames_max) {
     ApplianceOptions options;
+    options.frames_max = frames_max;
     options.mapped_bytes_max = regions * kBytes;
     options.nic_threads = nic_threads;
     return options;
@@ -70,6 +71,16 @@ struct Ranges {
       if (region != nullptr && !region->parked.load()) mapped++;
     }
     return mapped;
+  }
+  // The last jobs of fills end a moment after their answers; until then a region is not idle.
+  void AwaitIdle() const {
+    const uint64_t deadline = NowNs() + 10'000'000'000;
+    for (const auto& reservation : reservations) {
+      const auto region = reservation->region();
+      while (region != nullptr && region->jobs.load() != 0 && NowNs() < deadline) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
   }
   bool Parked(size_t index) const { return reservations[index]->region()->parked.load(); }
 
@@ -204,6 +215,43 @@ FARPAGE_TEST(address_ranges_come_back_for_a_prefetch) {
   CHECK(done.load());
   CHECK_EQ(filled.load(), region->table->pages() - 1);
   CHECK(ranges.Parked(1));
+}
+
+// What is dirty in a region without a range goes into the tiers like anything else.
+FARPAGE_TEST(address_ranges_are_not_needed_to_spill) {
+  Ranges ranges(1, 1, 24);
+  ranges.appliance.UseTiers(64, 4096);
+  auto initiator = ranges.appliance.Connect();
+  const uint32_t idle = ranges.AddStaged();
+  const uint32_t other = ranges.AddStaged();
+  const auto write = [&](uint32_t stag, uint64_t page) {
+    const uint64_t word = page * 1000 + stag % 7;
+    return Write(*initiator, stag, page << kPageShift, &word, 8).code;
+  };
+  for (uint64_t page = 0; page < 20; page++) CHECK_EQ(int(write(idle, page)), int(Code::kOk));
+  ranges.AwaitIdle();
+  for (uint64_t page = 0; page < 20; page++) CHECK_EQ(int(write(other, page)), int(Code::kOk));
+  CHECK(ranges.Parked(0));
+  const auto region = ranges.reservations[0]->region();
+  CHECK(region->table->present() < 20);
+  CHECK_EQ(region->table->dirty(), 20u);
+  for (const uint32_t stag : {idle, other}) {
+    ranges.AwaitIdle();
+    for (uint64_t page = 0; page < 20; page++) {
+      uint64_t word = 0;
+      CHECK_EQ(int(Read(*initiator, stag, page << kPageShift, &word, 8).code), int(Code::kOk));
+      CHECK_EQ(word, page * 1000 + stag % 7);
+    }
+  }
+  // Brought back by name, the region gets its range again.
+  CHECK_EQ(int(write(other, 0)), int(Code::kOk));
+  CHECK(ranges.Parked(0));
+  (void)ranges.appliance.pager.Demote(region, {0, 64});
+  CHECK_EQ(region->table->present(), 0u);
+  CHECK(ranges.Parked(0));
+  (void)ranges.appliance.pager.Demote(ranges.reservations[1]->region(), {0, 64});
+  CHECK_EQ(ranges.appliance.pager.Promote(region, {0, 8}), 8u);
+  CHECK(!ranges.Parked(0));
 }
 
 // READs of 200 KB stand half-sent in a socket while their region is parked for others.
