@@ -105,6 +105,12 @@ Result<AtomicReceipt> AtomicSync::RunLocked(const std::vector<Member>& members) 
   AtomicReceipt receipt;
   receipt.members.resize(members.size());
   if (Status ready = Prepare(members); !ready.ok()) return ready.error();
+  // Their pages are copied from where they are mapped.
+  std::deque<RegionUse> uses;
+  for (const Member& member : members) {
+    const Status& mapped = uses.emplace_back(*member.region).status();
+    if (!mapped.ok()) return mapped.error();
+  }
   const std::lock_guard<std::mutex> lock(journal_->mutex());
   std::vector<JournalStore> names;
   uint64_t dirty = 0;

@@ -176,15 +176,15 @@ uint64_t Pager::Promote(const std::shared_ptr<Region>& region, PageRun run) {
         page++;
         continue;
       }
-      const uint64_t most = std::min(kSpillPagesMax, last - page);
-      const uint64_t claimed = Filler::Claim(*region, {page, most});
+      // As many as there are frames for, down to a single one.
+      uint64_t frames = std::min(kSpillPagesMax, last - page);
+      while (frames != 0 && !Filler::TryTakeFrames(*region, budget_, frames)) frames /= 2;
+      if (frames == 0) return promoted;
+      const uint64_t claimed = Filler::Claim(*region, {page, frames});
+      Filler::ReturnFrames(*region, budget_, frames - claimed);
       if (claimed == 0) {
         page++;
         continue;
-      }
-      if (!Filler::TryTakeFrames(*region, budget_, claimed)) {
-        filler_.GiveUp(region, {page, claimed}, Code::kOk);
-        return promoted;
       }
       filler_.FillByOrigin(region, {page, claimed});
       promoted += claimed;
