@@ -1,0 +1,75 @@
+// The pager's reclaim thread: from the high mark of the budget down to the low one.
+#include <algorithm>
+#include <chrono>
+
+#include "pager/pager.h"
+
+namespace farpage {
+namespace {
+
+// How long the thread rests after a sweep that freed nothing.
+constexpr auto kReclaimRest = std::chrono::milliseconds(20);
+
+}  // namespace
+
+void Pager::WakeReclaim() {
+  const uint64_t max = budget_.max();
+  if (budget_.used() < HighMark(max) || max < kHighMarkPart) return;
+  if (reclaim_asked_.exchange(true, std::memory_order_acq_rel)) return;
+  { std::lock_guard<std::mutex> lock(reclaim_mutex_); }
+  reclaim_wake_.notify_one();
+}
+
+// Called by fills that find nothing but dirty pages, again and again until one of them is clean.
+void Pager::Press() {
+  pressed_.store(true, std::memory_order_release);
+  reclaim_asked_.store(true, std::memory_order_release);
+  { std::lock_guard<std::mutex> lock(reclaim_mutex_); }
+  reclaim_wake_.notify_one();
+}
+
+void Pager::ReclaimLoop() {
+  const uint64_t low = LowMark(budget_.max());
+  std::unique_lock<std::mutex> lock(reclaim_mutex_);
+  while (!closing_) {
+    reclaim_wake_.wait(lock, [this] {
+      return closing_ || reclaim_asked_.load(std::memory_order_acquire);
+    });
+    if (closing_) return;
+    lock.unlock();
+    if (pressed_.exchange(false, std::memory_order_acq_rel)) WriteBehind();
+    bool freed = true;
+    while (freed && budget_.used() > low) {
+      const uint64_t want = std::min(budget_.used() - low, kEvictionBatchPages * 8);
+      freed = evictor_.Evict(want).evicted_pages != 0;
+      if (!freed) WriteBehind();
+    }
+    lock.lock();
+    const auto wanted = [this] {
+      return closing_ || pressed_.load(std::memory_order_acquire);
+    };
+    if (!freed) reclaim_wake_.wait_for(lock, kReclaimRest, wanted);
+    reclaim_asked_.store(pressed_.load(std::memory_order_acquire), std::memory_order_release);
+  }
+}
+
+void Pager::WriteBehind() {
+  for (const auto& region : evictor_.Regions()) {
+    if (region->table->dirty() == 0) continue;
+    // Counted in first, and only then asked: RemoveRegion says and then looks. Either it waits for
+    // this job or the job sees that the region is going.
+    region->jobs.fetch_add(1, std::memory_order_seq_cst);
+    if (!region->removed.load(std::memory_order_seq_cst)) {
+      // A failure leaves the pages dirty and shows at the next sync, which reports it.
+      if (region->write_behind) {
+        (void)write_back_.Run(region, {0, region->table->pages()}, true);
+      } else {
+        // Its file is not written under pressure, but what a sync has written may become durable.
+        (void)write_back_.Harden(region);
+      }
+    }
+    region->jobs.fetch_sub(1, std::memory_order_acq_rel);
+  }
+}
+
+}  // namespace farpage
