@@ -8,6 +8,7 @@ import { patternOf, scratch } from '../helpers/scratch.js';
 
 const PAGE = 4096;
 const PAGES = 200;
+const POLL = { timeout: 20_000 };
 
 it('promise 11: data moves from memory to compressed memory, and back when touched', async () => {
   const folder = scratch();
@@ -51,12 +52,11 @@ it('promise 11: more is written than memory holds, and moves on from tier to tie
   await region.write(0, bytes);
   expect(Buffer.compare(await region.read(0, bytes.length), bytes)).toBe(0);
   const list = async () => await serve.json<TierList>(['tiers']);
+  const pages = async () => (await serve.json<RegionStat>(['stat', region.name])).pages;
+  expect(await pages()).toMatchObject({ dirty: bytes.length / PAGE, lost: 0 });
   // A page on its way from one level to the next is for a moment in both.
-  const held = async () => {
-    const { memory, tiers } = await list();
-    return tiers.reduce((sum, tier) => sum + tier.pages, memory.pages);
-  };
-  await expect.poll(held, { timeout: 20_000 }).toBe(bytes.length / PAGE);
+  const held = async () => (await list()).tiers.reduce((sum, tier) => sum + tier.pages, 0);
+  await expect.poll(async () => (await held()) - (await pages()).elsewhere, POLL).toBe(0);
   const { memory, tiers } = await list();
   expect(memory.pages).toBeLessThanOrEqual(128);
   for (const tier of tiers) expect(tier.usedBytes).toBeLessThanOrEqual(tier.capacityBytes);

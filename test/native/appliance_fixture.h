@@ -43,6 +43,14 @@ class TemporaryFolder {
   std::string path_;
 };
 
+// A tebibyte where there is room for it: ThreadSanitizer leaves a program about as much address
+// space in all.
+#if defined(__SANITIZE_THREAD__)
+inline constexpr uint64_t kSparseBytes = uint64_t{1} << 36;
+#else
+inline constexpr uint64_t kSparseBytes = uint64_t{1} << 40;
+#endif
+
 struct ApplianceOptions {
   uint64_t frames_max = 1u << 20;
   uint32_t nic_threads = 1;

@@ -79,13 +79,6 @@ FARPAGE_TEST(appliance_reads_writes_syncs_tcp) { ReadWriteSync(true, false, 3); 
 FARPAGE_TEST(appliance_reads_writes_syncs_crc) { ReadWriteSync(true, true, 3); }
 FARPAGE_TEST(appliance_reads_writes_syncs_standard_peer) { ReadWriteSync(true, false, 0); }
 
-// ThreadSanitizer leaves a program about a terabyte of address space in all.
-#if defined(__SANITIZE_THREAD__)
-constexpr uint64_t kSparseBytes = uint64_t{1} << 36;
-#else
-constexpr uint64_t kSparseBytes = uint64_t{1} << 40;
-#endif
-
 FARPAGE_TEST(appliance_initialises_only_what_is_touched) {
   Appliance appliance;
   const std::string path = appliance.folder.File("sparse");

@@ -165,7 +165,7 @@ FARPAGE_TEST(invalidate_heals_lost_pages_by_discard_alone) {
 // A batch of any size takes one grace period, and costs what is present.
 FARPAGE_TEST(invalidate_takes_scattered_pages_of_a_tebibyte_in_one_batch) {
   Appliance appliance;
-  const uint64_t size = uint64_t{1} << 40;
+  const uint64_t size = kSparseBytes;
   const uint32_t stag = appliance.OpenAnonymous(size, FillValueStore::Value::kZero);
   auto initiator = appliance.Connect();
   constexpr uint64_t kTouched = 500;

@@ -233,7 +233,7 @@ FARPAGE_TEST(protection_holds_against_fills_writers_and_evictions) {
 // The cost is that of the present pages: a range of 1 TiB with a few of them.
 FARPAGE_TEST(protection_of_a_tebibyte_looks_at_present_pages_only) {
   Appliance appliance;
-  const uint64_t size = uint64_t{1} << 40;
+  const uint64_t size = kSparseBytes;
   const uint32_t stag = appliance.OpenAnonymous(size, FillValueStore::Value::kZero);
   for (const uint64_t offset : {uint64_t{0}, size / 2, size - 4096}) {
     CHECK_EQ(CodeOf(appliance, stag, Opcode::kRead, offset), kFine);
@@ -242,7 +242,7 @@ FARPAGE_TEST(protection_of_a_tebibyte_looks_at_present_pages_only) {
   const uint64_t before = appliance.pager.shootdown().grace_periods();
   REQUIRE(Protect(appliance, all, Permission::kNone).ok());
   CHECK_EQ(appliance.pager.shootdown().grace_periods() - before, 1u);
-  for (const uint64_t offset : {uint64_t{0}, size / 2, size - 4096, uint64_t{77} << 30}) {
+  for (const uint64_t offset : {uint64_t{0}, size / 2, size - 4096, size / 16}) {
     CHECK_EQ(CodeOf(appliance, stag, Opcode::kRead, offset), kRefused);
   }
   REQUIRE(Protect(appliance, {0, ~uint64_t{0} >> 20}, Permission::kReadWrite).ok());
