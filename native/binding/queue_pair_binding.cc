@@ -65,7 +65,7 @@ Napi::Value MakeBuffer(Napi::Env env, const std::shared_ptr<QueuePairMemory>& me
 Napi::Value Submit(const Napi::CallbackInfo& info);
 
 // A function of this queue pair alone: it carries its host, where a handle would have to be looked
-// at (type tag, wrap: 0.2 us) in every call.
+// at (type tag, wrap) in every call.
 Napi::Value MakeSubmit(Napi::Env env, const HostPointer& host) {
   auto* const box = new HostPointer(host);
   Napi::Function submit = Napi::Function::New<Submit>(env, "submit", box);
