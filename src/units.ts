@@ -51,6 +51,16 @@ export function parseSize(value: string | number): number {
   throw new FarpageError('ERR_SIZE', `"${text}" is more than ${Number.MAX_SAFE_INTEGER} bytes`);
 }
 
+/** A number of things for people: `1 page`, `2 pages`. `noun` is one whose plural ends in `s`. */
+export function formatCount(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** Pages and what they hold, for people: `1 page, 4 KiB`. */
+export function formatPages(pages: number, lengthBytes = pages * PAGE_BYTES): string {
+  return `${formatCount(pages, 'page')}, ${formatSize(lengthBytes)}`;
+}
+
 /**
  * A size for people: whole units as they are (`4 GiB`), others with one digit after the point
  * (`1.5 MiB`). Not meant to be parsed; `lengthBytes` is a safe integer from 0.

@@ -22,6 +22,7 @@ import { FarpageError } from '../errors.js';
 import { Nic } from '../fabric/nic.js';
 import type { PagerHandle, RecoveredFile } from '../native/binding.js';
 import { native } from '../native/load.js';
+import { formatCount } from '../units.js';
 import type { SuppliedRegion } from './callback-record.js';
 import { Catalog } from './catalog.js';
 import { Exports } from './exports.js';
@@ -294,7 +295,9 @@ function unwritten(region: Region, cause: unknown): FarpageError {
   const runs = region.pages
     .dirtyRuns(RUNS_NAMED_MAX)
     .map(([offset, length]) => `${offset}+${length}`);
-  const pages = `${region.dirtyPages} pages of ${region.record.name} were not written`;
+  const { dirtyPages, record } = region;
+  const were = dirtyPages === 1 ? 'was' : 'were';
+  const pages = `${formatCount(dirtyPages, 'page')} of ${record.name} ${were} not written`;
   const code = cause instanceof FarpageError ? cause.code : 'ERR_IO';
   return new FarpageError(code, `${pages} (offset+length ${runs.join(', ')})`, { cause });
 }

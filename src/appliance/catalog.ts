@@ -6,6 +6,7 @@ import * as v from 'valibot';
 import { parseJson, validate } from '../control/message.js';
 import { access, fill, protectedRange, regionName, secret } from '../control/schema.js';
 import { ERROR_TEXT, FarpageError } from '../errors.js';
+import { formatCount } from '../units.js';
 import { fileFailure, replaceFile } from './durable-file.js';
 import type { RegionRecord } from './record.js';
 
@@ -93,8 +94,9 @@ function adviceOn(path: string): string {
   const previous = `${path}.previous`;
   try {
     const { length } = regionsOf(readFileSync(previous, 'utf8'));
+    const held = formatCount(length, 'region');
     const when = statSync(previous).mtime.toISOString();
-    return `${previous} is whole, of ${when} with ${length} regions: copy it over to go back to it`;
+    return `${previous} is whole, of ${when} with ${held}: copy it over to go back to it`;
   } catch {
     return 'restore it from a backup, or move it away to begin an empty one';
   }

@@ -1,5 +1,6 @@
 /** What an appliance found when it started, before anybody touched a region. */
 import type { StartReport } from '../control/schema.js';
+import { formatCount } from '../units.js';
 import type { MemoryDirectory } from './memory-directory.js';
 import { findOrphans } from './orphans.js';
 import type { Region } from './region.js';
@@ -27,5 +28,5 @@ export function describeStart({ start, regions, inMemory, orphans }: StartReport
   const kept = inMemory === null ? '' : `, ${inMemory} with memory of an earlier process`;
   const files = orphans.map(({ file, bytes }) => `${file} (${bytes} bytes)`).join(', ');
   const left = files === '' ? '' : `; kept files of no region, to be copied or deleted: ${files}`;
-  return `${ended}${regions} regions${kept}${left}`;
+  return `${ended}${formatCount(regions, 'region')}${kept}${left}`;
 }

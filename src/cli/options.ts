@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type ApplianceUrl, findAppliance, parseHostPort, parseUrl } from '../control/address.js';
 import { ControlClient, TIMEOUT_MS, type WaitOptions } from '../control/http-client.js';
-import { FarpageError } from '../errors.js';
+import { ERROR_TEXT, FarpageError } from '../errors.js';
 import { parseSize } from '../units.js';
 import type { Output } from './output.js';
 
@@ -21,8 +21,9 @@ function argument<T>(parse: (text: string) => T): (text: string) => T {
     try {
       return parse(text);
     } catch (error) {
-      if (error instanceof FarpageError) throw new InvalidArgumentError(error.message);
-      throw error;
+      if (!(error instanceof FarpageError)) throw error;
+      // The whole line will begin with the sentence of ERR_ARGUMENT: once is enough.
+      throw new InvalidArgumentError(error.message.replace(`${ERROR_TEXT.ERR_ARGUMENT}: `, ''));
     }
   };
 }

@@ -1,7 +1,7 @@
 /** What `flush` and `sync` share. */
 import { Command } from 'commander';
 import type { Receipt } from '../control/schema.js';
-import { formatSize } from '../units.js';
+import { formatPages } from '../units.js';
 import {
   type ConnectionOptions,
   type RangeOptions,
@@ -21,7 +21,7 @@ function describe(receipt: Receipt): string {
   const { region, pagesWritten, bytesWritten, durable, elapsedMs } = receipt;
   const state = durable ? 'durable' : 'not yet durable';
   const part = receipt.transaction ? `, transaction ${receipt.transaction}` : '';
-  const written = `${pagesWritten} pages, ${formatSize(bytesWritten)}`;
+  const written = `${formatPages(pagesWritten, bytesWritten)}`;
   return `${region}: ${written}, ${elapsedMs} ms, ${state}${part}`;
 }
 

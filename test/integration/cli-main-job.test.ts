@@ -106,7 +106,7 @@ describe('the main job on the command line', () => {
     await second.run(['write', 'm', '--offset', '16384'], { input: 'lost' });
     truncateSync(file, 8192);
     expect(await second.end()).toBe(1);
-    expect(second.stderr).toContain('1 pages of m were not written (offset+length 16384+4096)');
+    expect(second.stderr).toContain('1 page of m was not written (offset+length 16384+4096)');
     expect(second.stderr.trim().split('\n')).toHaveLength(1);
   });
 

@@ -160,7 +160,7 @@ describe('invalidate and reclaim', () => {
     ).toBe('first');
     await write('other');
     const text = (await serve.run(['invalidate', 'r', '--discard'])).stdout.toString();
-    expect(text).toMatch(/^r: 1 pages, 4 KiB, [\d.]+ ms\n$/);
+    expect(text).toMatch(/^r: 1 page, 4 KiB, [\d.]+ ms\n$/);
     expect(Buffer.from(await region.read(3 * PAGE, 5)).toString()).toBe('first');
 
     await write('third');

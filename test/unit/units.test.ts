@@ -4,6 +4,7 @@ import { FarpageError } from '../../src/errors.js';
 import {
   ceilToPage,
   floorToPage,
+  formatCount,
   formatSize,
   isPageAligned,
   PAGE_BYTES,
@@ -78,6 +79,10 @@ describe('parseSize', () => {
     expect(errorOf('1.5G').message).toContain('fraction');
     expect(errorOf('-4K').message).toContain('negative');
   });
+});
+
+it('formatCount knows one from many', () => {
+  expect([0, 1, 2].map((n) => formatCount(n, 'page'))).toEqual(['0 pages', '1 page', '2 pages']);
 });
 
 describe('formatSize', () => {

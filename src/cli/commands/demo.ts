@@ -7,7 +7,7 @@ import { Command } from 'commander';
 import { connect } from '../../client/client.js';
 import type { ExternalRegion } from '../../client/external-region.js';
 import { FarpageError } from '../../errors.js';
-import { formatSize, PAGE_BYTES } from '../../units.js';
+import { formatPages, formatSize, PAGE_BYTES } from '../../units.js';
 import { MappedInput } from '../mapped-input.js';
 import type { Shell } from '../options.js';
 import { legendOf, pictureOf } from '../page-picture.js';
@@ -111,7 +111,7 @@ async function runMainJob(folder: string, shell: Shell, tell: (text: string) => 
   const pieces = await writeSome(region);
   const writtenBytes = pieces.reduce((sum, { bytes }) => sum + bytes.byteLength, 0);
   const receipt = await region.sync();
-  const flushed = `${receipt.pagesWritten} pages, ${formatSize(receipt.bytesWritten)}`;
+  const flushed = `${formatPages(receipt.pagesWritten, receipt.bytesWritten)}`;
   tell(`wrote ${WRITES} places, ${formatSize(writtenBytes)}; sync flushed ${flushed}`);
   // Two more writes that stay dirty, so that the map shows all there is.
   const late = { offset: region.size - 3 * PAGE_BYTES, bytes: randomBytes(PAGE_BYTES) };

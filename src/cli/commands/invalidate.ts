@@ -1,6 +1,6 @@
 /** `farpage invalidate`: forget pages; the next touch fills them again. */
 import { Command } from 'commander';
-import { formatSize, PAGE_BYTES } from '../../units.js';
+import { formatPages } from '../../units.js';
 import {
   type ConnectionOptions,
   type DirtyOptions,
@@ -26,7 +26,7 @@ export function invalidateCommand(shell: Shell): Command {
         const reply = await control.call('invalidate', { ...wait, params: { region }, body });
         const { pagesInvalidated: pages, pagesWritten, elapsedMs } = reply;
         const written = pagesWritten > 0 ? `, ${pagesWritten} written back` : '';
-        const text = `${pages} pages, ${formatSize(pages * PAGE_BYTES)}${written}, ${elapsedMs} ms`;
+        const text = `${formatPages(pages)}${written}, ${elapsedMs} ms`;
         if (given.json) shell.out.object(reply);
         else shell.out.line(`${region}: ${text}`);
       }

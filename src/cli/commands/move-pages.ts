@@ -1,7 +1,7 @@
 /** `farpage demote` and `farpage promote`: pages out of memory, and back from the tiers. */
 import { Command } from 'commander';
 import type { ControlClient, WaitOptions } from '../../control/http-client.js';
-import { formatSize, PAGE_BYTES } from '../../units.js';
+import { formatPages } from '../../units.js';
 import {
   type ConnectionOptions,
   type RangeOptions,
@@ -37,7 +37,7 @@ function pagesCommand<R extends object>(
         const reply = await call(control, { wait, params: { region }, body });
         const pages = pagesOf(reply);
         if (given.json) shell.out.object(reply);
-        else shell.out.line(`${region}: ${pages} pages, ${formatSize(pages * PAGE_BYTES)}`);
+        else shell.out.line(`${region}: ${formatPages(pages)}`);
       }
     },
   );

@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import type { PrefetchReply } from '../../control/schema.js';
 import { FarpageError, isErrorCode } from '../../errors.js';
-import { formatSize, PAGE_BYTES } from '../../units.js';
+import { formatPages, PAGE_BYTES } from '../../units.js';
 import {
   type ConnectionOptions,
   type RangeOptions,
@@ -32,7 +32,7 @@ const WORDS: Readonly<Record<PrefetchReply['state'], string>> = {
 };
 
 function describe({ region, pages, state }: PrefetchReply): string {
-  const brought = `${pages.filled} pages, ${formatSize(pages.filled * PAGE_BYTES)} brought`;
+  const brought = `${formatPages(pages.filled)} brought`;
   return `${region}: ${pages.passed} of ${pages.total} pages, ${brought}; ${WORDS[state]}`;
 }
 

@@ -1,7 +1,7 @@
 /** `farpage reclaim`: the memory of clean pages back to the system, in one batch. */
 import { Command } from 'commander';
 import type { ReclaimReply } from '../../control/schema.js';
-import { formatSize, PAGE_BYTES } from '../../units.js';
+import { formatPages } from '../../units.js';
 import {
   type ConnectionOptions,
   type DirtyOptions,
@@ -19,8 +19,7 @@ function describe(reply: ReclaimReply): string {
   const { region, pagesReclaimed: pages, pagesWritten, pagesDirty, elapsedMs } = reply;
   const written = pagesWritten > 0 ? `, ${pagesWritten} written back` : '';
   const dirty = pagesDirty > 0 ? `, ${pagesDirty} dirty ones stay` : '';
-  const size = formatSize(pages * PAGE_BYTES);
-  return `${region}: ${pages} pages, ${size}${written}, ${elapsedMs} ms${dirty}`;
+  return `${region}: ${formatPages(pages)}${written}, ${elapsedMs} ms${dirty}`;
 }
 
 export function reclaimCommand(shell: Shell): Command {

@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { type Recovery, recover } from '../../appliance/recover.js';
 import { FarpageError, isErrorCode } from '../../errors.js';
-import { formatSize } from '../../units.js';
+import { formatCount, formatPages } from '../../units.js';
 import type { Shell } from '../options.js';
 
 interface Options {
@@ -47,8 +47,9 @@ function outcomeOf(file: string, { files, abandoned }: Recovery): Outcome {
 
 function describe({ file, pages, bytes, outcome }: Outcome): string {
   if (outcome === 'whole') return `${file}: nothing was left to do`;
-  if (outcome === 'abandoned') return `${file}: ${pages} pages of a committed sync abandoned`;
-  if (outcome === 'recovered') return `${file}: ${pages} pages, ${formatSize(bytes)}, recovered`;
+  if (outcome === 'abandoned')
+    return `${file}: ${formatCount(pages, 'page')} of a committed sync abandoned`;
+  if (outcome === 'recovered') return `${file}: ${formatPages(pages, bytes)}, recovered`;
   return `${file}: ${pages} pages of a committed sync wait for it`;
 }
 

@@ -9,6 +9,7 @@ import type { RegionBody } from '../../control/schema.js';
 import { isWebUrl } from '../../control/web-url.js';
 import { FarpageError } from '../../errors.js';
 import type { Access } from '../../native/binding.js';
+import { formatCount } from '../../units.js';
 import { duration, hostPort, integer, ratio, type Shell, size } from '../options.js';
 
 const collect = (text: string, before: string[] = []) => [...before, text];
@@ -80,7 +81,7 @@ function announce(doors: Doors, { appliance, shell, json }: Announced): void {
   }
   for (const { path, pages, failure } of appliance.recovered) {
     const what = failure === null ? 'recovered' : `not recovered (${failure}), they wait for it`;
-    out.line(`${path}: ${pages} pages of the last sync ${what}`);
+    out.line(`${path}: ${formatCount(pages, 'page')} of the last sync ${what}`);
   }
   out.line(`listening on ${control}`);
   if (tcp !== undefined) out.line(`listening on ${tcp}`);

@@ -1,7 +1,7 @@
 /** `farpage stat`: figures of one region and a small picture of its pages. */
 import { Command } from 'commander';
 import type { RegionStat } from '../../control/schema.js';
-import { formatSize } from '../../units.js';
+import { formatPages, formatSize } from '../../units.js';
 import { type ConnectionOptions, regionTarget, type Shell, withConnection } from '../options.js';
 import { legendOf, pictureOf } from '../page-picture.js';
 import { renderTable } from '../table.js';
@@ -21,7 +21,7 @@ function origin(stat: RegionStat): string {
 function rowsOf(stat: RegionStat): string[][] {
   const { pages, frames, operations, fills, writebacks } = stat;
   const counted = (group: { pages: number; bytes: number }) =>
-    `${group.pages} pages, ${formatSize(group.bytes)}`;
+    `${formatPages(group.pages, group.bytes)}`;
   const lost = pages.lost > 0 ? `, ${pages.lost} lost` : '';
   const inTiers = pages.elsewhere > 0 ? `, ${pages.elsewhere} in tiers` : '';
   return [

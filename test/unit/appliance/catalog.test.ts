@@ -104,7 +104,7 @@ it('offers the one before a damaged one, which then is one step back', () => {
   writeFileSync(path, 'garbage');
   const { message } = errorOf(() => Catalog.open(folder));
   expect(message).toContain(`${path}.previous is whole`);
-  expect(message).toContain('with 1 regions');
+  expect(message).toContain('with 1 region:');
   copyFileSync(`${path}.previous`, path);
   expect(Catalog.open(folder).regions).toEqual([anonymous('a')]);
   // It is never offered when it is damaged itself.

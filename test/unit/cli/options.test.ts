@@ -32,6 +32,8 @@ describe('options', () => {
     }
     expect(hostPort(7433)('host')).toEqual({ host: 'host', port: 7433 });
     expect(() => hostPort(7433)(':1')).toThrow('HOST:PORT');
+    // The line that a user sees has the sentence of ERR_ARGUMENT before it.
+    expect(() => integer(1, 5)('6')).not.toThrow('wrong type or value');
   });
 });
 
