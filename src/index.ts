@@ -20,6 +20,7 @@ export type {
   Permission,
   PrefetchReply,
   Protection,
+  ProvenanceRun,
   Receipt,
   ReclaimRule,
   RegionBody,

@@ -28,6 +28,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportRegionOpen(env, exports);
   ExportRegionStats(env, exports);
   ExportRegionWork(env, exports);
+  ExportProvenance(env, exports);
   ExportPrefetch(env, exports);
   ExportTiers(env, exports);
   ExportJournal(env, exports);

@@ -113,6 +113,7 @@ void ExportPager(Napi::Env env, Napi::Object exports);
 void ExportRegionOpen(Napi::Env env, Napi::Object exports);
 void ExportRegionStats(Napi::Env env, Napi::Object exports);
 void ExportRegionWork(Napi::Env env, Napi::Object exports);
+void ExportProvenance(Napi::Env env, Napi::Object exports);
 void ExportPrefetch(Napi::Env env, Napi::Object exports);
 void ExportJournal(Napi::Env env, Napi::Object exports);
 void ExportRegionIndicators(Napi::Env env, Napi::Object exports);

@@ -23,14 +23,14 @@ uint8_t BitsOf(PageWord word) {
 
 }  // namespace
 
-void DrawPageMap(Region& region, PageRun run, std::span<uint8_t> cells) {
+void DrawPageMap(Region& region, Evictor& evictor, PageRun run, std::span<uint8_t> cells) {
   std::fill(cells.begin(), cells.end(), uint8_t{0});
   if (run.count == 0) return;
   std::vector<uint64_t> present(cells.size());
   PageTable& table = *region.table;
-  // What is dirty may be in a tier, and nothing around it present.
+  // What was written may have been evicted, and nothing around it be present.
   const auto next_chunk = [&](uint64_t from) {
-    return std::min(table.present_summary().Next(from), table.dirty_summary().Next(from));
+    return std::min(evictor.NextPresent(table, from), table.history_summary().Next(from));
   };
   const uint64_t chunks = table.present_summary().chunks();
   const auto cell_of = [&](PageIndex page) {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-#include "memory/region.h"
+#include "pager/evictor.h"
 
 namespace farpage::binding {
 
@@ -22,6 +22,6 @@ inline constexpr uint8_t kCellElsewhere = 64;  // in a tier
 
 // Fills `cells`, each with an equal share of `run`. Costs what is present, not what could be:
 // chunks that the summaries say are empty are not looked at. Thread: any.
-void DrawPageMap(Region& region, PageRun run, std::span<uint8_t> cells);
+void DrawPageMap(Region& region, Evictor& evictor, PageRun run, std::span<uint8_t> cells);
 
 }  // namespace farpage::binding

@@ -112,7 +112,8 @@ Napi::Value RegionPageMap(const Napi::CallbackInfo& info) {
   const uint64_t cells = std::clamp<uint64_t>(NumberOf(options, "cells", 64), 1, kPageMapCellsMax);
   auto map = Napi::Uint8Array::New(info.Env(), cells);
   if (object->Look() == nullptr) return map;
-  DrawPageMap(*object->region, RunOf(*object, options), {map.Data(), cells});
+  DrawPageMap(*object->region, object->pager->pager.evictor(), RunOf(*object, options),
+              {map.Data(), cells});
   return map;
 }
 

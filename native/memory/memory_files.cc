@@ -194,16 +194,18 @@ void MemoryFiles::Punch(PageIndex page) const {
 // The word that a page begins its next life with.
 PageWord MemoryFiles::Repaired(PageIndex page, PageWord word, bool writable) {
   const PageState state = StateOf(word);
-  const PageWord lasting = word & kWritten;
-  if (state == PageState::kAbsent) return lasting;
   const PageWord dirty = (word & kUnsafe) != 0 ? kDirty : 0;
+  const bool other_store = report_.outcome == Adoption::kConflict;
+  // What another store was given is not in this one.
+  const PageWord lasting = dirty == 0 && other_store ? 0 : word & kHistory;
+  if (state == PageState::kAbsent) return lasting;
   if (state == PageState::kLost) return lasting | static_cast<PageWord>(state) | dirty;
   const bool whole = state == PageState::kPresent || state == PageState::kCopying;
   if (!whole || state == PageState::kCopying ||
       (word & (kWriteback | kUnsynced | kWaiters | kHeld)) != 0) {
     report_.repaired_pages++;
   }
-  if (!whole || (dirty == 0 && report_.outcome == Adoption::kConflict)) {
+  if (!whole || (dirty == 0 && other_store)) {
     if (whole) report_.dropped_pages++;
     Punch(page);
     return lasting;
@@ -272,7 +274,7 @@ Status MemoryFiles::Adopt(bool writable) {
     each_word([&](PageIndex, std::atomic<PageWord>& word) {
       const PageWord seen = word.load(std::memory_order_relaxed);
       if (!only_here(seen)) return;
-      word.store((seen & kWritten) | static_cast<PageWord>(PageState::kLost) | kDirty,
+      word.store((seen & kHistory) | static_cast<PageWord>(PageState::kLost) | kDirty,
                  std::memory_order_relaxed);
     });
   }

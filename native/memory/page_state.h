@@ -32,12 +32,21 @@ inline constexpr PageWord kEpoch = 1u << 11;     // the epoch it was dirtied in
 inline constexpr PageWord kElsewhere = 1u << 12; // its newest bytes are in a tier, or on the way
 inline constexpr PageWord kHeld = 1u << 13;      // filled for a waiter that has not used it yet
 inline constexpr PageWord kAhead = 1u << 14;     // its first use asks for the next read-ahead
+inline constexpr PageWord kStored = 1u << 17;    // its store was given bytes of it since allocation
 
 // Whoever has one of these has bytes that the store may not have: dropped only into a tier.
 inline constexpr PageWord kUnsafe = kDirty | kWriteback | kUnsynced;
 
+// What was ever done to a page.
+inline constexpr PageWord kHistory = kWritten | kStored;
+
 // What an absent page keeps: what was ever done to it, and where its bytes are.
-inline constexpr PageWord kLastingAbsent = kWritten | kUnsafe | kEpoch | kElsewhere;
+inline constexpr PageWord kLastingAbsent = kHistory | kUnsafe | kEpoch | kElsewhere;
+
+// A dirty page whose newest bytes are given up: what its store never got was never written.
+constexpr PageWord GivenUp(PageWord word) {
+  return word & ~(kUnsafe | ((word & kStored) != 0 ? 0 : kWritten));
+}
 
 constexpr PageState StateOf(PageWord word) { return static_cast<PageState>(word & kStateMask); }
 constexpr PageWord WithState(PageWord word, PageState state) {

@@ -32,28 +32,33 @@ uint64_t Summary::Next(uint64_t from) const {
   return index * 64 + static_cast<uint64_t>(std::countr_zero(word));
 }
 
+Result<PageTable::Summaries> PageTable::MakeSummaries(uint64_t pages) {
+  Summaries made;
+  for (Summary* summary : {&made.present, &made.dirty, &made.history}) {
+    auto one = Summary::Create(pages);
+    if (!one.ok()) return one.error();
+    *summary = std::move(one).value();
+  }
+  return made;
+}
+
 Result<std::unique_ptr<PageTable>> PageTable::Create(uint64_t pages) {
   auto words = Mapping::Anonymous(pages * sizeof(PageWord));
   if (!words.ok()) return words.error();
-  auto present = Summary::Create(pages);
-  if (!present.ok()) return present.error();
-  auto dirty = Summary::Create(pages);
-  if (!dirty.ok()) return dirty.error();
-  return std::unique_ptr<PageTable>(new PageTable(std::move(words).value(),
-                                                  std::move(present).value(),
-                                                  std::move(dirty).value(), pages));
+  auto summaries = MakeSummaries(pages);
+  if (!summaries.ok()) return summaries.error();
+  return std::unique_ptr<PageTable>(
+      new PageTable(std::move(words).value(), std::move(summaries).value(), pages));
 }
 
 Result<std::unique_ptr<PageTable>> PageTable::Over(std::unique_ptr<MemoryFiles> files,
                                                    uint64_t pages) {
-  auto present = Summary::Create(pages);
-  if (!present.ok()) return present.error();
-  auto dirty = Summary::Create(pages);
-  if (!dirty.ok()) return dirty.error();
+  auto summaries = MakeSummaries(pages);
+  if (!summaries.ok()) return summaries.error();
   auto reserved = Summary::Create(pages);
   if (!reserved.ok()) return reserved.error();
-  std::unique_ptr<PageTable> table(new PageTable(Mapping(), std::move(present).value(),
-                                                 std::move(dirty).value(), pages));
+  std::unique_ptr<PageTable> table(
+      new PageTable(Mapping(), std::move(summaries).value(), pages));
   table->words_ = files->words();
   table->reserved_ = std::move(reserved).value();
   for (PageIndex page = files->NextTouched(0); page < pages; page = files->NextTouched(page)) {
@@ -65,6 +70,7 @@ Result<std::unique_ptr<PageTable>> PageTable::Over(std::unique_ptr<MemoryFiles> 
       table->Count(0, word);
       if (HoldsFrame(word)) table->present_summary_.Set(page);
       if ((word & kUnsafe) != 0) table->dirty_summary_.Set(page);
+      if (HasHistory(word)) table->history_summary_.Set(page);
     }
   }
   table->files_ = std::move(files);
@@ -91,6 +97,7 @@ bool PageTable::Change(PageIndex page, PageWord& from, PageWord to) {
   Count(from, to);
   if (HoldsFrame(to) && !HoldsFrame(from)) present_summary_.Set(page);
   if ((to & kUnsafe) != 0 && (from & kUnsafe) == 0) dirty_summary_.Set(page);
+  if (HasHistory(to) && !HasHistory(from)) history_summary_.Set(page);
   return true;
 }
 
@@ -111,6 +118,7 @@ bool PageTable::MarkDirty(PageIndex page) {
                                            std::memory_order_acquire)) {
       Count(word, want);
       dirty_summary_.Set(page);
+      if (!HasHistory(word)) history_summary_.Set(page);
       return true;
     }
   }

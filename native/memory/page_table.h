@@ -129,14 +129,24 @@ class PageTable {
 
   Summary& present_summary() { return present_summary_; }
   Summary& dirty_summary() { return dirty_summary_; }
+  // Pages that a word tells of though they are absent: written, stored, in a tier, lost. Its bits
+  // are never cleared.
+  Summary& history_summary() { return history_summary_; }
 
  private:
-  PageTable(Mapping words, Summary present, Summary dirty, uint64_t pages)
+  struct Summaries {
+    Summary present;
+    Summary dirty;
+    Summary history;
+  };
+  static Result<Summaries> MakeSummaries(uint64_t pages);
+  PageTable(Mapping words, Summaries summaries, uint64_t pages)
       : mapping_(std::move(words)),
         words_(reinterpret_cast<std::atomic<PageWord>*>(mapping_.data())),
         pages_(pages),
-        present_summary_(std::move(present)),
-        dirty_summary_(std::move(dirty)) {}
+        present_summary_(std::move(summaries.present)),
+        dirty_summary_(std::move(summaries.dirty)),
+        history_summary_(std::move(summaries.history)) {}
   void Count(PageWord from, PageWord to);
 
   Mapping mapping_;  // empty where the words are in files
@@ -144,6 +154,7 @@ class PageTable {
   uint64_t pages_;
   Summary present_summary_;
   Summary dirty_summary_;
+  Summary history_summary_;
   std::atomic<uint64_t> present_{0};
   std::atomic<uint64_t> dirty_{0};
   std::atomic<uint64_t> written_{0};
@@ -166,6 +177,11 @@ constexpr bool HoldsFrame(PageWord word) {
     case PageState::kLost: return false;
   }
   return false;
+}
+
+// Words of absent pages that say more than that.
+constexpr bool HasHistory(PageWord word) {
+  return (word & kLastingAbsent) != 0 || StateOf(word) == PageState::kLost;
 }
 
 }  // namespace farpage

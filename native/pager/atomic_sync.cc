@@ -356,7 +356,7 @@ void AtomicSync::Settle(const Member& member, bool written) {
   const PageWord now = epoch_.Now();
   ChangeDirty(member, [&](PageWord word) {
     if ((word & kWriteback) == 0) return word;
-    const PageWord rest = word & ~kWriteback;
+    const PageWord rest = (word & ~kWriteback) | (written ? kStored : 0);
     if (written || (rest & kDirty) != 0) return rest;
     return (rest & ~kEpoch) | kDirty | now;
   });

@@ -25,9 +25,6 @@ std::vector<std::shared_ptr<Region>> Evictor::Regions() {
 
 void Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, const Rules& rules,
                       Victims* victims, EvictionResult* result) {
-  // What was written to a region without a store never was, once it is discarded.
-  const PageWord discarded =
-      kDirty | kUnsynced | kWritable | (region.store->has_sink() ? 0 : kWritten);
   for (PageIndex page = within.first; page < within.end() && victims->pages < pages_max; page++) {
     bool dirty = false;
     bool unsynced = false;
@@ -45,7 +42,7 @@ void Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, const 
             unsynced = (word & (kDirty | kUnsynced)) == kUnsynced;
             dirty = (word & kUnsafe) != 0;
             again = dirty && rules.dirty;
-            if (again) return word & ~discarded;
+            if (again) return GivenUp(word) & ~kWritable;
             if (dirty) return word;
             if ((word & kAccessed) != 0 && !rules.used) return word & ~kAccessed;
             return WithState(word & ~(kReadable | kWritable | kAccessed | kHeld | kAhead),
@@ -204,14 +201,9 @@ EvictionResult Evictor::Take(const std::shared_ptr<Region>& region,
 
 void Evictor::Enforce(Region& region, PageRun run) {
   PageTable& table = *region.table;
-  Summary& summary = table.present_summary();
-  const auto next = [&](uint64_t chunk) {
-    const std::lock_guard<std::mutex> lock(tidy_mutex_);
-    return summary.Next(chunk);
-  };
   const PageIndex end = std::min(run.end(), table.pages());
-  for (uint64_t chunk = next(run.first / kSummaryPages);
-       chunk < summary.chunks() && chunk * kSummaryPages < end; chunk = next(chunk + 1)) {
+  for (uint64_t chunk = NextPresent(table, run.first / kSummaryPages);
+       chunk * kSummaryPages < end; chunk = NextPresent(table, chunk + 1)) {
     const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages);
     const Protection::View view(*region.protection);
     for (PageIndex page = std::max(run.first, chunk * kSummaryPages); page < last; page++) {

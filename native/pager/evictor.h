@@ -71,6 +71,12 @@ class Evictor {
   // that are installed meanwhile say it by themselves.
   void Enforce(Region& region, PageRun run);
 
+  // The first chunk >= `from` with a page that may be present, or their number. Thread: any.
+  uint64_t NextPresent(PageTable& table, uint64_t from) {
+    const std::lock_guard<std::mutex> lock(tidy_mutex_);
+    return table.present_summary().Next(from);
+  }
+
   [[nodiscard]] uint64_t evicted_pages() const {
     return evicted_.load(std::memory_order_relaxed);
   }

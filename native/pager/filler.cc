@@ -291,7 +291,7 @@ void Filler::Install(const std::shared_ptr<Region>& region, PageRun run, PageWor
       before = ChangePage(*region->table, page, [&](PageWord word) {
         const PageWord held = (word & kWaiters) != 0 ? kHeld : 0;
         // What comes out of a tier is as dirty as it went in.
-        const PageWord lasting = kWritten | kAhead | kEpoch | kUnsafe;
+        const PageWord lasting = kHistory | kAhead | kEpoch | kUnsafe;
         return (word & lasting) | present | held | flags;
       });
     }

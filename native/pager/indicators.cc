@@ -39,7 +39,7 @@ uint64_t HealLost(PageTable& table, PageRun run) {
   ForEachUnsafe(table, run, [&](PageIndex page) {
     const PageWord before = ChangePage(table, page, [](PageWord word) {
       if (StateOf(word) != PageState::kLost) return word;
-      return WithState(word & kWritten, PageState::kAbsent);
+      return WithState(GivenUp(word) & kHistory, PageState::kAbsent);
     });
     if (StateOf(before) == PageState::kLost) healed++;
   });

@@ -106,6 +106,7 @@ class Pager final : public FaultHandler {
   WriteBack& write_back() { return write_back_; }
   AtomicSync& atomic_sync() { return atomic_sync_; }
   Indicators& indicators() { return indicators_; }
+  Evictor& evictor() { return evictor_; }
   Shootdown& shootdown() { return shootdown_; }
   [[nodiscard]] const FrameBudget& budget() const { return budget_; }
   [[nodiscard]] uint64_t queued_faults() const { return filler_.queued(); }

@@ -108,7 +108,6 @@ uint64_t Evictor::DiscardElsewhere(const std::shared_ptr<Region>& region, PageRu
   if (region->overlay == nullptr) return 0;
   PageTable& table = *region->table;
   Summary& summary = table.dirty_summary();
-  const PageWord written = region->store->has_sink() ? 0 : kWritten;
   const PageIndex end = std::min(run.end(), table.pages());
   uint64_t gone = 0;
   for (uint64_t chunk = summary.Next(run.first / kSummaryPages);
@@ -120,7 +119,7 @@ uint64_t Evictor::DiscardElsewhere(const std::shared_ptr<Region>& region, PageRu
       // Claimed like a fill: who touches it meanwhile waits, and then asks the store.
       if (!table.Change(page, word, WithState(word, PageState::kFilling))) continue;
       region->overlay->Forget(page);
-      ChangePage(table, page, [&](PageWord now) { return now & ~(kUnsafe | written); });
+      ChangePage(table, page, [](PageWord now) { return GivenUp(now); });
       const PageWord before = ChangePage(table, page, [](PageWord now) {
         return WithState(now & ~(kElsewhere | kWaiters), PageState::kAbsent);
       });

@@ -273,7 +273,7 @@ Status WriteBack::WriteBatch(Region& region, Batch& batch, WriteBackReceipt* rec
     const bool written = failure.ok() && image.outcome.ok();
     for (PageIndex page = image.run.first; page < image.run.end(); page++) {
       ChangePage(*region.table, page, [&](PageWord word) {
-        if (written) return (word & ~kWriteback) | kUnsynced;
+        if (written) return (word & ~kWriteback) | kUnsynced | kStored;
         return (word & ~kWriteback) | kDirty;
       });
     }

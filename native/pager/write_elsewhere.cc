@@ -27,7 +27,7 @@ Status WriteBack::WriteElsewhere(const std::shared_ptr<Region>& region, Batch& b
     if (lost) region->overlay->Forget(page);
     const PageWord before = ChangePage(*region->table, page, [&](PageWord word) {
       const PageWord rest = word & ~(kWriteback | kWaiters);
-      if (outcome.ok()) return WithState(rest | kUnsynced, PageState::kAbsent);
+      if (outcome.ok()) return WithState(rest | kUnsynced | kStored, PageState::kAbsent);
       if (lost) return WithState((rest & ~kElsewhere) | kDirty, PageState::kLost);
       return WithState(rest | kDirty, PageState::kAbsent);
     });

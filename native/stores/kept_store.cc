@@ -80,15 +80,14 @@ Result<std::unique_ptr<KeptStore>> KeptStore::Open(const std::string& path, uint
   return std::unique_ptr<KeptStore>(new KeptStore(std::move(file).value(), std::move(base)));
 }
 
-// How far `run` is alike: in the file (`kept`) or not.
-PagesFrom KeptStore::KeptAt(PageRun run, bool* kept) const {
+PagesFrom KeptAt(int fd, PageRun run, bool* kept) {
   const uint64_t from = run.offset_bytes();
   const uint64_t end = from + run.length_bytes();
-  const uint64_t data = Seek(file_->fd(), from, end, SEEK_DATA);
+  const uint64_t data = Seek(fd, from, end, SEEK_DATA);
   // Blocks may be smaller than pages: a page with any data in it is the file's.
   *kept = data < from + kPageBytes && data < end;
   if (!*kept) return {PageOrigin::kFill, (data - from) >> kPageShift};
-  const uint64_t hole = Seek(file_->fd(), data, end, SEEK_HOLE);
+  const uint64_t hole = Seek(fd, data, end, SEEK_HOLE);
   return {PageOrigin::kKept, (hole - from + kPageBytes - 1) >> kPageShift};
 }
 

@@ -8,6 +8,10 @@
 
 namespace farpage {
 
+// How many pages at the start of `run` are alike in such a file: in it (`kept`) or not. SEEK_DATA
+// and SEEK_HOLE, 1 us each. Thread: any.
+PagesFrom KeptAt(int fd, PageRun run, bool* kept);
+
 // A page that is data in the file was written back once; a hole never was, and comes from the
 // base: a fill value, another appliance, a server. So the file's holes are the written map
 // (SEEK_DATA, lseek(2)), ordered with the data by the file system, and a restart needs no other.
@@ -46,7 +50,9 @@ class KeptStore final : public PageStore {
  private:
   KeptStore(std::unique_ptr<FileStore> file, std::unique_ptr<PageStore> base)
       : file_(std::move(file)), base_(std::move(base)) {}
-  [[nodiscard]] PagesFrom KeptAt(PageRun run, bool* kept) const;
+  [[nodiscard]] PagesFrom KeptAt(PageRun run, bool* kept) const {
+    return farpage::KeptAt(file_->fd(), run, kept);
+  }
   // The base, unless it is none or detached.
   [[nodiscard]] PageStore* below() const {
     return detached_.load(std::memory_order_acquire) ? nullptr : base_.get();

@@ -4,6 +4,7 @@ import type {
   InvalidateReply,
   Permission,
   Protection,
+  Provenance,
   ReclaimReply,
   ReclaimRule,
 } from '../control/schema.js';
@@ -12,6 +13,7 @@ import { native } from '../native/load.js';
 import { pageCount } from '../units.js';
 import { findDirtyRuns } from './dirty-runs.js';
 import { invalidate, protect, reclaim, type Work } from './indicators.js';
+import { provenanceOf } from './provenance.js';
 import { boundsOf, type Range } from './range.js';
 import type { RegionRecord } from './record.js';
 
@@ -21,6 +23,8 @@ interface Host {
   /** Its handle, unless it is idle. */
   readonly opened: () => RegionHandle | undefined;
   readonly open: () => RegionHandle;
+  /** The appliance's own file of it; empty where it keeps none. */
+  readonly keptPath: () => string;
   /** Lets it stay open until the work has ended. */
   readonly track: <T>(work: Promise<T>) => Promise<T>;
   /** Writes back what is dirty in the range, durably; pages. */
@@ -68,6 +72,16 @@ export class RegionPages {
   async promote(range: Range): Promise<number> {
     const bounds = boundsOf(this.#region.record(), range);
     return await this.#region.track(native().regionPromote(this.#region.open(), bounds));
+  }
+
+  /** Where the pages of the range are from, in at most `limit` runs. */
+  async provenance(range: Range & { limit: number }): Promise<Provenance> {
+    const record = this.#region.record();
+    const { limit } = range;
+    const bounds = boundsOf(record, range);
+    const handle = this.#region.open();
+    const keptPath = this.#region.keptPath();
+    return await this.#region.track(provenanceOf({ record, handle, bounds, limit, keptPath }));
   }
 
   /** A picture of the range, as `regionPageMap` of the border says. */

@@ -108,6 +108,7 @@ export class Region {
       record: () => this.record,
       opened: () => this.#opened?.handle,
       open: () => this.open(),
+      keptPath: () => (isKept(this.record) && this.owner === undefined ? this.#keptPath : ''),
       track: (work) => this.#track(work),
       sync: async (range) => (await this.writeBack({ ...range, durable: true })).pagesWritten,
       keep: (protection) => {

@@ -93,6 +93,7 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       return { region: params.region, pagesPromoted };
     },
     receipt: ({ params }) => unit.find(params.region).restartReceipt(),
+    provenance: ({ params, query }) => unit.find(params.region).pages.provenance(query),
     pages: ({ params, query }) => {
       const { bounds, cells } = unit.find(params.region).pages.map(query);
       return { region: params.region, ...bounds, cells: Buffer.from(cells).toString('base64') };

@@ -1,11 +1,13 @@
 /** A region of an appliance as its client has it. */
 import { setTimeout } from 'node:timers/promises';
 import type { ControlClient } from '../control/http-client.js';
+import { provenanceRuns } from '../control/provenance.js';
 import type {
   DirtyRule,
   Permission,
   PrefetchReply,
   Protection,
+  ProvenanceRun,
   Receipt,
   ReclaimRule,
   RegionStat,
@@ -213,6 +215,24 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
   async lostSince(epoch: number, limits: Limits = NO_LIMITS): Promise<boolean> {
     const receipt = await this.receipt(limits);
     return epoch > receipt.epoch || (receipt.lastLoss !== null && receipt.lastLoss >= epoch);
+  }
+
+  /**
+   * Where the bytes of the range are from, and where they are, run by run in order: untouched,
+   * filled, from the file, from elsewhere, dirty, written back, lost; in memory, in a tier. The
+   * appliance is asked as the runs are taken, 1,024 at a time. ERR_RANGE.
+   */
+  provenance(options: RangeOptions = NO_LIMITS): AsyncGenerator<ProvenanceRun, void, undefined> {
+    const { offset: first = 0, length } = options;
+    const end = length === undefined ? undefined : first + length;
+    const params = { region: this.name };
+    return provenanceRuns(async (offset) => {
+      const query = {
+        offset: String(offset),
+        ...(end !== undefined && { length: String(end - offset) }),
+      };
+      return await this.#control.call('provenance', { ...limitsOf(options), params, query });
+    }, first);
   }
 
   /** A picture of its page table in `cells` cells, 64 by default. */

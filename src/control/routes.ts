@@ -182,6 +182,13 @@ export const ROUTES = {
     summary: 'What the last start found: restored, kept in memory, filled, lost, in conflict',
     reply: s.restartReceipt,
   },
+  provenance: {
+    method: 'GET',
+    path: `${REGION}/provenance`,
+    summary: 'Where the pages of a range are from, in runs',
+    query: s.provenanceQuery,
+    reply: s.provenance,
+  },
   pages: {
     method: 'GET',
     path: `${REGION}/pages`,

@@ -236,6 +236,50 @@ export const pageMap = v.object({
   cells: v.pipe(v.string(), v.base64()),
 });
 
+/** Runs of one answer at most. */
+export const PROVENANCE_RUNS_MAX = 4096;
+export const provenanceQuery = v.strictObject({
+  offset: v.optional(digits('offset'), '0'),
+  length: v.optional(digits('length')),
+  limit: v.optional(
+    v.pipe(digits('limit'), v.minValue(1), v.maxValue(PROVENANCE_RUNS_MAX)),
+    '1024',
+  ),
+});
+/** Neighbouring pages of which the same is true. */
+export const provenanceRun = v.object({
+  offset: bytes,
+  length: bytes,
+  /**
+   * `untouched`: not here, never written, filled by the next touch; `filled` with a value; from
+   * the `file`; from `elsewhere`, pulled or read; `kept`: in the own file of a copy since before
+   * the last start, pulled or written then; `dirty`; `written-back`: written here, and its store
+   * has it; `lost`.
+   */
+  state: v.picklist([
+    'untouched',
+    'filled',
+    'file',
+    'elsewhere',
+    'kept',
+    'dirty',
+    'written-back',
+    'lost',
+  ]),
+  /** Of untouched and filled pages: what the next touch brings, or the first one brought. */
+  from: v.optional(v.picklist(['zero', 'one', 'file', 'elsewhere'])),
+  /** Where the newest bytes are, unless only where they come from has them. */
+  place: v.optional(v.picklist(['memory', 'tier'])),
+});
+/** The range from its first byte up to `next`, where to ask on; null once all of it was told. */
+export const provenance = v.object({
+  region: regionName,
+  offset: bytes,
+  length: bytes,
+  runs: v.array(provenanceRun),
+  next: v.nullable(bytes),
+});
+
 export const endpoints = v.object({
   tcp: v.optional(v.object({ host: v.string(), port })),
   unix: v.optional(v.string()),
@@ -308,6 +352,8 @@ export type RegionStat = v.InferOutput<typeof region>;
 export type RestartReceipt = v.InferOutput<typeof restartReceipt>;
 export type PrefetchReply = v.InferOutput<typeof prefetch>;
 export type Protection = v.InferOutput<typeof protection>;
+export type Provenance = v.InferOutput<typeof provenance>;
+export type ProvenanceRun = v.InferOutput<typeof provenanceRun>;
 export type Permission = v.InferOutput<typeof permission>;
 export type DirtyRule = v.InferOutput<typeof dirtyRule>;
 export type ReclaimRule = v.InferOutput<typeof reclaimRule>;

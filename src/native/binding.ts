@@ -9,6 +9,7 @@
 
 import type { JournalBinding } from './journal.js';
 import type { PrefetchBinding } from './prefetch.js';
+import type { ProvenanceBinding } from './provenance.js';
 import type {
   AdoptionReport,
   FileRegionOptions,
@@ -172,7 +173,7 @@ export interface QueuePair {
 
 export const OPCODE = { read: 0, write: 1, fetchAdd: 2, compareSwap: 3 } as const;
 
-export interface NativeBinding extends PrefetchBinding, JournalBinding {
+export interface NativeBinding extends PrefetchBinding, ProvenanceBinding, JournalBinding {
   readonly bindingVersion: number;
   /** Names of the native codes in the order of their numbers; index 0 is "OK". */
   readonly errorCodes: readonly string[];

@@ -22,6 +22,7 @@ const ANONYMOUS = {
   residentBytes: 0,
 } as const;
 const WHOLE = { offset: 0, lengthBytes: 8192 };
+const PROVENANCE = { ...WHOLE, runs: 1, copy: false, keep: '', base: 'fill' } as const;
 
 function openAll(binding: NativeBinding) {
   const pager = binding.pagerOpen(PAGER);
@@ -85,6 +86,7 @@ describe('closing', () => {
       ['regionProtect', () => binding.regionProtect(region, { ...WHOLE, access: 'none' })],
       ['regionProtection', () => binding.regionProtection(region)],
       ['regionRestoreProtection', () => binding.regionRestoreProtection(region, [])],
+      ['regionProvenance', () => binding.regionProvenance(region, PROVENANCE)],
       ['regionPageMap', () => binding.regionPageMap(region, { ...WHOLE, cells: 2 })],
       ['protectionDomainRegister', () => binding.protectionDomainRegister(domain, registered)],
       ['protectionDomainReserve', () => reserve(domain)],
