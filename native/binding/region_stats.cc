@@ -38,6 +38,7 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
     return stats;
   }
   Region& region = *object->region;
+  object->pager->pager.AwaitLent(region);
   uint64_t bypassed = 0;
   uint64_t faulted = 0;
   for (const OperationCounters& lane : region.operations) {
@@ -112,6 +113,7 @@ Napi::Value RegionPageMap(const Napi::CallbackInfo& info) {
   const uint64_t cells = std::clamp<uint64_t>(NumberOf(options, "cells", 64), 1, kPageMapCellsMax);
   auto map = Napi::Uint8Array::New(info.Env(), cells);
   if (object->Look() == nullptr) return map;
+  object->pager->pager.AwaitLent(*object->region);
   DrawPageMap(*object->region, object->pager->pager.evictor(), RunOf(*object, options),
               {map.Data(), cells});
   return map;

@@ -72,7 +72,9 @@ void Responder::ServeAndFlush() {
   }
   if (state_ != State::kStreaming || count_ == 0) return;
   Serve();
-  if (!Flush()) Break();
+  const bool whole = Flush();
+  SettleLent();
+  if (!whole) Break();
   // What found no room goes on at once when all was sent, else when the socket takes more.
   if (blocked_ && send_.empty()) again_ = true;
 }

@@ -28,6 +28,9 @@ inline constexpr uint32_t kCopyPayloadMax = 2048;
 inline constexpr uint32_t kDirectPayloadMin = 4096;
 // FPDUs behind a waiting WRITE whose pages are asked for ahead, at most: what bounds that turn.
 inline constexpr uint32_t kLookAheadMax = 64;
+// Pages that one round of answers leaves to be initialised behind it, at most: what each takes
+// (some 3 us) is added to the turn.
+inline constexpr uint32_t kLentPagesMax = 16;
 // What is received beside such a payload: the trailer and the next header, not its payload.
 inline constexpr uint32_t kBulkReceiveBytes = 64;
 
@@ -122,6 +125,11 @@ class Responder {
     std::shared_ptr<Region> waits_in;  // from the wait until the page has been used
     std::shared_ptr<Reservation> waits_at;  // while the region itself has to be reached
   };
+  // A page whose bytes were answered and that is not initialised yet; none outlives the answers.
+  struct Lent {
+    std::shared_ptr<Region> region;
+    PageIndex page = 0;
+  };
   // The WRITE segment being placed.
   struct Placing {
     uint32_t stag = 0;
@@ -153,7 +161,8 @@ class Responder {
   void Warm(const Pending& pending) const;
   Step ServeOne(Pending& pending);
   Step ServeRead(Pending& pending);
-  Step EmitSegment(Pending& pending, const MemoryRegion& target, uint32_t bytes);
+  Step EmitSegment(Pending& pending, const MemoryRegion& target, const std::byte* from,
+                   uint32_t bytes);
   void EmitEmptyResponse(const Pending& pending);
   Step ServeAtomic(Pending& pending);
   Step Execute(const AtomicRequest& request, std::byte* at, uint64_t* old_value);
@@ -166,6 +175,10 @@ class Responder {
   static void Release(std::shared_ptr<Region>& region, PageIndex page);
   static void Yield(Pending& pending);
   void CountOperation(Region& region, bool faulted);
+
+  // responder_lend.cc: pages that are initialised behind their answer
+  const std::byte* Lend(Pending& pending, const MemoryRegion& target, uint64_t offset);
+  void SettleLent();
 
   // responder_reach.cc: regions that have to be allocated first
   Step AwaitRegion(Pending& pending, const MemoryRegion& target);
@@ -228,6 +241,8 @@ class Responder {
   uint32_t first_ = 0;
   uint32_t count_ = 0;
   uint32_t waits_ = 0;
+  std::array<Lent, kLentPagesMax> lent_;
+  uint32_t lent_count_ = 0;
   SendQueue send_;
   // The page that an unsent piece waited for, until it has been sent.
   std::shared_ptr<Region> reached_in_;

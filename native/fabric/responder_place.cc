@@ -10,7 +10,10 @@ namespace farpage {
 // The header of a WRITE segment: checks it, takes it from the buffer, starts the placement.
 bool Responder::BeginWrite(const FpduHeader& header, const std::byte* fpdu) {
   // An earlier READ is answered with what was there before, as far as it need not wait.
-  if (count_ != 0 && send_.empty()) Serve();
+  if (count_ != 0 && send_.empty()) {
+    Serve();
+    SettleLent();  // this WRITE may be to one of them
+  }
   if (state_ != State::kStreaming) return false;
   std::memcpy(write_header_.data(), fpdu, kTaggedHeaderBytes);
   skip_ = header.trailer_bytes;

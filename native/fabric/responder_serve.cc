@@ -163,7 +163,12 @@ Responder::Step Responder::ServeRead(Pending& pending) {
       }
       ready++;
     }
-    if (ready < run.count) {
+    const std::byte* from = target->region->memory->address() + offset;
+    const std::byte* lent = nullptr;
+    if (ready == 0 && run.count == 1 && bytes == left) lent = Lend(pending, *target, offset);
+    if (lent != nullptr) {
+      from = lent;
+    } else if (ready < run.count) {
       const PageRun window =
           PagesOf(offset, std::min<uint64_t>(left, std::max(context_->window_bytes, kPageBytes)));
       const Step step = Await(pending, *target, window, FaultKind::kRead, &ready);
@@ -171,7 +176,7 @@ Responder::Step Responder::ServeRead(Pending& pending) {
       const uint64_t usable = ((run.first + ready) << kPageShift) - offset;
       bytes = static_cast<uint32_t>(std::min<uint64_t>(bytes, usable));
     }
-    const Step emitted = EmitSegment(pending, *target, bytes);
+    const Step emitted = EmitSegment(pending, *target, from, bytes);
     if (emitted != Step::kDone) return emitted;
   }
   CountOperation(*target->region, pending.faulted);
@@ -182,6 +187,7 @@ Responder::Step Responder::ServeRead(Pending& pending) {
 Responder::Step Responder::Await(Pending& pending, const MemoryRegion& target, PageRun run,
                                  FaultKind kind, uint64_t* ready_pages) {
   pending.faulted = true;
+  SettleLent();  // one of them may be what is waited for
   const FaultOutcome outcome = context_->pager->Fault(target.region, run, kind, context_->waiter,
                                                       token_, &stream_, context_->fills);
   *ready_pages = outcome.ready_pages;
@@ -259,21 +265,20 @@ void Responder::Yield(Pending& item) {
   if (!item.waiting && item.waits_in != nullptr) Release(item.waits_in, item.waits_for);
 }
 
+// `from`: where the bytes are now, in the region or in a page that is lent.
 Responder::Step Responder::EmitSegment(Pending& pending, const MemoryRegion& target,
-                                       uint32_t bytes) {
+                                       const std::byte* from, uint32_t bytes) {
   const bool copies = crc_ || bytes <= kCopyPayloadMax;
   if (!send_.HasRoom(kTaggedHeaderBytes + (copies ? bytes : 0) + 8, 3)) return Step::kBlocked;
   const ReadRequest& read = pending.read;
   const bool last = pending.done_bytes + bytes == read.size_bytes;
   const uint64_t in_target = read.source_offset + pending.done_bytes;
-  const std::byte* address =
-      target.region->memory->address() + target.region_offset + in_target;
   std::byte* to = send_.Tail();
   EncodeTagged(to, RdmapOpcode::kReadResponse, last, bytes, read.sink_stag,
                read.sink_offset + pending.done_bytes);
   const uint32_t pad = FpduPadBytes(kDdpTaggedBytes + bytes);
   if (copies) {
-    if (!CopyFromRegion(to + kTaggedHeaderBytes, address, bytes)) {
+    if (!CopyFromRegion(to + kTaggedHeaderBytes, from, bytes)) {
       context_->pager->Lose(target.region, PagesOf(target.region_offset + in_target, bytes));
       FailPending(pending, kTermLocal, Code::kPageLost);
       return Step::kFailed;
@@ -281,7 +286,7 @@ Responder::Step Responder::EmitSegment(Pending& pending, const MemoryRegion& tar
     send_.Commit(SealFpdu(to, crc_));
   } else {
     send_.Commit(kTaggedHeaderBytes);
-    send_.AppendRegion(read.source_stag, in_target, address, context_->turn, bytes);
+    send_.AppendRegion(read.source_stag, in_target, from, context_->turn, bytes);
     std::memset(send_.Tail(), 0, pad + kCrcBytes);
     send_.Commit(pad + kCrcBytes);
   }

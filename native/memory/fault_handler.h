@@ -1,6 +1,7 @@
 // The one interface between front doors (who raise faults) and the pager (who answers them).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -87,6 +88,15 @@ class FaultHandler {
   virtual FaultOutcome Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
                              FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream,
                              FillQueue* fills = nullptr) = 0;
+
+  // For a READ of a part of one page: the page of an absent one of a fill value, so that the answer
+  // can go before the page is initialised. What it points to is constant. The page is claimed, with
+  // a frame: nobody else reads or writes it until the door has called Settle, in the same turn.
+  // Null: nothing was done, Fault it. In a turn; never blocks.
+  virtual const std::byte* Lend(const std::shared_ptr<Region>& region, PageIndex page) = 0;
+
+  // Initialises a page that was lent, and wakes who waits for it. In the same turn.
+  virtual void Settle(const std::shared_ptr<Region>& region, PageIndex page) = 0;
 
   // The first use of a page marked kAhead: asks for the next window of the stream.
   virtual void Advance(const std::shared_ptr<Region>& region, PageIndex page,

@@ -32,6 +32,8 @@ struct alignas(64) OperationCounters {
 // Pager's counters, off the hot path.
 struct FillCounters {
   std::atomic<uint64_t> filled_pages{0};
+  // Pages that were answered and are about to be initialised, by the turn that answered.
+  std::atomic<uint64_t> lent_pages{0};
   // Faults that had to wait for a page.
   std::atomic<uint64_t> demands{0};
   std::atomic<uint64_t> written_back_pages{0};

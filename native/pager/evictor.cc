@@ -185,6 +185,7 @@ EvictionResult Evictor::Invalidate(const std::shared_ptr<Region>& region,
 
 EvictionResult Evictor::Take(const std::shared_ptr<Region>& region,
                              std::span<const PageRun> runs, const Rules& rules) {
+  AwaitLent(*region);
   const std::lock_guard<std::mutex> sweep(mutex_);
   EvictionResult result;
   Victims victims{region, {}, 0};

@@ -77,6 +77,10 @@ class Evictor {
     return table.present_summary().Next(from);
   }
 
+  // Returns when every page of the region that was answered before the call (FaultHandler::Lend) is
+  // initialised. Not in a turn.
+  void AwaitLent(const Region& region);
+
   [[nodiscard]] uint64_t evicted_pages() const {
     return evicted_.load(std::memory_order_relaxed);
   }

@@ -50,6 +50,11 @@ class Pager final : public FaultHandler {
   FaultOutcome Fault(const std::shared_ptr<Region>& region, PageRun run, FaultKind kind,
                      FaultWaiter* waiter, uint64_t token, ReadAheadStream* stream,
                      FillQueue* fills) override;
+  const std::byte* Lend(const std::shared_ptr<Region>& region, PageIndex page) override;
+  void Settle(const std::shared_ptr<Region>& region, PageIndex page) override;
+  // Returns when every page of the region that was answered before the call is initialised too.
+  // Not in a turn.
+  void AwaitLent(const Region& region) { evictor_.AwaitLent(region); }
   void Advance(const std::shared_ptr<Region>& region, PageIndex page,
                ReadAheadStream* stream) override;
   void Lose(const std::shared_ptr<Region>& region, PageRun run) override;

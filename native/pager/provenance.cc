@@ -126,6 +126,7 @@ class Teller {
 
 ProvenanceList TellProvenance(Region& region, Evictor& evictor, const ProvenanceQuestion& asked) {
   PageTable& table = *region.table;
+  evictor.AwaitLent(region);
   ProvenanceQuestion within = asked;
   within.range.count = std::min(asked.range.end(), table.pages()) - asked.range.first;
   Teller teller([&](PageRun run) { return region.store->OriginOf(run); }, within);

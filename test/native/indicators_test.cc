@@ -174,6 +174,7 @@ FARPAGE_TEST(invalidate_takes_scattered_pages_of_a_tebibyte_in_one_batch) {
     const uint64_t offset = n * (size / kTouched / kPageBytes * kPageBytes);
     CHECK_EQ(int(Read(*initiator, stag, offset, &byte, 1).code), int(Code::kOk));
   }
+  appliance.pager.AwaitLent(*appliance.region);
   CHECK_EQ(appliance.region->table->present(), kTouched);
   const uint64_t before = appliance.pager.shootdown().grace_periods();
   CHECK_EQ(Invalidate(appliance, {0, size >> kPageShift}, DirtyRule::kRefuse).pages, kTouched);

@@ -94,20 +94,24 @@ async function hot(stage: Stage): Promise<Row[]> {
 async function untouched(stage: Stage): Promise<Row[]> {
   const client = await stage.client('unix');
   const words = { mode: stage.placement.mode, core: stage.placement.clientCore, sizes: SMALL };
-  const told = await rounds(stage, async (seed) => {
-    const reach = await stage.reach('tcp', 'bench');
-    const present = { ...words, ...reach, 'duration-ms': stage.options.durationMs };
-    const [raw] = await stage.run('initiator', present);
-    await client.create({ name: 'visited', size: AREA_BYTES, fill: 'zero' });
-    const fresh = { ...words, ...(await stage.reach('tcp', 'visited')), seed: seed + 1 };
-    const [own] = await stage.run('initiator', { ...fresh, visit: FRESH_PAGES });
-    await stage.remove('visited');
-    return { raw: figure(raw, 'p50Us'), farpage: figure(own, 'p50Us') };
-  });
-  const work = 'READ 64B of untouched zero pages, tcp, p50, beside present pages';
-  const target = { of: 'ratio', most: 1.2 } as const;
-  const { placement } = stage.options;
-  return [makeRow({ name: 'untouched', work, placement, unit: 'us', target }, told)];
+  const rows: Row[] = [];
+  for (const fill of ['zero', 'one'] as const) {
+    const told = await rounds(stage, async (seed) => {
+      const reach = await stage.reach('tcp', 'bench');
+      const present = { ...words, ...reach, 'duration-ms': stage.options.durationMs };
+      const [raw] = await stage.run('initiator', present);
+      await client.create({ name: 'visited', size: AREA_BYTES, fill });
+      const fresh = { ...words, ...(await stage.reach('tcp', 'visited')), seed: seed + 1 };
+      const [own] = await stage.run('initiator', { ...fresh, visit: FRESH_PAGES });
+      await stage.remove('visited');
+      return { raw: figure(raw, 'p50Us'), farpage: figure(own, 'p50Us') };
+    });
+    const work = `READ 64B of untouched ${fill} pages, tcp, p50, beside present pages`;
+    const target = { of: 'ratio', most: 1.2 } as const;
+    const { placement } = stage.options;
+    rows.push(makeRow({ name: 'untouched', work, placement, unit: 'us', target }, told));
+  }
+  return rows;
 }
 
 export const FILE_WORKS: readonly Work[] = [
