@@ -238,6 +238,11 @@ export class Appliance implements AsyncDisposable {
     return await this.#unit.invalidate(name, validate(invalidateBody, options, 'ERR_ARGUMENT'));
   }
 
+  /** The names of all regions, in order: some 10 us less for each than its figures. */
+  get regionNames(): string[] {
+    return this.#unit.list().map(({ record }) => record.name);
+  }
+
   /** Figures of all regions, by name. */
   regions(): RegionStat[] {
     return this.#unit.list().map((region) => region.stat());

@@ -63,7 +63,7 @@ function announce(doors: Doors, { appliance, shell, json }: Announced): void {
   const { out } = shell;
   const control = formatUrl({ path: doors.socket });
   const tcp = doors.tcp && formatUrl(doors.tcp);
-  const regions = appliance.regions().map(({ name }) => name);
+  const regions = appliance.regionNames;
   if (json) {
     const { fabric, tokenPath } = doors;
     out.object({
