@@ -38,6 +38,8 @@ struct FillCounters {
   std::atomic<uint64_t> demands{0};
   std::atomic<uint64_t> written_back_pages{0};
   std::atomic<uint64_t> written_back_bytes{0};
+  // How often its store could not be made durable: what was written to it before may be gone.
+  std::atomic<uint64_t> failed_syncs{0};
   // Why the last write-back left pages dirty, whoever asked for it; kOk once one has done well.
   std::atomic<Code> write_back_failure{Code::kOk};
 };

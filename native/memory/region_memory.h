@@ -8,6 +8,7 @@
 #include "base/page.h"
 #include "base/result.h"
 #include "memory/page_store.h"
+#include "memory/region_copy.h"
 
 namespace farpage {
 
@@ -64,11 +65,14 @@ class RegionMemory {
 
   // Populates pages that come from a peer or a program: starts, and returns at once. `done` is
   // called once, on any thread, possibly before this returns. Requires: the caller claimed every
-  // page of `run` and keeps it claimed until `done`. In the `background`: nobody waits for these
-  // bytes yet, and who waits for others goes first. Thread: any.
-  virtual void StartPopulate(PageRun run, bool background, ReadDone done) {
-    (void)background;
-    done(Populate(run));
+  // page of `run` and keeps it claimed until `done`. Thread: any.
+  virtual void StartPopulate(PageRun run, ReadDone done) { done(Populate(run)); }
+
+  // Populates claimed pages with bytes that were read elsewhere. Fails: kMemoryFull, kIo.
+  virtual Status PopulateFrom(PageRun run, const std::byte* bytes) {
+    if (Status room = MakeRoom(run); !room.ok()) return room;
+    if (CopyToRegion(address() + run.offset_bytes(), bytes, run.length_bytes())) return {};
+    return Error{Code::kMemoryFull, 0, "copy to region memory"};
   }
 
   // True: IsRead tells when what StartRead began is done, so a door that polls may wait by it.

@@ -37,7 +37,8 @@ class StagedMemory final : public RegionMemory {
   [[nodiscard]] PagesFrom OriginOf(PageRun run) const override { return store_->OriginOf(run); }
   Status Populate(PageRun run) override;
   Status MakeRoom(PageRun run) override { return Commit(run); }
-  void StartPopulate(PageRun run, bool background, ReadDone done) override;
+  void StartPopulate(PageRun run, ReadDone done) override;
+  Status PopulateFrom(PageRun run, const std::byte* bytes) override;
   void Drop(std::span<const PageRun> runs) override;
   void DropPrivateCopies(std::span<const PageRun>) override {}
   void DropWindow(PageRun) override {}

@@ -199,7 +199,7 @@ void Filler::FillByOrigin(const std::shared_ptr<Region>& region, PageRun run) {
 
 void Filler::FillElsewhere(const std::shared_ptr<Region>& region, PageRun run) {
   region->jobs.fetch_add(1, std::memory_order_acq_rel);
-  region->memory->StartPopulate(run, false, [this, region, run](Status read) {
+  region->memory->StartPopulate(run, [this, region, run](Status read) {
     if (read.ok()) {
       Install(region, run);
     } else if (run.count == 1 || region->removed.load(std::memory_order_acquire)) {

@@ -139,21 +139,25 @@ void Prefetcher::Loop() {
 
 // A little of one prefetch's work, so that none waits long for another.
 Prefetcher::Next Prefetcher::Step(const std::shared_ptr<Prefetch>& job) {
+  const bool landed = Land(job);
   const bool idle = job->flying_pages.load(std::memory_order_acquire) == 0 &&
                     !job->flushing.load(std::memory_order_acquire);
   if (closing_) Fail(*job, Code::kClosed);
   if (job->region->removed.load(std::memory_order_acquire)) Fail(*job, Code::kRegionRemoved);
   if (job->failure.load(std::memory_order_acquire) != Code::kOk ||
       job->cancelled.load(std::memory_order_acquire)) {
-    if (!idle) return Next::kWaiting;
+    if (!idle) return landed ? Next::kMoved : Next::kWaiting;
     const bool goes = closing_ || job->region->removed.load(std::memory_order_acquire);
-    if ((job->unflushed_pages == 0 && !job->undurable) || goes) return Next::kEnded;
-    Flush(job, true);
+    if (job->unflushed_pages == 0 || goes) return Next::kEnded;
+    Flush(job);
     return Next::kWaiting;
   }
-  if (job->at < job->range.end()) return StepOver(job);
-  if (!idle) return Next::kWaiting;
-  return Settle(job);
+  if (job->at < job->range.end()) {
+    const Next next = StepOver(job);
+    return landed ? Next::kMoved : next;
+  }
+  if (!idle) return landed ? Next::kMoved : Next::kWaiting;
+  return EndPass(job);
 }
 
 // Goes past pages that are here, up to the next one that is not.
@@ -221,14 +225,13 @@ Prefetcher::Next Prefetcher::BeginRun(const std::shared_ptr<Prefetch>& job) {
   if (flying != 0 && (polite || flying + count > kPrefetchFlightPages)) return Next::kWaiting;
   if (job->unflushed_pages >= kPullBatchPages) {
     if (!job->flushing.load(std::memory_order_acquire)) {
-      Flush(job, false);
+      Flush(job);
     } else if (job->unflushed_pages >= 2 * kPullBatchPages) {
       return Next::kWaiting;
     }
   }
   const uint64_t free = FreeFrames(*job, pull);
-  const bool recycles =
-      pull && (job->unflushed_pages != 0 || job->undurable || job->recycled_to != job->at);
+  const bool recycles = pull && (job->unflushed_pages != 0 || job->recycled_to != job->at);
   if (free < count && (free == 0 || recycles)) return NoRoom(job, count);
   count = std::min(count, free);
   if (!Filler::TryTakeFrames(region, budget_, count)) return NoRoom(job, count);
@@ -272,21 +275,7 @@ Prefetcher::Next Prefetcher::StartRun(const std::shared_ptr<Prefetch>& job, Page
     }
     return Next::kMoved;
   }
-  if (job->pulls) job->unflushed_pages += run.count;
-  job->flying_pages.fetch_add(run.count, std::memory_order_acq_rel);
-  region->memory->StartPopulate(run, true, [this, job, run](Status read) {
-    if (read.ok()) {
-      filler_.Install(job->region, run, job->pulls ? kDirty : 0);
-      job->filled_pages.fetch_add(run.count, std::memory_order_relaxed);
-    } else {
-      Filler::ReturnFrames(*job->region, budget_, run.count);
-      // Who waits for one of them asks again, and hears the reason itself.
-      filler_.GiveUp(job->region, run, Code::kOk);
-      job->failed_pages.fetch_add(run.count, std::memory_order_relaxed);
-      Fail(*job, read.error().code);
-    }
-    WakeBy([&] { job->flying_pages.fetch_sub(run.count, std::memory_order_acq_rel); });
-  });
+  Ask(job, run);
   return Next::kMoved;
 }
 
@@ -315,8 +304,8 @@ Prefetcher::Next Prefetcher::NoRoom(const std::shared_ptr<Prefetch>& job, uint64
       job->flushing.load(std::memory_order_acquire)) {
     return Next::kWaiting;
   }
-  if (job->unflushed_pages != 0 || job->undurable) {
-    Flush(job, true);
+  if (job->unflushed_pages != 0) {
+    Flush(job);
     return Next::kWaiting;
   }
   const PageRun own{job->recycled_to, job->at - job->recycled_to};
@@ -337,11 +326,11 @@ Prefetcher::Next Prefetcher::NoRoom(const std::shared_ptr<Prefetch>& job, uint64
 }
 
 // The end of the range: over, unless a pull has missed pages that were on their way.
-Prefetcher::Next Prefetcher::Settle(const std::shared_ptr<Prefetch>& job) {
+Prefetcher::Next Prefetcher::EndPass(const std::shared_ptr<Prefetch>& job) {
   if (!job->pulls) return Next::kEnded;
   if (!job->settled) {
     job->settled = true;
-    Flush(job, true);
+    Flush(job);
     return Next::kWaiting;
   }
   if (NeededPages(*job->region, job->range) == 0) return Next::kEnded;
@@ -353,16 +342,15 @@ Prefetcher::Next Prefetcher::Settle(const std::shared_ptr<Prefetch>& job) {
   return Next::kResting;
 }
 
-void Prefetcher::Flush(const std::shared_ptr<Prefetch>& job, bool durable) {
+void Prefetcher::Flush(const std::shared_ptr<Prefetch>& job) {
   // Those on their way come too late for this one.
   job->unflushed_pages = job->flying_pages.load(std::memory_order_acquire);
-  job->undurable = !durable;
   job->flushing.store(true, std::memory_order_release);
   const auto ended = [this, job](const Result<WriteBackReceipt>& done) {
     if (!done.ok()) Fail(*job, done.error().code);
     WakeBy([&] { job->flushing.store(false, std::memory_order_release); });
   };
-  write_back_.Submit(job->region, job->range, durable, ended);
+  write_back_.Submit(job->region, job->range, true, ended);
 }
 
 }  // namespace farpage

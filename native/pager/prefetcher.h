@@ -3,7 +3,9 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -27,9 +29,11 @@ inline constexpr uint64_t kPoliteRunPages = 16;
 inline constexpr uint64_t kPoliteRestNs = 1'000'000;
 // How long after a fault of somebody else that lasts.
 inline constexpr uint64_t kPoliteNs = 10'000'000;
-// Pulled pages that are written back together, while more come; twice as many wait for that at
-// most. They become durable with the last ones, or when their frames are needed.
+// Pulled pages that are made durable together, while more come; twice as many wait for that at
+// most.
 inline constexpr uint64_t kPullBatchPages = 8192;
+// Buffers that are kept for the next runs to be read into.
+inline constexpr size_t kIdleBuffersMax = kPrefetchFlightPages / kPrefetchRunPages;
 // How often a pull goes over its range again for pages that were on their way as it passed, and
 // the rest before each.
 inline constexpr uint32_t kPullPassesMax = 500;
@@ -51,6 +55,13 @@ struct PrefetchReport {
 };
 using PrefetchDone = std::function<void(const PrefetchReport&)>;
 
+// A claimed run whose read has ended, and where its bytes are.
+struct ArrivedRun {
+  PageRun run;
+  std::shared_ptr<std::byte[]> bytes;
+  Status read;
+};
+
 // One prefetch. The fields below the blank line are the thread's own.
 struct Prefetch {
   std::shared_ptr<Region> region;
@@ -61,6 +72,7 @@ struct Prefetch {
   std::atomic<uint64_t> filled_pages{0};
   std::atomic<uint64_t> flying_pages{0};
   std::atomic<uint64_t> failed_pages{0};
+  std::deque<ArrivedRun> arrived;  // guarded by the prefetcher's lock
   std::atomic<bool> flushing{false};
   std::atomic<bool> full{false};
   std::atomic<Code> failure{Code::kOk};
@@ -72,7 +84,6 @@ struct Prefetch {
   bool settled = false;    // the last write-back of this pass was begun
   uint32_t passes = 0;
   uint64_t unflushed_pages = 0;
-  bool undurable = false;  // some were written back and are not durable yet
   PageIndex recycled_to = 0;
   uint64_t demands = 0;    // as last seen
   uint64_t demand_ns = 0;  // when they last grew
@@ -83,9 +94,11 @@ struct Prefetch {
 
 // Brings absent pages of a range into memory, in large runs, not ACCESSED: who uses none of them
 // sees them go first. It takes free frames and evicts nothing for them; when they are used up it
-// ends early (`full`). A *pull*, of pages from elsewhere under a store that keeps what it pulls,
-// installs them DIRTY, so that write-back puts them into that store, and ends when the store has
-// every page; it recycles its own frames when there are no others. Pages that somebody writes
+// ends early (`full`). Pages from elsewhere are read into buffers that are used again, because to
+// commit fresh memory and fill it later takes twice as long. A *pull*, of pages from elsewhere
+// under a store that keeps what it pulls, writes them to that store from there and installs them
+// UNSYNCED (or DIRTY, for write-back to put them there), and ends when the store has every page; it
+// recycles its own frames when there are no others. Pages that somebody writes
 // meanwhile are never overwritten: only absent pages are claimed, and the claim is asked for its
 // origin again. One thread, started with the first prefetch.
 class Prefetcher {
@@ -121,11 +134,16 @@ class Prefetcher {
   Next StepOver(const std::shared_ptr<Prefetch>& job);
   Next BeginRun(const std::shared_ptr<Prefetch>& job);
   Next StartRun(const std::shared_ptr<Prefetch>& job, PageRun run);
+  // pull.cc: pages from elsewhere
+  void Ask(const std::shared_ptr<Prefetch>& job, PageRun run);
+  bool Land(const std::shared_ptr<Prefetch>& job);
+  void Place(Prefetch& job, const ArrivedRun& arrived);
+  static bool Store(Region& region, PageRun run, const std::byte* bytes);
   uint64_t FreeFrames(const Prefetch& job, bool pull) const;
   Next NoRoom(const std::shared_ptr<Prefetch>& job, uint64_t frames);
-  Next Settle(const std::shared_ptr<Prefetch>& job);
+  Next EndPass(const std::shared_ptr<Prefetch>& job);
   bool IsPolite(Prefetch& job, uint64_t now);
-  void Flush(const std::shared_ptr<Prefetch>& job, bool durable);
+  void Flush(const std::shared_ptr<Prefetch>& job);
   void Fail(Prefetch& job, Code code);
   void Wake();
   // Tells the thread that `change`, made under its lock, has happened: once a prefetch has ended,
@@ -149,6 +167,7 @@ class Prefetcher {
   bool woken_ = false;
   bool started_ = false;
   std::atomic<bool> closing_{false};
+  std::vector<std::shared_ptr<std::byte[]>> idle_buffers_;  // the thread's own
   Thread thread_;
 };
 

@@ -1,0 +1,88 @@
+// Prefetch of pages from elsewhere: read into a buffer, then put where they belong.
+#include <cstring>
+
+#include "pager/page_change.h"
+#include "pager/prefetcher.h"
+
+namespace farpage {
+
+// Reads a claimed run whose frames are taken.
+void Prefetcher::Ask(const std::shared_ptr<Prefetch>& job, PageRun run) {
+  Region& region = *job->region;
+  std::shared_ptr<std::byte[]> bytes;
+  if (run.count == kPrefetchRunPages && !idle_buffers_.empty()) {
+    bytes = std::move(idle_buffers_.back());
+    idle_buffers_.pop_back();
+  } else {
+    bytes.reset(new std::byte[run.length_bytes()]);
+  }
+  // A source gives no bytes for a last page's part beyond the region, which is zero.
+  const uint64_t own = region.BytesIn(run);
+  std::memset(bytes.get() + own, 0, run.length_bytes() - own);
+  if (job->pulls) job->unflushed_pages += run.count;
+  job->flying_pages.fetch_add(run.count, std::memory_order_acq_rel);
+  std::byte* into = bytes.get();
+  region.store->StartBackgroundRead(run, into, [this, job, run, bytes](Status read) {
+    WakeBy([&] { job->arrived.push_back({run, bytes, std::move(read)}); });
+  });
+}
+
+// Puts one run that has come into its place; false: none has.
+bool Prefetcher::Land(const std::shared_ptr<Prefetch>& job) {
+  ArrivedRun arrived;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (job->arrived.empty()) return false;
+    arrived = std::move(job->arrived.front());
+    job->arrived.pop_front();
+  }
+  Place(*job, arrived);
+  if (arrived.run.count == kPrefetchRunPages && idle_buffers_.size() < kIdleBuffersMax) {
+    idle_buffers_.push_back(std::move(arrived.bytes));
+  }
+  job->flying_pages.fetch_sub(arrived.run.count, std::memory_order_acq_rel);
+  return true;
+}
+
+void Prefetcher::Place(Prefetch& job, const ArrivedRun& arrived) {
+  Region& region = *job.region;
+  const PageRun run = arrived.run;
+  Status placed = arrived.read;
+  if (placed.ok()) placed = region.memory->PopulateFrom(run, arrived.bytes.get());
+  if (!placed.ok()) {
+    Filler::ReturnFrames(region, budget_, run.count);
+    // Who waits for one of them asks again, and hears the reason itself.
+    filler_.GiveUp(job.region, run, Code::kOk);
+    job.failed_pages.fetch_add(run.count, std::memory_order_relaxed);
+    Fail(job, placed.error().code);
+    return;
+  }
+  const uint64_t failed_syncs = region.fills.failed_syncs.load(std::memory_order_seq_cst);
+  const bool stored = job.pulls && Store(region, run, arrived.bytes.get());
+  const PageWord unkept = job.pulls ? kDirty : 0;
+  filler_.Install(job.region, run, stored ? kUnsynced | kStored : unkept);
+  if (stored && region.fills.failed_syncs.load(std::memory_order_seq_cst) != failed_syncs) {
+    // That sync may have been the one to hear that these bytes are lost, and it did not know these
+    // pages yet: they are written again.
+    for (PageIndex page = run.first; page < run.end(); page++) {
+      ChangePage(*region.table, page, [](PageWord word) {
+        return (word & kUnsynced) == 0 ? word : (word & ~kUnsynced) | kDirty;
+      });
+    }
+  }
+  job.filled_pages.fetch_add(run.count, std::memory_order_relaxed);
+}
+
+// Writes a claimed run to the store that keeps it; false: write-back has to. The files of a memory
+// directory tell of one writer of their store at a time, and an atomic region's store is written by
+// syncs alone.
+bool Prefetcher::Store(Region& region, PageRun run, const std::byte* bytes) {
+  if (region.table->files() != nullptr || region.atomic) return false;
+  PageImage image{run, bytes, region.BytesIn(run), {}};
+  if (!region.store->Write({&image, 1}).ok() || !image.outcome.ok()) return false;
+  region.fills.written_back_pages.fetch_add(run.count, std::memory_order_relaxed);
+  region.fills.written_back_bytes.fetch_add(image.length_bytes, std::memory_order_relaxed);
+  return true;
+}
+
+}  // namespace farpage
