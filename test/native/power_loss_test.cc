@@ -70,8 +70,26 @@ uint64_t SectorAt(const std::vector<std::byte>& page, uint64_t sector) {
   return word;
 }
 
+// A user's file that nobody else writes: as long as before, and each page is as it was synced, or
+// newer, sector by sector. What was never written is as it was.
+void LookAtFile(const std::string& path, const Intentions& told) {
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  CHECK(file.valid());
+  CHECK_EQ(::lseek(file.get(), 0, SEEK_END), off_t(kLifePages << kPageShift));
+  std::vector<std::byte> page(kPageBytes);
+  for (PageIndex n = 0; n < kLifePages; n++) {
+    const auto at = static_cast<off_t>(n << kPageShift);
+    CHECK_EQ(::pread(file.get(), page.data(), page.size(), at), ssize_t(page.size()));
+    for (uint64_t sector = 0; sector < kPageBytes / kSectorBytes; sector++) {
+      const uint64_t found = SectorAt(page, sector);
+      CHECK(found >= told.promised[n] && found <= told.tried[n]);
+    }
+  }
+}
+
 // Opens what a power loss has left, and looks at each page.
 void Look(const LifeOptions& options, const Intentions& told) {
+  if (IsFile(options.store)) return LookAtFile(options.folder + "store", told);
   const uint64_t size = kLifePages << kPageShift;
   const uint64_t fill = options.store == LifeStore::kKeptOne ? ~uint64_t{0} : 0;
   const auto value = fill == 0 ? FillValueStore::Value::kZero : FillValueStore::Value::kOne;
@@ -111,6 +129,7 @@ void LosePower(LifeStore store, bool failing_syncs) {
     const TemporaryFolder folder;
     const CallRecord calls(folder.File(""));
     Lived lived;
+    if (IsFile(store)) MakeLifeFile(folder.File(""));
     const uint64_t failing = failing_syncs ? 1 + random() % 6 : 0;
     Live({store, false, folder.File("")}, random(), failing, calls, &lived);
     // After every call, barriers among them; from where the region was known to be made.
@@ -133,6 +152,16 @@ FARPAGE_TEST(power_loss_leaves_what_was_synced_of_a_kept_file) {
 }
 FARPAGE_TEST(power_loss_leaves_what_was_synced_though_an_fdatasync_failed) {
   LosePower(LifeStore::kKeptZero, true);
+}
+
+// A user's file, without a journal: page by page, as msync(2) promises.
+FARPAGE_TEST(power_loss_leaves_what_was_synced_of_a_users_file) {
+  LosePower(LifeStore::kMappedFile, false);
+  LosePower(LifeStore::kFile, false);
+}
+FARPAGE_TEST(power_loss_leaves_what_was_synced_of_a_users_file_though_an_fdatasync_failed) {
+  LosePower(LifeStore::kMappedFile, true);
+  LosePower(LifeStore::kFile, true);
 }
 
 // The file gets its name when it is whole, and has it for good once Open returns.

@@ -27,7 +27,11 @@ struct Intentions {
   uint64_t version = 0;
 };
 
-enum class LifeStore : uint8_t { kKeptZero, kKeptOne, kFile };
+enum class LifeStore : uint8_t { kKeptZero, kKeptOne, kFile, kMappedFile };
+
+inline bool IsFile(LifeStore store) {
+  return store == LifeStore::kFile || store == LifeStore::kMappedFile;
+}
 
 struct LifeOptions {
   LifeStore store = LifeStore::kKeptOne;
@@ -55,14 +59,14 @@ class RegionLife {
     if (!table.ok()) return table.error().code;
     ApplianceOptions settings;
     // Memory pressure never writes a user's file: all of it may be dirty.
-    settings.frames_max = options_.store == LifeStore::kFile ? kLifePages : kLifePages - 4;
+    settings.frames_max = IsFile(options_.store) ? kLifePages : kLifePages - 4;
     settings.read_ahead_pages = 0;
     settings.window_bytes = kPageBytes;
     appliance_ = std::make_unique<Appliance>(settings);
     Region::Options region;
     region.size_bytes = size;
     region.writable = true;
-    region.write_behind = options_.store != LifeStore::kFile;
+    region.write_behind = !IsFile(options_.store);
     stag_ = appliance_->Use(region, std::move(store).value(), std::move(memory).value(),
                             std::move(table).value());
     return Code::kOk;
@@ -157,9 +161,10 @@ class RegionLife {
   }
 
   Result<std::unique_ptr<PageStore>> OpenStore(uint64_t size) {
-    if (options_.store == LifeStore::kFile) {
+    if (IsFile(options_.store)) {
       auto file = FileStore::Open({FilePath(), 0, 0, true});
       if (!file.ok()) return file.error();
+      file_ = file.value()->fd();
       return std::unique_ptr<PageStore>(std::move(file).value());
     }
     const auto value = options_.store == LifeStore::kKeptOne ? FillValueStore::Value::kOne
@@ -169,9 +174,12 @@ class RegionLife {
     return std::unique_ptr<PageStore>(std::move(kept).value());
   }
 
-  Result<std::unique_ptr<StagedMemory>> OpenMemory(uint64_t size, PageStore* store,
+  Result<std::unique_ptr<RegionMemory>> OpenMemory(uint64_t size, PageStore* store,
                                                    std::unique_ptr<MemoryFiles>* files) {
-    if (!options_.memory_directory) return StagedMemory::Create(size, store);
+    if (options_.store == LifeStore::kMappedFile) {
+      return Plain(MappedMemory::Create(file_, 0, size, true));
+    }
+    if (!options_.memory_directory) return Plain(StagedMemory::Create(size, store));
     auto opened = MemoryFiles::Open({options_.folder, "0123456789abcdef0123456789abcdef", "boot",
                                      size, store->Identity()});
     if (!opened.ok()) return opened.error();
@@ -180,7 +188,12 @@ class RegionLife {
     CHECK_EQ((*files)->report().conflict_pages, 0u);
     auto file = (*files)->Memory();
     if (!file.ok()) return file.error();
-    return StagedMemory::Over(std::move(file).value(), size, store);
+    return Plain(StagedMemory::Over(std::move(file).value(), size, store));
+  }
+  template <typename Kind>
+  static Result<std::unique_ptr<RegionMemory>> Plain(Result<std::unique_ptr<Kind>> made) {
+    if (!made.ok()) return made.error();
+    return std::unique_ptr<RegionMemory>(std::move(made).value());
   }
 
   const LifeOptions options_;
@@ -188,14 +201,17 @@ class RegionLife {
   std::unique_ptr<Appliance> appliance_;
   std::unique_ptr<Initiator> initiator_;
   uint32_t stag_ = 0;
+  int file_ = -1;
 };
 
-// The file of a LifeStore::kFile, as long as the region and with blocks of its own.
+// The user's file of a life, as long as the region and with blocks of its own.
 inline void MakeLifeFile(const std::string& folder) {
   Fd fd(::open((folder + "/store").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   const std::vector<std::byte> zeros(kLifePages << kPageShift);
   if (::pwrite(fd.get(), zeros.data(), zeros.size(), 0) != ssize_t(zeros.size())) std::abort();
   if (::fsync(fd.get()) != 0) std::abort();
+  const Fd in(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (::fsync(in.get()) != 0) std::abort();
 }
 
 }  // namespace farpage::test
