@@ -43,7 +43,7 @@ export const ERROR_TEXT = {
   ERR_OUTCOME_UNKNOWN:
     'the connection broke before the answer, it may or may not be done; read to find out',
   ERR_PAGE_LOST:
-    'no copy of the page could be read; restore its store, or give it up: invalidate --discard',
+    'no copy of the page is left; write all of it, restore its store, or `invalidate --discard`',
   ERR_MEMORY_FULL: 'all present pages are dirty or in use; flush some, or raise --memory',
   ERR_ADDRESS_SPACE:
     'no range of addresses of this size is free; use smaller regions, or let others become idle',

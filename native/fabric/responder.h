@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "fabric/iwarp_codec.h"
 #include "fabric/mpa_handshake.h"
@@ -139,6 +140,14 @@ class Responder {
     bool faulted = false;
   };
 
+  // A page that is lost and that this WRITE covers as a whole: its bytes, until all are here.
+  struct Healing {
+    uint32_t stag = 0;
+    uint64_t offset = 0;  // of the page in the memory region
+    uint32_t got = 0;
+    std::vector<std::byte> page;  // as long as it is within the region
+  };
+
   // responder.cc: receiving and parsing; responder_session.cc: handshake, sending, Terminate
   void ServeAndFlush();
   bool Receive();
@@ -191,6 +200,10 @@ class Responder {
   bool BeginWrite(const FpduHeader& header, const std::byte* fpdu);
   bool Place(const std::byte* from, uint32_t bytes, uint32_t* placed);
   uint32_t Writable(const MemoryRegion& target, uint64_t offset, uint32_t bytes);
+  bool Heal(const MemoryRegion& target, PageIndex page, uint64_t offset);
+  uint32_t PlaceLost(const MemoryRegion& target, const std::byte* from, uint32_t bytes);
+  uint32_t PlaceHere(const MemoryRegion& target, const std::byte* from, uint32_t bytes);
+  void StallWrite(const MemoryRegion& target, PageIndex page, const FaultOutcome& outcome);
   void FailWrite(TerminateCode code, Code reason);
   void FinishSegment();
   void LookAhead();
@@ -231,6 +244,7 @@ class Responder {
   std::shared_ptr<Region> stalled_in_;
   std::shared_ptr<Reservation> stalled_at_;
   Placing write_;
+  std::unique_ptr<Healing> healing_;
   std::array<std::byte, kTaggedHeaderBytes> write_header_{};
   uint32_t read_msn_ = 1;
   uint32_t send_msn_ = 1;

@@ -20,6 +20,16 @@ bool Responder::BeginWrite(const FpduHeader& header, const std::byte* fpdu) {
   const bool faulted = write_.faulted;
   write_ = {header.stag, header.payload_bytes, header.tagged_offset, header.last, faulted};
   parsed_ += kTaggedHeaderBytes;
+  if (healing_ != nullptr) {
+    const bool goes_on = header.payload_bytes == 0
+                             ? !header.last
+                             : header.stag == healing_->stag &&
+                                   header.tagged_offset == healing_->offset + healing_->got;
+    if (!goes_on) {
+      FailWrite(kTermLocal, Code::kPageLost);
+      return false;
+    }
+  }
   if (header.payload_bytes == 0) {
     // RFC 5041 section 5.2: a zero-length segment's STag and offset are not checked; this is also
     // the ready-to-receive of RFC 6581.
@@ -76,21 +86,81 @@ uint32_t Responder::Writable(const MemoryRegion& target, uint64_t offset, uint32
     const FaultOutcome outcome = context_->pager->Fault(
         target.region, run, FaultKind::kWrite, context_->waiter, token_, &stream_, context_->fills);
     if (outcome.ready_pages != 0) continue;
-    if (outcome.next == FaultOutcome::Next::kPending) {
-      if (stalled_page_ != page) Release(stalled_in_, stalled_page_);
-      stalled_ = true;
-      stalled_page_ = page;
-      stalled_in_ = target.region;
-      LookAhead();
-    } else if (outcome.next == FaultOutcome::Next::kFailed) {
-      FailWrite(outcome.code == Code::kAccess ? kTermReadAccess : kTermLocal, outcome.code);
-    } else {
-      again_ = true;
-    }
+    const bool lost =
+        outcome.next == FaultOutcome::Next::kFailed && outcome.code == Code::kPageLost;
+    if (!lost || !Heal(target, page, offset)) StallWrite(target, page, outcome);
     return 0;
   }
   const uint64_t usable = (page << kPageShift) - start;
   return static_cast<uint32_t>(std::min<uint64_t>(bytes, usable));
+}
+
+// A page of the WRITE is not ready: waits for it, comes again, or fails.
+void Responder::StallWrite(const MemoryRegion& target, PageIndex page,
+                           const FaultOutcome& outcome) {
+  if (outcome.next == FaultOutcome::Next::kPending) {
+    if (stalled_page_ != page) Release(stalled_in_, stalled_page_);
+    stalled_ = true;
+    stalled_page_ = page;
+    stalled_in_ = target.region;
+    LookAhead();
+  } else if (outcome.next == FaultOutcome::Next::kFailed) {
+    FailWrite(outcome.code == Code::kAccess ? kTermReadAccess : kTermLocal, outcome.code);
+  } else {
+    again_ = true;
+  }
+}
+
+// The page at `offset` is lost. True: this WRITE may make it well, if it brings all of it. Its
+// bytes are collected beside the region until they are all here, so that a WRITE which is cut off
+// leaves the page as it is; then the pager gets them.
+bool Responder::Heal(const MemoryRegion& target, PageIndex page, uint64_t offset) {
+  if (healing_ != nullptr) {
+    StallWrite(target, page, context_->pager->Overwrite(target.region, page, healing_->page,
+                                                        context_->waiter, token_));
+    return true;
+  }
+  const auto bytes = static_cast<uint32_t>(target.region->BytesIn({page, 1}));
+  if (target.region_offset + offset != page << kPageShift) return false;
+  // What this segment has not, the next ones of its message may have.
+  if (write_.last && write_.left < bytes) return false;
+  healing_ = std::make_unique<Healing>();
+  healing_->stag = write_.stag;
+  healing_->offset = offset;
+  healing_->page.resize(bytes);
+  again_ = true;
+  return true;
+}
+
+// The next bytes of a page that is being healed; how many are dealt with. The last of them are when
+// the page has them all, so that what follows waits for it.
+uint32_t Responder::PlaceLost(const MemoryRegion& target, const std::byte* from, uint32_t bytes) {
+  Healing& healing = *healing_;
+  const auto whole = static_cast<uint32_t>(healing.page.size());
+  const uint32_t now = std::min(whole - healing.got, bytes);
+  std::memcpy(healing.page.data() + healing.got, from, now);
+  if (healing.got + now < whole) {
+    healing.got += now;
+    return now;
+  }
+  if (Writable(target, healing.offset, whole) == 0) return 0;
+  // Also where the pager has put them there: others may have written the page since.
+  std::byte* to = target.region->memory->address() + target.region_offset + healing.offset;
+  if (!CopyToRegion(to, healing.page.data(), whole)) {
+    FailWrite(kTermLocal, Code::kPageLost);
+    return 0;
+  }
+  healing_.reset();
+  return now;
+}
+
+uint32_t Responder::PlaceHere(const MemoryRegion& target, const std::byte* from, uint32_t bytes) {
+  const uint32_t now = Writable(target, write_.offset, bytes);
+  if (now == 0) return 0;
+  std::byte* to = target.region->memory->address() + target.region_offset + write_.offset;
+  if (CopyToRegion(to, from, now)) return now;
+  FailWrite(kTermLocal, Code::kPageLost);
+  return 0;
 }
 
 // Places bytes that were received into the buffer. True: all of them.
@@ -103,13 +173,11 @@ bool Responder::Place(const std::byte* from, uint32_t bytes, uint32_t* placed) {
       FailWrite(kTermWriteStag, target == nullptr ? Code::kStag : Code::kRegionRemoved);
       return false;
     }
-    const uint32_t now = Writable(*target, write_.offset, bytes - *placed);
+    const bool lost = healing_ != nullptr;
+    const uint32_t now = lost ? PlaceLost(*target, from + *placed, bytes - *placed)
+                              : PlaceHere(*target, from + *placed, bytes - *placed);
+    if (now == 0 && !lost && healing_ != nullptr) continue;
     if (now == 0) return false;
-    std::byte* to = target->region->memory->address() + target->region_offset + write_.offset;
-    if (!CopyToRegion(to, from + *placed, now)) {
-      FailWrite(kTermLocal, Code::kPageLost);
-      return false;
-    }
     *placed += now;
     write_.left -= now;
     write_.offset += now;
@@ -120,6 +188,10 @@ bool Responder::Place(const std::byte* from, uint32_t bytes, uint32_t* placed) {
 }
 
 void Responder::FinishSegment() {
+  if (healing_ != nullptr && write_.last) {  // it was not the whole page after all
+    FailWrite(kTermLocal, Code::kPageLost);
+    return;
+  }
   looked_ahead_ = false;
   write_failed_ = Code::kOk;
   Release(stalled_in_, stalled_page_);
@@ -132,6 +204,7 @@ void Responder::FinishSegment() {
 }
 
 void Responder::FailWrite(TerminateCode code, Code reason) {
+  healing_.reset();
   write_failed_ = Code::kOk;
   Terminate(code, reason, write_header_);
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/error.h"
 #include "base/page.h"
@@ -105,6 +106,14 @@ class FaultHandler {
   // The door met bytes of `run` that cannot be read (a file truncated underneath, an I/O error):
   // pages that really cannot are LOST from now on. In a turn.
   virtual void Lose(const std::shared_ptr<Region>& region, PageRun run) = 0;
+
+  // Makes a page well whose newest bytes were lost, with all the bytes that it has from now on;
+  // `bytes` are those of the page within the region, and are copied. kAgain: it is not lost (any
+  // more), or too much is asked at the moment; kPending: `waiter` is woken with `token`, with a
+  // failure if it stays lost; kFailed. In a turn; never blocks.
+  virtual FaultOutcome Overwrite(const std::shared_ptr<Region>& region, PageIndex page,
+                                 std::span<const std::byte> bytes, FaultWaiter* waiter,
+                                 uint64_t token) = 0;
 
   // The STags of a reservation lead nowhere yet: asks for its region to be allocated. kAgain: look
   // the STag up again; kPending: `waiter` is woken with `token` and the reservation; kFailed. Null

@@ -80,6 +80,7 @@ Status MappedMemory::Advise(PageRun run, int advice) {
   while (::madvise(at, run.length_bytes(), advice) != 0) {
     if (errno == EINTR || errno == EAGAIN) continue;
     if (errno == EINVAL) return {};  // before Linux 5.14: the first touch waits for the device
+    if (errno == ENOMEM) return Error{Code::kMemoryFull, errno, "madvise MADV_POPULATE"};
     if (errno != EFAULT) return SystemError("madvise MADV_POPULATE");
     struct stat status{};
     if (::fstat(fd_, &status) == 0 &&
@@ -93,16 +94,7 @@ Status MappedMemory::Advise(PageRun run, int advice) {
 }
 
 // Breaks the pages off the file: private copies, which Populate would not make.
-Status MappedMemory::MakeRoom(PageRun run) {
-  std::byte* at = address() + run.offset_bytes();
-  while (::madvise(at, run.length_bytes(), MADV_POPULATE_WRITE) != 0) {
-    if (errno == EINTR || errno == EAGAIN) continue;
-    if (errno == EINVAL) return {};  // before Linux 5.14
-    if (errno == ENOMEM) return Error{Code::kMemoryFull, errno, "madvise MADV_POPULATE_WRITE"};
-    return Error{Code::kIo, errno, "madvise MADV_POPULATE_WRITE"};
-  }
-  return {};
-}
+Status MappedMemory::MakeRoom(PageRun run) { return Advise(run, MADV_POPULATE_WRITE); }
 
 void MappedMemory::DropRanges(std::span<const PageRun> runs) {
   if (address() == nullptr) return;  // what is not mapped holds nothing

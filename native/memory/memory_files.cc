@@ -205,6 +205,11 @@ PageWord MemoryFiles::Repaired(PageIndex page, PageWord word, bool writable) {
       (word & (kWriteback | kUnsynced | kWaiters | kHeld)) != 0) {
     report_.repaired_pages++;
   }
+  if (!whole && dirty != 0) {
+    // A lost page on its way to new bytes: nobody was told that it has them.
+    Punch(page);
+    return lasting | static_cast<PageWord>(PageState::kLost) | dirty;
+  }
   if (!whole || (dirty == 0 && other_store)) {
     if (whole) report_.dropped_pages++;
     Punch(page);
@@ -257,7 +262,8 @@ Status MemoryFiles::Adopt(bool writable) {
     }
   };
   const auto only_here = [](PageWord word) {
-    return (word & kUnsafe) != 0 && StateOf(word) != PageState::kLost;
+    const PageState state = StateOf(word);
+    return (word & kUnsafe) != 0 && state != PageState::kLost && state != PageState::kFilling;
   };
   each_word([&](PageIndex page, std::atomic<PageWord>& word) {
     const PageWord seen = word.load(std::memory_order_relaxed);

@@ -115,6 +115,8 @@ class PageTable {
 
   // Pages are dirty in an epoch from now on. Requires: nobody uses the table yet.
   void Follow(const SyncEpoch* epoch) { epoch_ = epoch; }
+  // The epoch that a page becomes dirty in now.
+  [[nodiscard]] PageWord Epoch() const { return epoch_->Now(); }
   // True: a dirty page that may not be written before its bytes are saved. Ask of a word that was
   // loaded before.
   [[nodiscard]] bool Frozen(PageWord word) const {

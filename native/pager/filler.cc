@@ -33,18 +33,22 @@ void Filler::Close() {
   wake_.notify_all();
   for (Thread& thread : threads_) thread.Join();
   for (Job& job : left) {
-    GiveUp(job.region, job.run, Code::kClosed);
+    GiveUp(job, Code::kClosed);
     job.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
   }
 }
 
 bool Filler::Submit(const std::shared_ptr<Region>& region, PageRun run) {
+  return Queue({region, run});
+}
+
+bool Filler::Queue(Job job) {
   bool wake = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (closing_ || jobs_.size() >= kFillJobsMax) return false;
-    region->jobs.fetch_add(1, std::memory_order_acq_rel);
-    jobs_.push_back({region, run});
+    job.region->jobs.fetch_add(1, std::memory_order_acq_rel);
+    jobs_.push_back(std::move(job));
     queued_.fetch_add(1, std::memory_order_relaxed);
     // One thread waits for many reads as fast as many threads do, unless the reads before it are
     // slow: then the queue grows, and another thread joins.
@@ -149,7 +153,11 @@ void Filler::Fill(const Job& job) {
   const PageRun run = job.run;
   const RegionUse use(region);
   if (!use.status().ok()) {
-    GiveUp(job.region, run, use.status().error().code);
+    GiveUp(job, use.status().error().code);
+    return;
+  }
+  if (!job.whole.empty()) {
+    FillWhole(job);
     return;
   }
   EvictionResult result;

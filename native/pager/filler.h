@@ -41,6 +41,14 @@ class Filler {
   // full, nothing was taken. Thread: any.
   bool Submit(const std::shared_ptr<Region>& region, PageRun run);
 
+  // Queues a page that was LOST and is claimed: it is made present with these bytes, as dirty as it
+  // is, or else lost again. False: the queue is full, nothing was taken. Thread: any.
+  bool SubmitWhole(const std::shared_ptr<Region>& region, PageIndex page,
+                   std::vector<std::byte> bytes);
+
+  // Gives up such a claim: the page is LOST as before and its waiters hear `code`.
+  void LoseAgain(const std::shared_ptr<Region>& region, PageIndex page, Code code);
+
   // Fills a claimed run whose frames are taken, each part as its origin asks: on the calling
   // thread, or started at a peer. Thread: any that may wait for a device.
   void FillByOrigin(const std::shared_ptr<Region>& region, PageRun run);
@@ -85,9 +93,13 @@ class Filler {
   struct Job {
     std::shared_ptr<Region> region;
     PageRun run;
+    std::vector<std::byte> whole = {};  // of one page; empty: they come from where they come from
   };
+  bool Queue(Job job);
+  void GiveUp(const Job& job, Code code);
   void Loop();
   void Fill(const Job& job);
+  void FillWhole(const Job& job);
   // False: more than the bound ever holds. `full`: nothing went, and dirty pages alone leave no
   // room for as many.
   bool EvictForFrames(Region& region, uint64_t frames, EvictionResult* result, bool* full);

@@ -58,6 +58,9 @@ class Pager final : public FaultHandler {
   void Advance(const std::shared_ptr<Region>& region, PageIndex page,
                ReadAheadStream* stream) override;
   void Lose(const std::shared_ptr<Region>& region, PageRun run) override;
+  FaultOutcome Overwrite(const std::shared_ptr<Region>& region, PageIndex page,
+                         std::span<const std::byte> bytes, FaultWaiter* waiter,
+                         uint64_t token) override;
   void Nudge() override { filler_.Nudge(); }
   FaultOutcome Reach(const std::shared_ptr<Reservation>& reservation, FaultWaiter* waiter,
                      uint64_t token) override {

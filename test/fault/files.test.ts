@@ -78,6 +78,17 @@ describe('a file cut underneath', () => {
     expect((await region.stat()).pages).toMatchObject({ dirty: 1, lost: 1 });
     expect(await codeOf(() => region.read(60 * 4096, 6))).toBe('ERR_PAGE_LOST');
     expect(await codeOf(() => region.read(40 * 4096, 6))).toBe('nothing');
+    // All of the page written anew makes it well, part of it does not.
+    const page = Buffer.alloc(4096, 'n');
+    expect(await codeOf(() => region.write(60 * 4096, page.subarray(1)))).toBe('ERR_PAGE_LOST');
+    await region.write(59 * 4096 + 5, Buffer.alloc(2 * 4096, 'n'));
+    expect((await region.sync()).pagesWritten).toBe(3);
+    expect(
+      readFileSync(file)
+        .subarray(60 * 4096, 61 * 4096)
+        .equals(page),
+    ).toBe(true);
+    expect((await region.stat()).pages).toMatchObject({ dirty: 0, lost: 0 });
   });
 });
 
