@@ -233,20 +233,24 @@ void MemoryFiles::NoteConflict(PageIndex page) {
 // The memory file gets a name of its own beside the region, and the region an empty one.
 Status MemoryFiles::SetAside() {
   const std::string base = options_.directory + "/" + options_.id;
-  for (uint32_t n = 1; n <= kConflictFilesMax; n++) {
-    const std::string path = base + ".conflict-" + std::to_string(n);
-    if (::link((base + ".memory").c_str(), path.c_str()) != 0) {
-      if (errno == EEXIST) continue;
-      return FullOr("link conflict");
-    }
-    if (::unlink((base + ".memory").c_str()) != 0) return SystemError("unlink memory");
-    auto fresh = OpenFile(base + ".memory");
-    if (!fresh.ok()) return fresh.error();
-    memory_fd_ = std::move(fresh).value();
-    report_.conflict_file = path;
+  const auto name = [&](uint32_t n) { return base + ".conflict-" + std::to_string(n); };
+  uint32_t n = 1;
+  while (n <= kConflictFilesMax && ::access(name(n).c_str(), F_OK) == 0) n++;
+  // Somebody died here when the bytes had been set aside: there is nothing in the new file yet.
+  const bool empty = ::lseek(memory_fd_.get(), 0, SEEK_DATA) < 0 && errno == ENXIO;
+  if (empty && n > 1) {
+    report_.conflict_file = name(n - 1);
     return {};
   }
-  return Error{Code::kQuota, 0, "too many conflicts of this region are kept; remove some"};
+  if (n > kConflictFilesMax) {
+    return Error{Code::kQuota, 0, "too many conflicts of this region are kept; remove some"};
+  }
+  if (::rename((base + ".memory").c_str(), name(n).c_str()) != 0) return FullOr("rename conflict");
+  auto fresh = OpenFile(base + ".memory");
+  if (!fresh.ok()) return fresh.error();
+  memory_fd_ = std::move(fresh).value();
+  report_.conflict_file = name(n);
+  return {};
 }
 
 Status MemoryFiles::Adopt(bool writable) {

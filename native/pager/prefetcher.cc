@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "pager/page_change.h"
 #include "pager/pager_marks.h"
+#include "pager/permit.h"
 
 namespace farpage {
 namespace {
@@ -180,6 +181,11 @@ Prefetcher::Next Prefetcher::StepOver(const std::shared_ptr<Prefetch>& job) {
     }
     const PageWord word = table.Load(job->at);
     if (StateOf(word) == PageState::kAbsent) {
+      // What nobody may read is no use in memory; a copy wants all of it in its file.
+      if (!pull && !MayHave(*job->region, job->at, kReadable)) {
+        job->at++;
+        continue;
+      }
       next = BeginRun(job);
       break;
     }
@@ -238,7 +244,11 @@ Prefetcher::Next Prefetcher::BeginRun(const std::shared_ptr<Prefetch>& job) {
   job->starved_ns = 0;
   job->started_ns = now;
   Status reserved = region.table->Reserve({job->at, count});
-  const uint64_t claimed = reserved.ok() ? Filler::Claim(region, {job->at, count}) : 0;
+  uint64_t wanted = count;
+  if (!pull) {
+    wanted = Protection::View(*region.protection).Permitted({job->at, count}, kReadable);
+  }
+  const uint64_t claimed = reserved.ok() ? Filler::Claim(region, {job->at, wanted}) : 0;
   Filler::ReturnFrames(region, budget_, count - claimed);
   if (!reserved.ok()) Fail(*job, reserved.error().code);
   return claimed == 0 ? Next::kMoved : StartRun(job, {job->at, claimed});

@@ -253,7 +253,9 @@ function atomicOr(spec: RegionSpec, record: RegionRecord): RegionRecord {
     throw new FarpageError('ERR_ARGUMENT', 'an atomic region is staged, not mapped');
   }
   if (source.kind !== 'staged' && source.kind !== 'anonymous') {
-    throw new FarpageError('ERR_ARGUMENT', 'what comes from elsewhere is kept page by page');
+    const why = 'a copy keeps pages as they come from its source, one by one, so no sync of it';
+    const instead = 'serve a file that has all of it with --atomic';
+    throw new FarpageError('ERR_ARGUMENT', `${why} is of one instant; ${instead}`);
   }
   return { ...record, atomic: true };
 }

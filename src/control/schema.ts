@@ -166,7 +166,7 @@ export const prefetch = v.object({
   length: bytes,
   /** `partial`: it stopped where bringing more would have pushed out other pages. */
   state: v.picklist(['running', 'done', 'partial', 'cancelled', 'failed']),
-  /** Of the range; that it has come past, which are here now; that it brought itself. */
+  /** Of the range; that it has come past, here now or for nobody to read; that it brought. */
   pages: v.object({ total: count, passed: count, filled: count }),
   elapsedMs: v.pipe(v.number(), v.minValue(0)),
   error: v.optional(v.object({ code: v.string(), message: v.string() })),

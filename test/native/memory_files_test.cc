@@ -1,6 +1,7 @@
 // The memory directory: what a region finds again after its process has died.
 #include <sys/stat.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "appliance_fixture.h"
 #include "check.h"
@@ -146,6 +147,26 @@ FARPAGE_TEST(memory_files_of_another_store_are_a_conflict_that_keeps_the_bytes) 
   CHECK_EQ(byte, 12);
   CHECK_EQ(::pread(aside.get(), &byte, 1, static_cast<off_t>(uint64_t{9} << kPageShift)), 1);
   CHECK_EQ(byte, 0);
+}
+
+// Who dies when the bytes have been set aside and the words do not say so yet has set them aside.
+FARPAGE_TEST(memory_files_name_what_a_death_has_left_set_aside) {
+  const TemporaryFolder folder;
+  MemoryFiles::Options options = In(folder);
+  Leave(options, {{10, Word(PageState::kPresent, kUsable | kDirty)}});
+  options.store.changed_ns++;
+  const std::string base = options.directory + "/" + options.id;
+  CHECK_EQ(::rename((base + ".memory").c_str(), (base + ".conflict-1").c_str()), 0);
+  auto files = Open(options);
+  CHECK_EQ(files->report().conflict_pages, 1u);
+  CHECK_EQ(files->report().conflict_file, base + ".conflict-1");
+  CHECK(::access((base + ".conflict-2").c_str(), F_OK) != 0);
+  CHECK_EQ(files->words()[10].load(), Word(PageState::kLost, kDirty));
+  files.reset();
+  // Another conflict later has a file of its own.
+  Leave(options, {{11, Word(PageState::kPresent, kUsable | kDirty)}});
+  options.store.changed_ns++;
+  CHECK_EQ(Open(options)->report().conflict_file, base + ".conflict-2");
 }
 
 // Each sign of another store alone: that it was cut or has grown, that it is another file, that

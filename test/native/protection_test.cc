@@ -1,4 +1,6 @@
 // Permissions of ranges: the list, and what words and operations make of it.
+#include <unistd.h>
+
 #include <array>
 #include <atomic>
 #include <cstring>
@@ -8,8 +10,10 @@
 #include <vector>
 
 #include "check.h"
+#include "elsewhere.h"
 #include "faulty_fixture.h"
 #include "memory/protection.h"
+#include "stores/kept_store.h"
 
 namespace farpage::test {
 namespace {
@@ -290,6 +294,41 @@ FARPAGE_TEST(protection_ends_an_answer_that_is_half_sent) {
   const Code code = AwaitAll(*initiator);
   CHECK(code == Code::kConnection || code == Code::kAccess);
   CHECK_EQ(CodeOf(appliance, stag, Opcode::kRead, 0), kRefused);
+}
+
+// Memory is for what somebody may read; a copy wants all of its source all the same.
+FARPAGE_TEST(protection_keeps_a_prefetch_from_what_nobody_may_read_but_no_pull_of_a_copy) {
+  static constexpr uint64_t kAll = 600;
+  const auto prefetched = [](Appliance& appliance) {
+    Indicators& indicators = appliance.pager.indicators();
+    CHECK(indicators.Protect(*appliance.region, {8, 100}, Permission::kNone).ok());
+    CHECK(indicators.Protect(*appliance.region, {200, 10}, Permission::kRead).ok());
+    std::atomic<bool> ended{false};
+    PrefetchReport last;
+    appliance.pager.prefetcher().Begin(appliance.region, {0, kAll},
+                                       [&](const PrefetchReport& report) {
+                                         last = report;
+                                         ended = true;
+                                       });
+    const uint64_t deadline = NowNs() + 30'000'000'000;
+    while (!ended && NowNs() < deadline) ::usleep(1000);
+    CHECK(ended);
+    CHECK(last.outcome.ok());
+    CHECK_EQ(last.passed_pages, uint64_t{kAll});
+    return last.filled_pages;
+  };
+  Appliance plain;
+  plain.OpenAnonymous(kAll << kPageShift, FillValueStore::Value::kZero);
+  CHECK_EQ(prefetched(plain), kAll - 100);
+  CHECK_EQ(plain.region->table->present(), kAll - 100);
+
+  Appliance copy;
+  auto kept = KeptStore::Open(copy.folder.File("kept"), kAll << kPageShift, true,
+                              std::make_unique<Elsewhere>());
+  REQUIRE(kept.ok());
+  copy.OpenStaged(kAll << kPageShift, std::move(kept).value());
+  CHECK_EQ(prefetched(copy), kAll);
+  CHECK_EQ(Prefetcher::NeededPages(*copy.region, {0, kAll}), 0u);
 }
 
 }  // namespace farpage::test

@@ -3,6 +3,7 @@
 
 #include "appliance_fixture.h"
 #include "check.h"
+#include "elsewhere.h"
 #include "memory/memory_files.h"
 #include "pager/provenance.h"
 #include "stores/kept_store.h"
@@ -59,21 +60,6 @@ ApplianceOptions NoReadAhead() {
   options.window_bytes = kPageBytes;
   return options;
 }
-
-// A place elsewhere that answers at once, and where nothing can be written.
-class Elsewhere final : public PageStore {
- public:
-  [[nodiscard]] PagesFrom OriginOf(PageRun run) const override {
-    return {PageOrigin::kRemote, run.count};
-  }
-  [[nodiscard]] bool has_sink() const override { return false; }
-  Status Read(PageRun run, std::byte* into) override {
-    std::fill_n(into, run.length_bytes(), std::byte{7});
-    return {};
-  }
-  Status Write(std::span<PageImage>) override { return Error{Code::kUnsupported, 0, "elsewhere"}; }
-  Status MakeDurable() override { return {}; }
-};
 
 std::unique_ptr<KeptStore> Keep(const std::string& path, std::unique_ptr<PageStore> base) {
   auto kept = KeptStore::Open(path, kSize, true, std::move(base));

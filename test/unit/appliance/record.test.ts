@@ -18,6 +18,20 @@ function record(body: RegionBody, path?: string): RegionRecord {
   return toRecord(spec, { name: 'r', door: 'unix', path });
 }
 
+describe('a copy', () => {
+  it('that shall be atomic is refused, with what to do instead', async () => {
+    const spec = (atomic: boolean) => {
+      const body = { from: 'farpage://there/model', atomic };
+      const origin = { size: 8192, identity: 'a'.repeat(32) };
+      const asked = validate(regionBody, body, 'ERR_ARGUMENT');
+      return toRecord(asked, { name: 'r', door: 'unix', path: undefined, origin });
+    };
+    expect(spec(false).source.kind).toBe('remote');
+    expect(await codeOf(() => spec(true))).toBe('ERR_ARGUMENT');
+    expect(() => spec(true)).toThrow('serve a file that has all of it with --atomic');
+  });
+});
+
 describe('a region of a file', () => {
   it('goes to the end of the file by default, to the byte', () => {
     const path = patternFile(scratch(), { length: 10_001 });
