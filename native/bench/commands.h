@@ -12,6 +12,7 @@ void InitiatorCommand(Options& options);
 void SyncCommand(Options& options);
 void ColdCommand(Options& options);
 void TouchCommand(Options& options);
+void KeepCommand(Options& options);
 void PinCommand(Options& options);
 void CacheCommand(Options& options);
 

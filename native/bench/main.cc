@@ -15,7 +15,8 @@ int main(int count, char** words) {
   constexpr Command kCommands[] = {
       {"serve", ServeCommand},         {"client", ClientCommand}, {"ping-pong", PingPongCommand},
       {"initiator", InitiatorCommand}, {"sync", SyncCommand},     {"cold", ColdCommand},
-      {"touch", TouchCommand},         {"pin", PinCommand},       {"cache", CacheCommand},
+      {"touch", TouchCommand},         {"keep", KeepCommand},     {"pin", PinCommand},
+      {"cache", CacheCommand},
   };
   const std::string_view wanted = count > 1 ? words[1] : "";
   for (const Command& command : kCommands) {
@@ -25,6 +26,6 @@ int main(int count, char** words) {
     return 0;
   }
   errno = 0;
-  Die("usage: farpage_bench serve|client|ping-pong|initiator|sync|cold|touch|pin|cache"
+  Die("usage: farpage_bench serve|client|ping-pong|initiator|sync|cold|touch|keep|pin|cache"
       " [--option value]...");
 }

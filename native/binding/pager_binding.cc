@@ -59,6 +59,7 @@ Napi::Value PagerStats(const Napi::CallbackInfo& info) {
   put("evictedPages", pager.evicted_pages());
   put("gracePeriods", pager.shootdown().grace_periods());
   put("queuedFaults", pager.queued_faults());
+  put("frozenCopies", pager.atomic_sync().images());
   return stats;
 }
 

@@ -26,6 +26,7 @@ const SCALARS: readonly (readonly [string, string, (from: Snapshot) => number])[
   ['dirty_pages', 'Dirty pages of all regions', (s) => s.pager.dirtyPages],
   ['evicted_pages_total', 'Pages evicted', (s) => s.pager.evictedPages],
   ['grace_periods_total', 'Grace periods waited for', (s) => s.pager.gracePeriods],
+  ['frozen_copies_total', 'Pages copied by who wrote them first', (s) => s.pager.frozenCopies],
   ['queued_faults', 'Faults that wait for a fill', (s) => s.pager.queuedFaults],
   ['connections', 'Fabric connections', (s) => s.nic.connections],
   ['accepted_total', 'Fabric connections accepted', (s) => s.nic.accepted],

@@ -100,6 +100,8 @@ export interface PagerStats {
   readonly dirtyPages: number;
   readonly evictedPages: number;
   readonly gracePeriods: number;
+  /** Pages that writers copied because an atomic sync had frozen them. */
+  readonly frozenCopies: number;
   readonly queuedFaults: number;
 }
 

@@ -9,8 +9,10 @@ import { ControlClient } from '../../control/http-client.js';
 import { FarpageError } from '../../errors.js';
 import { Serving } from '../serving.js';
 import { makeFile } from './files.js';
+import { formatFigure } from './render.js';
 import { makeRow, type Row } from './row.js';
 import type { Stage } from './stage.js';
+import { median } from './statistics.js';
 import { figure, type Words } from './tool.js';
 import { rounds, type Work } from './work.js';
 
@@ -140,7 +142,11 @@ async function cold(stage: Stage): Promise<Row[]> {
 
 async function pull(stage: Stage): Promise<Row[]> {
   await using copies = await Copies.open(stage);
+  const kept: number[] = [];
   const told = await rounds(stage, async () => {
+    const file = join(stage.folder, 'kept');
+    const [keep] = await stage.run('keep', { file, size: SOURCE_BYTES });
+    kept.push(figure(keep, 'bytesPerSecond'));
     const bulk = { sizes: MIB, depths: 16, 'duration-ms': 300 };
     const direct = await stage.reach('tcp', 'source');
     const [raw] = await stage.run('initiator', { ...bulk, ...direct, mode: 'adaptive' });
@@ -155,7 +161,10 @@ async function pull(stage: Stage): Promise<Row[]> {
   const work =
     'pull of a copy, tcp, until it is durable, beside READs 1MiB of its source, depth 16';
   const target = { of: 'ratio', least: 0.8 } as const;
-  return [makeRow({ name: 'pull', work, placement: PLACEMENT, unit: 'B/s', target }, told)];
+  const bound = formatFigure(median(kept), 'B/s');
+  const note = `fresh memory and a durable file, without receiving: ${bound}`;
+  const head = { name: 'pull', work, placement: PLACEMENT, unit: 'B/s', target } as const;
+  return [makeRow({ ...head, note }, told)];
 }
 
 async function besidePull(stage: Stage): Promise<Row[]> {

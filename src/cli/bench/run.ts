@@ -4,6 +4,7 @@ import { BESIDE_WORKS } from './beside-works.js';
 import { COPY_WORKS } from './copy-works.js';
 import { FILE_WORKS } from './file-works.js';
 import { freeBytes } from './files.js';
+import { FROZEN_WORKS } from './frozen-works.js';
 import { REST_WORKS } from './rest-works.js';
 import { type Row, skippedRow } from './row.js';
 import { SCRIPT_WORKS } from './script-works.js';
@@ -21,6 +22,7 @@ export const WORKS: readonly Work[] = [
   ...REST_WORKS,
   ...SYNC_WORKS,
   ...ATOMIC_WORKS,
+  ...FROZEN_WORKS,
   ...FILE_WORKS,
   ...BESIDE_WORKS,
   ...COPY_WORKS,
