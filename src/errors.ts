@@ -58,6 +58,8 @@ export const ERROR_TEXT = {
     'the source of this copy cannot be reached; what is here goes on, try the rest again later',
   ERR_SOURCE_CHANGED:
     'the source of this copy is gone or another one now; put it back, or copy it anew',
+  ERR_TIER_AWAY:
+    'the tier that has the page cannot be reached; what is here goes on, try again later',
   ERR_SOURCE_NEEDED:
     'pages of this copy are at its source only; run `farpage prefetch` until it is done',
   ERR_NATIVE_MISSING:

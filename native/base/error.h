@@ -41,6 +41,7 @@ enum class Code : uint8_t {
   kUnsupported,
   kSourceAway,
   kSourceChanged,
+  kTierAway,
   kStateVersion,
   kInternal,
   kCount,
@@ -82,6 +83,7 @@ constexpr const char* CodeName(Code code) {
     case Code::kUnsupported: return "ERR_UNSUPPORTED";
     case Code::kSourceAway: return "ERR_SOURCE_AWAY";
     case Code::kSourceChanged: return "ERR_SOURCE_CHANGED";
+    case Code::kTierAway: return "ERR_TIER_AWAY";
     case Code::kStateVersion: return "ERR_STATE_VERSION";
     case Code::kInternal:
     case Code::kCount: break;

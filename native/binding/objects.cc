@@ -8,6 +8,8 @@ void PagerObject::Close() {
   // Regions that were left open: their users may be gone already, their memory must not be.
   while (!regions.empty()) (*regions.begin())->Close();
   pager.Close();
+  tiers_elsewhere.clear();
+  pager.UseTiers(nullptr);  // and with it the connections to other appliances
 }
 
 RegionObject::RegionObject(std::shared_ptr<PagerObject> owner,

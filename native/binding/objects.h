@@ -3,10 +3,12 @@
 
 #include <memory>
 #include <set>
+#include <vector>
 
 #include "binding/handle.h"
 #include "fabric/nic.h"
 #include "fabric/remote_store.h"
+#include "fabric/remote_tier.h"
 #include "pager/pager.h"
 #include "stores/callback_store.h"
 
@@ -24,6 +26,8 @@ class PagerObject final : public Closable {
 
   Pager pager;
   std::set<RegionObject*> regions;
+  // The tiers of other appliances by their place among the pager's, null for others.
+  std::vector<RemoteTier*> tiers_elsewhere;
   bool closed = false;
 };
 

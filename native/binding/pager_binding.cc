@@ -21,7 +21,8 @@ Napi::Value PagerOpen(const Napi::CallbackInfo& info) {
   auto tiers = OpenTiers(options.Get("tiers"));
   if (!tiers.ok()) return Throw(info.Env(), tiers.error());
   auto object = std::make_shared<PagerObject>(native);
-  object->pager.UseTiers(std::move(tiers).value());
+  object->pager.UseTiers(std::move(tiers.value().stack));
+  object->tiers_elsewhere = std::move(tiers.value().appliances);
   return MakeHandle(info.Env(), HandleKind::kPager, std::move(object));
 }
 

@@ -10,7 +10,7 @@ namespace {
 // What a region that is only reserved has none of.
 constexpr std::array kRegionFigures = {
     "presentPages",      "dirtyPages",        "writtenPages",     "lostPages",
-    "elsewherePages",
+    "elsewherePages",    "unreachablePages",
     "maxFrames",         "usedFrames",        "bypassedOperations", "faultedOperations",
     "filledPages",       "filledBytes",       "readPages",        "writtenBackPages",
     "writtenBackBytes"};
@@ -50,6 +50,7 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
   put("writtenPages", region.table->written());
   put("lostPages", region.table->lost());
   put("elsewherePages", region.table->elsewhere());
+  put("unreachablePages", region.overlay == nullptr ? 0 : region.overlay->unreachable_pages());
   put("maxFrames", std::min({region.frames.max(), object->pager->pager.budget().max(),
                              region.table->pages()}));
   put("usedFrames", region.frames.used());

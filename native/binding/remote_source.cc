@@ -19,8 +19,19 @@ RemoteStore* StoreOf(const Napi::CallbackInfo& info) {
 // Nothing when the region was closed meanwhile: nobody waits for the door any more.
 void RegionOpenDoor(const Napi::CallbackInfo& info) {
   RemoteStore* store = StoreOf(info);
+  if (store != nullptr) store->Open(DoorOf(ObjectOf(info[1])));
+}
+
+void RegionRefuseDoor(const Napi::CallbackInfo& info) {
+  RemoteStore* store = StoreOf(info);
   if (store == nullptr) return;
-  const Napi::Object from = ObjectOf(info[1]);
+  const std::string name = info[1].IsString() ? info[1].As<Napi::String>().Utf8Value() : "";
+  store->Refuse({CodeOfName(name).value_or(Code::kInternal), 0, "the source of this copy"});
+}
+
+}  // namespace
+
+RemoteDoor DoorOf(const Napi::Object& from) {
   RemoteDoor door;
   door.connect.path = TextOf(from, "path");
   door.connect.host = TextOf(from, "host");
@@ -33,17 +44,8 @@ void RegionOpenDoor(const Napi::CallbackInfo& info) {
       std::memcpy(door.connect.ask.ticket.data(), bytes.Data(), sizeof(Ticket));
     }
   }
-  store->Open(std::move(door));
+  return door;
 }
-
-void RegionRefuseDoor(const Napi::CallbackInfo& info) {
-  RemoteStore* store = StoreOf(info);
-  if (store == nullptr) return;
-  const std::string name = info[1].IsString() ? info[1].As<Napi::String>().Utf8Value() : "";
-  store->Refuse({CodeOfName(name).value_or(Code::kInternal), 0, "the source of this copy"});
-}
-
-}  // namespace
 
 std::unique_ptr<RemoteStore> OpenRemoteSource(const Napi::Object& source) {
   auto caller = std::make_shared<Caller>(source.Env(),

@@ -13,6 +13,9 @@ namespace farpage::binding {
 // whenever a read needs a connection and none stands. It does not keep the process alive.
 std::unique_ptr<RemoteStore> OpenRemoteSource(const Napi::Object& source);
 
+// A SourceDoor of binding.ts.
+RemoteDoor DoorOf(const Napi::Object& from);
+
 // regionOpenDoor and regionRefuseDoor of binding.ts.
 void ExportRemoteSource(Napi::Env env, Napi::Object exports);
 

@@ -1,6 +1,12 @@
 // Tiers: what the pager is given, and pages on their way down and up.
+#include <array>
+
+#include "binding/arguments.h"
+#include "binding/caller.h"
+#include "binding/js_error.h"
 #include "binding/pages_worker.h"
 #include "binding/region_arguments.h"
+#include "binding/remote_source.h"
 #include "binding/tier_options.h"
 #include "stores/compressed_tier.h"
 #include "stores/spill_tier.h"
@@ -8,26 +14,54 @@
 
 namespace farpage::binding {
 
-Result<std::shared_ptr<TierStack>> OpenTiers(const Napi::Value& list) {
-  std::vector<std::unique_ptr<Tier>> tiers;
-  if (!list.IsArray()) return std::shared_ptr<TierStack>();
+namespace {
+
+std::unique_ptr<RemoteTier> OpenAppliance(const Napi::Object& options) {
+  auto caller = std::make_shared<Caller>(
+      options.Env(), options.Get("needDoor").As<Napi::Function>(), "farpage tier");
+  RemoteTierOptions native;
+  native.pool = TextOf(options, "pool");
+  native.capacity_bytes = NumberOf(options, "capacityBytes");
+  native.need_door = [caller] { caller->Call(); };
+  return std::make_unique<RemoteTier>(std::move(native));
+}
+
+Result<std::unique_ptr<Tier>> OpenTier(const Napi::Object& options) {
+  const uint64_t capacity = NumberOf(options, "capacityBytes");
+  if (TextOf(options, "kind") == "compressed") {
+    auto tier = CompressedTier::Create(capacity);
+    if (!tier.ok()) return tier.error();
+    return std::unique_ptr<Tier>(std::move(tier).value());
+  }
+  auto tier = SpillTier::Open(TextOf(options, "directory"), capacity);
+  if (!tier.ok()) return tier.error();
+  return std::unique_ptr<Tier>(std::move(tier).value());
+}
+
+}  // namespace
+
+Result<OpenedTiers> OpenTiers(const Napi::Value& list) {
+  OpenedTiers opened;
+  if (!list.IsArray()) return opened;
   const auto array = list.As<Napi::Array>();
-  if (array.Length() == 0) return std::shared_ptr<TierStack>();
+  if (array.Length() == 0) return opened;
   if (array.Length() > kTiersMax) return Error{Code::kArgument, 0, "too many tiers"};
+  std::vector<std::unique_ptr<Tier>> tiers;
   for (uint32_t n = 0; n < array.Length(); n++) {
     const Napi::Object options = ObjectOf(array.Get(n));
-    const uint64_t capacity = NumberOf(options, "capacityBytes");
-    if (TextOf(options, "kind") == "compressed") {
-      auto tier = CompressedTier::Create(capacity);
-      if (!tier.ok()) return tier.error();
-      tiers.push_back(std::move(tier).value());
-    } else {
-      auto tier = SpillTier::Open(TextOf(options, "directory"), capacity);
-      if (!tier.ok()) return tier.error();
-      tiers.push_back(std::move(tier).value());
+    opened.appliances.push_back(nullptr);
+    if (TextOf(options, "kind") == "appliance") {
+      auto tier = OpenAppliance(options);
+      opened.appliances.back() = tier.get();
+      tiers.push_back(std::move(tier));
+      continue;
     }
+    auto tier = OpenTier(options);
+    if (!tier.ok()) return tier.error();
+    tiers.push_back(std::move(tier).value());
   }
-  return std::make_shared<TierStack>(std::move(tiers));
+  opened.stack = std::make_shared<TierStack>(std::move(tiers));
+  return opened;
 }
 
 namespace {
@@ -46,6 +80,13 @@ Napi::Value PagerTiers(const Napi::CallbackInfo& info) {
       one.Set(name, Napi::Number::New(env, static_cast<double>(value)));
     };
     one.Set("kind", tier.kind());
+    if (const RemoteTier* appliance = object->tiers_elsewhere[n]) {
+      static constexpr std::array kStates = {"connecting", "connected", "away"};
+      const RemotePool& connection = appliance->connection();
+      one.Set("pool", appliance->pool());
+      one.Set("state", kStates[static_cast<size_t>(connection.state())]);
+      one.Set("reason", CodeName(connection.reason()));
+    }
     put("capacityBytes", tier.capacity_bytes());
     put("usedBytes", tier.used_bytes());
     put("pages", tier.pages());
@@ -56,6 +97,29 @@ Napi::Value PagerTiers(const Napi::CallbackInfo& info) {
     found.Set(n, one);
   }
   return found;
+}
+
+RemoteTier* TierOf(const Napi::CallbackInfo& info) {
+  const auto object = Unwrap<PagerObject>(info[0]);
+  if (object == nullptr || object->closed || !info[1].IsNumber()) return nullptr;
+  const uint32_t index = info[1].As<Napi::Number>().Uint32Value();
+  return index < object->tiers_elsewhere.size() ? object->tiers_elsewhere[index] : nullptr;
+}
+
+// Nothing when the pager was closed meanwhile: nobody waits for the door any more.
+void TierOpenDoor(const Napi::CallbackInfo& info) {
+  RemoteTier* tier = TierOf(info);
+  if (tier == nullptr) return;
+  const Napi::Object from = ObjectOf(info[2]);
+  const Napi::Value fresh = from.Get("fresh");
+  tier->Open({DoorOf(from), NumberOf(from, "lengthBytes"), fresh.ToBoolean().Value()});
+}
+
+void TierRefuseDoor(const Napi::CallbackInfo& info) {
+  RemoteTier* tier = TierOf(info);
+  if (tier == nullptr) return;
+  const std::string name = info[2].IsString() ? info[2].As<Napi::String>().Utf8Value() : "";
+  tier->Refuse({CodeOfName(name).value_or(Code::kInternal), 0, "the pool of this tier"});
 }
 
 Napi::Value RegionDemote(const Napi::CallbackInfo& info) {
@@ -82,6 +146,8 @@ Napi::Value RegionPromote(const Napi::CallbackInfo& info) {
 
 void ExportTiers(Napi::Env env, Napi::Object exports) {
   exports.Set("pagerTiers", Napi::Function::New(env, PagerTiers));
+  exports.Set("tierOpenDoor", Napi::Function::New(env, TierOpenDoor));
+  exports.Set("tierRefuseDoor", Napi::Function::New(env, TierRefuseDoor));
   exports.Set("regionDemote", Napi::Function::New(env, RegionDemote));
   exports.Set("regionPromote", Napi::Function::New(env, RegionPromote));
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "base/page.h"
@@ -28,7 +29,7 @@ class PageOverlay {
   virtual void Store(std::span<OverlayPage> pages) = 0;
 
   // Puts the newest bytes of a page at `into`; they stay here, too. May wait for a device. Fails:
-  // kPageLost (what comes back is not what was put in), kIo.
+  // kPageLost (what comes back is not what was put in), kIo, kTierAway (not now).
   virtual Status Load(PageIndex page, std::byte* into) = 0;
 
   // The same, and on success the copy here is gone.
@@ -37,6 +38,13 @@ class PageOverlay {
   // Takes a page if that needs microseconds and waits for nothing; kUnsupported: it would not.
   // Thread: any, fabric threads in a turn among them.
   virtual Status TakeInPlace(PageIndex page, std::byte* into) = 0;
+
+  // Begins what Take does where a peer has to be asked, and says later, on any thread, how it
+  // ended; nothing is stored at `into` after that. False: Take does it. `done` must not wait.
+  virtual bool StartTake(PageIndex page, std::byte* into, std::function<void(Status)> done) = 0;
+
+  // Pages whose only copy is where nobody can get it now.
+  [[nodiscard]] virtual uint64_t unreachable_pages() const = 0;
 
   // Nobody needs the copy any more. May wait for a device.
   virtual void Forget(PageIndex page) = 0;

@@ -171,6 +171,7 @@ void Filler::Fill(const Job& job) {
   // Page by page when the whole run finds no room: a budget of a few pages still makes progress.
   for (PageIndex page = run.first; page < run.end(); page++) {
     Code room = WaitForFrame(region);
+    bool waits = false;
     if (room == Code::kNoSpace && IsElsewhere(region, page)) {
       // Memory and tiers are full: what comes out of a tier leaves its place to what goes in for
       // it, but comes out first. One frame beyond the bound for each fill thread, until the next
@@ -178,19 +179,21 @@ void Filler::Fill(const Job& job) {
       region.frames.Take(1);
       budget_.Take(1);
       room = Code::kOk;
+      waits = true;
     }
     if (room != Code::kOk) {
       GiveUp(job.region, {page, run.end() - page}, room);
       return;
     }
-    FillByOrigin(job.region, {page, 1});
+    FillByOrigin(job.region, {page, 1}, waits);
   }
 }
 
-void Filler::FillByOrigin(const std::shared_ptr<Region>& region, PageRun run) {
+void Filler::FillByOrigin(const std::shared_ptr<Region>& region, PageRun run, bool waits) {
   if (IsElsewhere(*region, run.first)) {
     Status status;
-    (void)FillFromOverlay(region, run, false, &status);
+    const FromOverlay how = waits ? FromOverlay::kWaiting : FromOverlay::kStarted;
+    (void)FillFromOverlay(region, run, how, &status);
     return;
   }
   while (run.count != 0) {
@@ -242,8 +245,9 @@ Status Filler::FillNow(const std::shared_ptr<Region>& region, PageRun run, bool 
   return populated;
 }
 
-uint64_t Filler::FillFromOverlay(const std::shared_ptr<Region>& region, PageRun run, bool in_place,
-                                 Status* status) {
+uint64_t Filler::FillFromOverlay(const std::shared_ptr<Region>& region, PageRun run,
+                                 FromOverlay how, Status* status) {
+  const bool in_place = how == FromOverlay::kInPlace;
   *status = region->memory->MakeRoom(run);
   if (!status->ok()) {
     if (in_place) return 0;
@@ -252,6 +256,7 @@ uint64_t Filler::FillFromOverlay(const std::shared_ptr<Region>& region, PageRun 
     return run.count;
   }
   for (PageIndex page = run.first; page < run.end(); page++) {
+    if (how == FromOverlay::kStarted && StartTake(region, page)) continue;
     std::byte* at = region->memory->address() + (page << kPageShift);
     *status = in_place ? region->overlay->TakeInPlace(page, at) : region->overlay->Take(page, at);
     if (status->ok()) {
@@ -260,14 +265,38 @@ uint64_t Filler::FillFromOverlay(const std::shared_ptr<Region>& region, PageRun 
     }
     const Code code = status->error().code;
     if (code == Code::kUnsupported) return page - run.first;
-    ReturnFrames(*region, budget_, 1);
-    if (code == Code::kPageLost) {
-      LoseElsewhere(region, page);
-    } else {
-      GiveUp(region, {page, 1}, code);
-    }
+    FailTake(region, page, code);
   }
   return run.count;
+}
+
+// Asks the peer that has a claimed page; false: no peer has it.
+bool Filler::StartTake(const std::shared_ptr<Region>& region, PageIndex page) {
+  region->jobs.fetch_add(1, std::memory_order_acq_rel);
+  std::byte* at = region->memory->address() + (page << kPageShift);
+  const auto done = [this, region, page](const Status& taken) {
+    if (taken.ok()) {
+      Install(region, {page, 1});
+    } else {
+      FailTake(region, page, taken.error().code);
+    }
+    region->jobs.fetch_sub(1, std::memory_order_acq_rel);
+  };
+  if (region->overlay->StartTake(page, at, done)) return true;
+  region->jobs.fetch_sub(1, std::memory_order_acq_rel);
+  return false;
+}
+
+void Filler::FailTake(const std::shared_ptr<Region>& region, PageIndex page, Code code) {
+  // Some of it may be there already, and memory that is given back reads as zeros.
+  const PageRun run{page, 1};
+  region->memory->Drop({&run, 1});
+  ReturnFrames(*region, budget_, 1);
+  if (code == Code::kPageLost) {
+    LoseElsewhere(region, page);
+  } else {
+    GiveUp(region, run, code);
+  }
 }
 
 // The tier gave back other bytes than it got, or none. A clean page still has its store; a dirty

@@ -50,8 +50,9 @@ class Filler {
   void LoseAgain(const std::shared_ptr<Region>& region, PageIndex page, Code code);
 
   // Fills a claimed run whose frames are taken, each part as its origin asks: on the calling
-  // thread, or started at a peer. Thread: any that may wait for a device.
-  void FillByOrigin(const std::shared_ptr<Region>& region, PageRun run);
+  // thread, or started at a peer; with `waits`, what is in a tier is there or given up at the end.
+  // Thread: any that may wait for a device.
+  void FillByOrigin(const std::shared_ptr<Region>& region, PageRun run, bool waits = false);
 
   // Starts the fill of a claimed run of the origin kRemote whose frames are taken. Thread: any.
   void FillElsewhere(const std::shared_ptr<Region>& region, PageRun run);
@@ -67,11 +68,15 @@ class Filler {
   // wakes who waits.
   void Install(const std::shared_ptr<Region>& region, PageRun run, PageWord flags = 0);
 
+  enum class FromOverlay : uint8_t {
+    kInPlace,  // only what takes microseconds; stops at the first page that does not: kUnsupported
+    kStarted,  // waits for devices; what a peer has is asked for, and comes later
+    kWaiting,  // waits for peers too
+  };
   // Fills a claimed run of pages that are in the region's overlay and whose frames are taken.
-  // `in_place`: only what takes microseconds; stops at the first page that does not, and says so
-  // with kUnsupported. Returns how many pages are not claimed any more. Thread: any; without
-  // `in_place`, any that may wait for a device.
-  uint64_t FillFromOverlay(const std::shared_ptr<Region>& region, PageRun run, bool in_place,
+  // Returns how many pages are not this caller's any more. Thread: any; any that may wait for a
+  // device, unless it is in place.
+  uint64_t FillFromOverlay(const std::shared_ptr<Region>& region, PageRun run, FromOverlay how,
                            Status* status);
 
   // Gives up a claimed run: its pages are absent again and their waiters hear `code`.
@@ -104,6 +109,8 @@ class Filler {
   // room for as many.
   bool EvictForFrames(Region& region, uint64_t frames, EvictionResult* result, bool* full);
   Code WaitForFrame(Region& region);
+  bool StartTake(const std::shared_ptr<Region>& region, PageIndex page);
+  void FailTake(const std::shared_ptr<Region>& region, PageIndex page, Code code);
   void LoseElsewhere(const std::shared_ptr<Region>& region, PageIndex page);
 
   FrameBudget& budget_;

@@ -262,7 +262,8 @@ uint64_t Pager::TakeInPlace(const std::shared_ptr<Region>& region, PageRun run,
   if (region->memory->has_private_copies()) return 0;
   if (!Filler::TryTakeFrames(*region, budget_, run.count)) return 0;
   Status status;
-  const uint64_t done = filler_.FillFromOverlay(region, run, true, &status);
+  const uint64_t done = 
+      filler_.FillFromOverlay(region, run, Filler::FromOverlay::kInPlace, &status);
   *in_place_left -= done;
   if (done != run.count) Filler::ReturnFrames(*region, budget_, run.count - done);
   return done;

@@ -185,7 +185,7 @@ uint64_t Pager::Promote(const std::shared_ptr<Region>& region, PageRun run) {
         page++;
         continue;
       }
-      filler_.FillByOrigin(region, {page, claimed});
+      filler_.FillByOrigin(region, {page, claimed}, true);
       promoted += claimed;
       page += claimed;
     }

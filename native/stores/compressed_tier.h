@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "os/mapping.h"
-#include "stores/tier.h"
+#include "memory/tier.h"
 
 namespace farpage {
 

@@ -31,15 +31,62 @@ size_t RegionTiers::TierOf(PageIndex page) const {
   return found.none() ? kTiersMax : found.tier();
 }
 
+uint64_t RegionTiers::unreachable_pages() const {
+  uint64_t count = 0;
+  for (size_t tier = 0; tier < stack_->size(); tier++) {
+    if (!stack_->tiers_[tier]->reachable()) count += pages(tier);
+  }
+  return count;
+}
+
 Status RegionTiers::Fetch(const Entry& from, std::byte* into) const {
   if (from.none()) return Error{Code::kPageLost, 0, "no tier has the page"};
+  return Verify(from, into, stack_->tiers_[from.tier()]->Get(from.slot(), into));
+}
+
+Status RegionTiers::Verify(const Entry& from, const std::byte* bytes, Status got) const {
   TierStack::Counters& counters = stack_->levels_[from.tier()].counters;
-  Status got = stack_->tiers_[from.tier()]->Get(from.slot(), into);
-  if (got.ok() && SumOf(into) != from.checksum) {
+  if (got.ok() && SumOf(bytes) != from.checksum) {
     got = Error{Code::kPageLost, 0, "a page came back from its tier with another checksum"};
   }
+  if (!got.ok() && got.error().code == Code::kTierAway) return got;  // it may come back
   (got.ok() ? counters.loaded : counters.lost).fetch_add(1, std::memory_order_relaxed);
   return got;
+}
+
+bool RegionTiers::Pin(PageIndex page, Entry* found) {
+  const Guard guard(entry_locks_[page % kLocks]);
+  Entry& at = entry(page);
+  if (at.none() || !stack_->tiers_[at.tier()]->starts_gets()) return false;
+  at.version++;
+  *found = at;
+  return true;
+}
+
+// It stays, and may move on again: it is the youngest now.
+void RegionTiers::Unpin(PageIndex page, const Entry& pinned) {
+  stack_->Arrive(pinned.tier(), shared_from_this(), page, pinned.version);
+}
+
+void RegionTiers::EndTake(PageIndex page, const Entry& pinned, const Status& got) {
+  if (!got.ok()) {
+    Unpin(page, pinned);
+    return;
+  }
+  const Guard guard(entry_locks_[page % kLocks]);
+  Drop(page);
+}
+
+bool RegionTiers::StartTake(PageIndex page, std::byte* into, TierDone done) {
+  Entry pinned;
+  if (!Pin(page, &pinned)) return false;
+  stack_->tiers_[pinned.tier()]->StartGet(
+      pinned.slot(), into, [this, page, pinned, into, done = std::move(done)](const Status& read) {
+        const Status got = Verify(pinned, into, read);
+        EndTake(page, pinned, got);
+        done(got);  // the region, and this with it, may go as soon as it heard
+      });
+  return true;
 }
 
 // Takes the entry away and gives its slot back. Requires its locks.
@@ -47,29 +94,43 @@ void RegionTiers::Drop(PageIndex page) {
   Entry& at = entry(page);
   if (at.none()) return;
   stack_->tiers_[at.tier()]->Free(at.slot());
+  pages_[at.tier()].fetch_sub(1, std::memory_order_relaxed);
   // The version stays: a move of the old bytes must not be taken for one of the next.
   at = Entry{0, 0, at.version + 1};
-  pages_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 Status RegionTiers::Load(PageIndex page, std::byte* into) {
-  const Guard device(device_locks_[page % kLocks]);
-  {
-    const Guard guard(entry_locks_[page % kLocks]);
-    const Entry found = entry(page);
-    if (found.none() || stack_->tiers_[found.tier()]->gets_in_place()) {
-      return Fetch(found, into);
+  for (Entry pinned;;) {
+    if (Pin(page, &pinned)) {
+      const Status got = Fetch(pinned, into);
+      Unpin(page, pinned);
+      return got;
     }
+    const Guard device(device_locks_[page % kLocks]);
+    {
+      const Guard guard(entry_locks_[page % kLocks]);
+      const Entry found = entry(page);
+      if (found.none() || stack_->tiers_[found.tier()]->gets_in_place()) {
+        return Fetch(found, into);
+      }
+      if (stack_->tiers_[found.tier()]->starts_gets()) continue;  // it went there just now
+    }
+    // Only who has the first lock moves pages out of such a tier.
+    return Fetch(Read(page), into);
   }
-  // Only who has the first lock moves pages out of such a tier.
-  return Fetch(Read(page), into);
 }
 
 Status RegionTiers::Take(PageIndex page, std::byte* into) {
-  const Guard device(device_locks_[page % kLocks]);
-  for (;;) {
+  for (Entry pinned;;) {
+    if (Pin(page, &pinned)) {
+      const Status got = Fetch(pinned, into);
+      EndTake(page, pinned, got);
+      return got;
+    }
+    const Guard device(device_locks_[page % kLocks]);
     const Entry found = Read(page);
     const bool in_place = !found.none() && stack_->tiers_[found.tier()]->gets_in_place();
+    if (!found.none() && stack_->tiers_[found.tier()]->starts_gets()) continue;  // just now
     if (!in_place) {
       if (Status got = Fetch(found, into); !got.ok()) return got;
     }
@@ -108,7 +169,7 @@ void RegionTiers::Set(PageIndex page, Entry to) {
   to.version = at.version + 1;
   at = to;
   held_.Set(page);
-  pages_.fetch_add(1, std::memory_order_relaxed);
+  pages_[to.tier()].fetch_add(1, std::memory_order_relaxed);
   stack_->Arrive(to.tier(), shared_from_this(), page, to.version);
 }
 
@@ -137,10 +198,12 @@ void RegionTiers::Store(std::span<OverlayPage> pages) {
 
 bool RegionTiers::BeginDemotion(PageIndex page, uint32_t version, std::byte* buffer,
                                 Entry* found) {
-  const Guard device(device_locks_[page % kLocks]);
+  std::unique_lock<std::mutex> device(device_locks_[page % kLocks]);
   *found = Read(page);
   if (found->none() || found->version != version) return false;
   Tier& tier = *stack_->tiers_[found->tier()];
+  // What becomes of the page while a peer is asked, the end of the move finds out.
+  if (tier.starts_gets()) device.unlock();
   if (!tier.gets_in_place()) return tier.Get(found->slot(), buffer).ok();
   const Guard guard(entry_locks_[page % kLocks]);
   if (entry(page).version != version) return false;
@@ -157,6 +220,8 @@ bool RegionTiers::EndDemotion(PageIndex page, const Entry& found, TierSlot slot)
     return false;
   }
   stack_->tiers_[found.tier()]->Free(at.slot());
+  pages_[found.tier()].fetch_sub(1, std::memory_order_relaxed);
+  pages_[below].fetch_add(1, std::memory_order_relaxed);
   at = Entry{Entry::At(below, slot), at.checksum, at.version + 1};
   stack_->Arrive(below, shared_from_this(), page, at.version);
   return true;

@@ -63,48 +63,22 @@ Result<std::unique_ptr<SpillTier>> SpillTier::Open(const std::string& directory,
 }
 
 SpillTier::SpillTier(Fd fd, std::string directory, uint64_t slots)
-    : fd_(std::move(fd)), directory_(std::move(directory)), slots_(slots) {}
+    : fd_(std::move(fd)), directory_(std::move(directory)), slots_(slots), taken_(slots) {}
 
 uint64_t SpillTier::capacity_bytes() const { return slots_ << kPageShift; }
 
 uint64_t SpillTier::used_bytes() const { return pages() << kPageShift; }
 
-// First fit from the hand on: neighbours in time are neighbours in the file.
 uint64_t SpillTier::Take(uint64_t want, TierSlot* first) {
   std::lock_guard<std::mutex> lock(mutex_);
-  if (used_ == slots_) return 0;
-  const auto is_free = [&](uint64_t slot) {
-    return slot / 64 >= taken_.size() || (taken_[slot / 64] >> (slot % 64) & 1) == 0;
-  };
-  uint64_t at = hand_;
-  while (!is_free(at)) {
-    // Whole words that are taken are stepped over.
-    const bool full = at % 64 == 0 && taken_[at / 64] == ~uint64_t{0};
-    at += full ? 64 : 1;
-    if (at >= slots_) at = 0;
-  }
-  uint64_t count = 0;
-  while (count < want && at + count < slots_ && is_free(at + count)) {
-    const uint64_t slot = at + count++;
-    if (slot / 64 >= taken_.size()) taken_.resize(slot / 64 + 1);
-    taken_[slot / 64] |= uint64_t{1} << (slot % 64);
-  }
-  used_ += count;
-  hand_ = at + count == slots_ ? 0 : at + count;
-  *first = at;
-  return count;
+  return taken_.Take(want, first);
 }
 
 void SpillTier::Release(TierSlot first, uint64_t count) {
   std::lock_guard<std::mutex> lock(mutex_);
-  for (TierSlot slot = first; slot < first + count; slot++) {
-    taken_[slot / 64] &= ~(uint64_t{1} << (slot % 64));
-  }
-  used_ -= count;
-  if (used_ != 0) return;
+  taken_.Release(first, count);
+  if (taken_.used() != 0) return;
   // Nothing is left: the room goes back to the file system. A failure costs room and no more.
-  taken_.clear();
-  hand_ = 0;
   [[maybe_unused]] const int cut = ::ftruncate(fd_.get(), 0);
 }
 

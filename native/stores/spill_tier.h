@@ -4,10 +4,10 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <vector>
 
 #include "os/fd.h"
-#include "stores/tier.h"
+#include "memory/slot_map.h"
+#include "memory/tier.h"
 
 namespace farpage {
 
@@ -43,10 +43,8 @@ class SpillTier final : public Tier {
   const Fd fd_;
   const std::string directory_;
   const uint64_t slots_;
-  std::mutex mutex_;             // guards the rest
-  std::vector<uint64_t> taken_;  // a bit per slot, as far as any was ever taken
-  uint64_t hand_ = 0;            // where the next search begins
-  uint64_t used_ = 0;
+  std::mutex mutex_;  // guards the rest
+  SlotMap taken_;
 };
 
 }  // namespace farpage

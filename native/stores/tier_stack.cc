@@ -111,16 +111,23 @@ bool TierStack::DemoteSome(size_t tier) {
   if (buffer == nullptr) return false;
   std::vector<Move> moves;
   std::vector<TierPage> moving;
+  bool unread = false;
   for (const Arrival& arrival : oldest) {
     Move move{arrival.region.lock(), arrival.page, {}};
     if (move.region == nullptr) continue;
     std::byte* at = buffer.get() + (moves.size() << kPageShift);
-    if (!move.region->BeginDemotion(move.page, arrival.version, at, &move.found)) continue;
+    if (!move.region->BeginDemotion(move.page, arrival.version, at, &move.found)) {
+      // It could not be read, unless it went: another time.
+      if (!move.region->IsAt(move.page, arrival.version)) continue;
+      Arrive(tier, move.region, move.page, arrival.version);
+      unread = true;
+      continue;
+    }
     moving.push_back({at, 0, {}});
     moves.push_back(std::move(move));
   }
   tiers_[tier + 1]->Put(moving);
-  bool moved = moves.empty();  // outdated ones are progress too
+  bool moved = moves.empty() && !unread;  // outdated ones are progress too
   for (size_t n = 0; n < moves.size(); n++) {
     const Move& move = moves[n];
     if (!moving[n].outcome.ok()) {
@@ -146,6 +153,7 @@ void TierStack::Loop() {
     // From the bottom, so that there is room for what comes from above.
     for (size_t tier = tiers_.size(); tier-- > 1;) {
       Compact(tier - 1);
+      if (!tiers_[tier - 1]->reachable() || !tiers_[tier]->reachable()) continue;
       while (!closing_ && Above(*tiers_[tier - 1], kTierLowMark) && DemoteSome(tier - 1)) {
       }
     }

@@ -7,13 +7,14 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <vector>
 
 #include "memory/page_overlay.h"
 #include "memory/page_table.h"
 #include "os/mapping.h"
 #include "os/thread.h"
-#include "stores/tier.h"
+#include "memory/tier.h"
 
 namespace farpage {
 
@@ -46,9 +47,16 @@ class RegionTiers final : public PageOverlay,
   Status Load(PageIndex page, std::byte* into) override;
   Status Take(PageIndex page, std::byte* into) override;
   Status TakeInPlace(PageIndex page, std::byte* into) override;
+  bool StartTake(PageIndex page, std::byte* into, TierDone done) override;
+  [[nodiscard]] uint64_t unreachable_pages() const override;
   void Forget(PageIndex page) override;
-  // Pages that the stack holds of this region.
-  [[nodiscard]] uint64_t pages() const { return pages_.load(std::memory_order_relaxed); }
+  // Pages that the stack holds of this region; those of one tier.
+  [[nodiscard]] uint64_t pages() const {
+    return std::accumulate(pages_.begin(), pages_.end(), uint64_t{0});
+  }
+  [[nodiscard]] uint64_t pages(size_t tier) const {
+    return pages_[tier].load(std::memory_order_relaxed);
+  }
   // The tier that holds a page, counted from 0; kTiersMax when none does. Thread: any.
   [[nodiscard]] size_t TierOf(PageIndex page) const;
 
@@ -79,6 +87,13 @@ class RegionTiers final : public PageOverlay,
   void Drop(PageIndex page);
   // Reads what `from` says and verifies it.
   Status Fetch(const Entry& from, std::byte* into) const;
+  Status Verify(const Entry& from, const std::byte* bytes, Status got) const;
+  // Where a page is whose tier is at a peer; false for all others. Such a tier is read without a
+  // lock, because that may take as long as the peer pleases: until Unpin, or until it is dropped,
+  // the page stays where it is, because its version has changed.
+  bool Pin(PageIndex page, Entry* found);
+  void Unpin(PageIndex page, const Entry& pinned);
+  void EndTake(PageIndex page, const Entry& pinned, const Status& got);
   [[nodiscard]] bool IsAt(PageIndex page, uint32_t version) const {
     return Read(page).version == version;
   }
@@ -89,7 +104,7 @@ class RegionTiers final : public PageOverlay,
   TierStack* stack_;
   Mapping entries_;
   Summary held_;  // chunks that may have entries
-  std::atomic<uint64_t> pages_{0};
+  std::array<std::atomic<uint64_t>, kTiersMax> pages_{};
   // Two locks of a page, both of the path of absent pages only. The first is held while the slot
   // of a tier that waits for a device is read or freed, by pager threads alone; the second, always
   // inside, while the entry is looked at or changed and while a slot in memory is used: for

@@ -36,7 +36,7 @@ import { createService } from './service.js';
 import { Sessions } from './sessions.js';
 import { startReportOf } from './start-report.js';
 import { SyncJournal } from './sync-journal.js';
-import { tierList } from './tiers.js';
+import { Tiers } from './tiers.js';
 
 /** Where an appliance listens, and with which token its TCP door is kept. */
 export interface Doors {
@@ -62,6 +62,7 @@ export class Appliance implements AsyncDisposable {
   readonly #server: ControlServer;
   readonly #nic: Nic;
   readonly #pager: PagerHandle;
+  readonly #tiers: Tiers;
   readonly #lock: AsyncDisposable;
   readonly #memory: MemoryDirectory | undefined;
   readonly #predecessor: Predecessor;
@@ -78,6 +79,7 @@ export class Appliance implements AsyncDisposable {
     server: ControlServer;
     nic: Nic;
     pager: PagerHandle;
+    tiers: Tiers;
     lock: AsyncDisposable;
     memory: MemoryDirectory | undefined;
     predecessor: Predecessor;
@@ -91,6 +93,7 @@ export class Appliance implements AsyncDisposable {
     this.#server = parts.server;
     this.#nic = parts.nic;
     this.#pager = parts.pager;
+    this.#tiers = parts.tiers;
     this.#lock = parts.lock;
     this.#memory = parts.memory;
     this.#predecessor = parts.predecessor;
@@ -136,7 +139,9 @@ export class Appliance implements AsyncDisposable {
         : await MemoryDirectory.open(memoryDirectory, bootId);
     undo.push(() => memory?.[Symbol.asyncDispose]());
     const predecessor = await Predecessor.await(settings.stateDirectory);
-    const pager = native().pagerOpen(settings.pager);
+    const tiers = new Tiers(settings.tiers);
+    undo.push(() => tiers.close());
+    const pager = native().pagerOpen({ ...settings.pager, tiers: tiers.options });
     undo.push(() => native().pagerClose(pager));
     const journal = new SyncJournal(pager, settings.stateDirectory);
     const keepFolder = join(settings.stateDirectory, 'regions');
@@ -174,7 +179,7 @@ export class Appliance implements AsyncDisposable {
       version: packageVersion(),
       start,
       endpoints,
-      tiers: () => tierList(pager, settings.pager),
+      tiers: () => tiers.list(pager),
       snapshot: () => ({
         regions: unit.list().map((region) => region.stat()),
         nic: nic.stats(),
@@ -186,6 +191,8 @@ export class Appliance implements AsyncDisposable {
     undo.push(() => server.close());
     const doors = await openDoors(settings, { server, nic });
     open(doors.fabric);
+    // After the doors: a tier that leads to this very appliance is found out.
+    await tiers.start(pager, (identity) => unit.list().some((one) => one.identity === identity));
     return new Appliance({
       start,
       doors,
@@ -195,6 +202,7 @@ export class Appliance implements AsyncDisposable {
       server,
       nic,
       pager,
+      tiers,
       lock,
       memory,
       predecessor,
@@ -283,6 +291,7 @@ export class Appliance implements AsyncDisposable {
     }
     await this.#unit.close();
     native().pagerClose(this.#pager);
+    await this.#tiers.close();
     rmSync(`${this.doors.socket}.fabric`, { force: true });
     if (lost.length === 0) this.#predecessor.end();
     await this.#memory?.[Symbol.asyncDispose]();

@@ -2,7 +2,8 @@
 import type { RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import type { RegionRecord } from './record.js';
-import { RemoteSource, refusalOf } from './remote-source.js';
+import { RemoteSource } from './remote-source.js';
+import { refusalOf } from './session-elsewhere.js';
 
 export class CopySource {
   #source: RemoteSource | undefined;

@@ -5,12 +5,12 @@ import { CONTROL_PORT, defaultSocketPath, parseHostPort } from '../control/addre
 import { isLoopback } from '../control/authorize.js';
 import type { RegionBody } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
-import type { NicOptions, PagerOptions, TierOptions } from '../native/binding.js';
+import type { NicOptions, PagerOptions } from '../native/binding.js';
 import { floorToPage, PAGE_BYTES, parseSize } from '../units.js';
 import { makePrivateDirectory } from './private-directory.js';
 import { QUOTA_DEFAULT, type Quota } from './quota.js';
 import { resolveRoot } from './root.js';
-import { resolveTiers } from './tiers.js';
+import { resolveTiers, type TierSpec } from './tiers.js';
 import { keepToken, readToken } from './token.js';
 
 export interface HostPort {
@@ -49,10 +49,13 @@ export interface ApplianceOptions {
    */
   readonly overcommit?: number | undefined;
   /**
-   * Where dirty pages go when memory is short, the nearest to memory first: `compressed:SIZE` or
-   * `file:DIRECTORY:SIZE`. None by default: they stay in memory until somebody syncs.
+   * Where dirty pages go when memory is short, the nearest to memory first: `compressed:SIZE`,
+   * `file:DIRECTORY:SIZE`, or the URL of a region at another appliance, perhaps with `:SIZE` behind
+   * it. None by default: they stay in memory until somebody syncs.
    */
-  readonly tiers?: readonly (TierOptions | string)[] | undefined;
+  readonly tiers?: readonly (TierSpec | string)[] | undefined;
+  /** Holds the token for the appliances of tiers that do not name one of their own. */
+  readonly tierTokenFile?: string | undefined;
   /** Files to serve from the start, for as long as this appliance lives. */
   readonly regions?: readonly RegionBody[] | undefined;
   /** How long a session outlives its control connection; 10 s. */
@@ -84,6 +87,7 @@ export interface ResolvedOptions {
   readonly sessionGraceMs: number;
   readonly quota: Quota;
   readonly nic: NicOptions;
+  readonly tiers: readonly TierSpec[];
   readonly pager: PagerOptions;
 }
 
@@ -167,11 +171,11 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
       pollUs: within('pollUs', options.pollUs ?? polling, [0, 1_000_000]),
       connectionsMax: CONNECTIONS_MAX,
     },
+    tiers: resolveTiers(options.tiers ?? [], options.tierTokenFile),
     pager: {
       memoryBytes: present,
       allocatedBytesMax: Math.floor(present * overcommitOf(options.overcommit)),
       fillThreads: within('fillThreads', options.fillThreads ?? FILL_THREADS, [1, 64]),
-      tiers: resolveTiers(options.tiers ?? []),
       readAheadBytes: within('readAhead', readAhead, [0, 64 * 1024 * 1024]),
     },
   };

@@ -51,6 +51,7 @@ export function figuresOf(handle: RegionHandle | undefined, size: number) {
       written: found?.writtenPages ?? 0,
       lost: found?.lostPages ?? 0,
       elsewhere: found?.elsewherePages ?? 0,
+      unreachable: found?.unreachablePages ?? 0,
     },
     frames: { max: found?.maxFrames ?? 0, used: found?.usedFrames ?? 0 },
     operations: {

@@ -1,29 +1,11 @@
 /** The source of a copy: a region of another appliance, as this one's client. */
-import { fabricDoorOf, parseUrl } from '../control/address.js';
+import { parseUrl } from '../control/address.js';
 import { ControlClient } from '../control/http-client.js';
-import { HOLD_PATH } from '../control/routes.js';
-import type { Attachment } from '../control/schema.js';
-import { type ErrorCode, FarpageError } from '../errors.js';
+import { FarpageError } from '../errors.js';
 import type { SourceDoor } from '../native/binding.js';
 import type { Origin } from './record.js';
+import { openElsewhere, type SessionElsewhere } from './session-elsewhere.js';
 import { readToken } from './token.js';
-
-/** Bound on each call to the other appliance; its reads have a deadline of their own. */
-const TIMEOUT_MS = 2000;
-
-/** What the native side is told when the other appliance refuses, where the codes differ. */
-const TOLD: Partial<Record<ErrorCode, ErrorCode>> = {
-  ERR_NO_APPLIANCE: 'ERR_CONNECTION',
-  ERR_SESSION_ENDED: 'ERR_CONNECTION',
-  ERR_NO_SUCH_REGION: 'ERR_SOURCE_CHANGED',
-  ERR_TOKEN: 'ERR_ACCESS',
-};
-
-/** The code that reads of a copy end with when no door could be had because of `error`. */
-export function refusalOf(error: unknown): ErrorCode {
-  if (!(error instanceof FarpageError)) return 'ERR_INTERNAL';
-  return TOLD[error.code] ?? error.code;
-}
 
 /**
  * Nothing is contacted before the first `door` or `probe`. Each door is of a session of its own,
@@ -67,29 +49,16 @@ export class RemoteSource {
     this.#control.close();
   }
 
-  async #attach(): Promise<{ attached: Attachment; door: SourceDoor }> {
+  async #attach(): Promise<SessionElsewhere> {
     this.#end?.();
     this.#end = undefined;
-    const control = this.#control;
-    const limits = { timeoutMs: TIMEOUT_MS };
-    const opened = await control.call('openSession', limits);
-    const params = { session: opened.session };
-    // The other side ends the session by its grace once nobody holds it.
-    const endHold = control.open(HOLD_PATH.replace(':session', opened.session), () => {});
+    const access = 'read-only';
+    const session = await openElsewhere(this.#control, { region: this.#region, access });
     this.#end = () => {
-      endHold();
-      control.call('closeSession', { ...limits, params }).catch(() => {});
+      session.end().catch(() => {});
     };
-    try {
-      if (this.#closed) throw new FarpageError('ERR_CLOSED', 'the copy');
-      const body = { region: this.#region, access: 'read-only' } as const;
-      const attached = await control.call('attach', { ...limits, params, body });
-      const ticket = Buffer.from(opened.ticket, 'hex');
-      const where = fabricDoorOf(control.address, opened.fabric);
-      return { attached, door: { ...where, ticket, stag: attached.stag } };
-    } catch (error) {
-      this.#end();
-      throw error;
-    }
+    if (!this.#closed) return session;
+    this.#end();
+    throw new FarpageError('ERR_CLOSED', 'the copy');
   }
 }

@@ -1,19 +1,43 @@
-/** The levels below memory: how they are named, and their figures. */
+/** The levels below memory: how they are named, opened and reached, and their figures. */
 import { mkdirSync } from 'node:fs';
-import type { TierList } from '../control/schema.js';
+import * as v from 'valibot';
+import { parseUrl } from '../control/address.js';
+import { regionName, type TierList } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
-import type { PagerHandle, PagerOptions, TierOptions } from '../native/binding.js';
+import type { PagerHandle, TierOptions, TierStats } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { PAGE_BYTES, parseSize } from '../units.js';
+import { refusalOf } from './session-elsewhere.js';
+import { TierPool, type TierPoolOptions } from './tier-pool.js';
 
 /** Tiers of one appliance at most, and the smallest of each kind: a chunk of slots, a page. */
 const TIERS_MAX = 8;
-const LEAST_PAGES = { compressed: 16, file: 1 } as const;
+const LEAST_PAGES = { compressed: 16, file: 1, appliance: 1 } as const;
+
+/** A tier as an appliance is asked for it. */
+export type TierSpec =
+  | Exclude<TierOptions, { kind: 'appliance' }>
+  | ({ readonly kind: 'appliance' } & TierPoolOptions);
+
+const FORMS = 'compressed:SIZE, file:DIRECTORY:SIZE or farpage://HOST:PORT/REGION[:SIZE]';
+
+/** Names of regions have no colon: what is behind one is a size. */
+function parsePool(text: string): TierSpec {
+  const [name = '', size, ...rest] = (parseUrl(text).region ?? '').split(':');
+  if (!v.is(regionName, name) || rest.length > 0) {
+    throw new FarpageError('ERR_ARGUMENT', `"${text}" names no region; write ${FORMS}`);
+  }
+  if (size === undefined) return { kind: 'appliance', url: text };
+  const url = text.slice(0, text.lastIndexOf(':'));
+  return { kind: 'appliance', url, capacityBytes: parseSize(size) };
+}
 
 /**
- * A tier of `compressed:SIZE` or `file:DIRECTORY:SIZE`. ERR_ARGUMENT, ERR_SIZE.
+ * A tier of `compressed:SIZE`, `file:DIRECTORY:SIZE`, or a URL of a region elsewhere, perhaps with
+ * `:SIZE` behind it. ERR_ARGUMENT, ERR_SIZE.
  */
-export function parseTier(text: string): TierOptions {
+export function parseTier(text: string): TierSpec {
+  if (/^farpage(\+unix)?:/.test(text)) return parsePool(text);
   const [, kind, directory, size = ''] = /^(compressed|file)(?::(.+))?:([^:]+)$/.exec(text) ?? [];
   if (kind === 'compressed' && directory === undefined) {
     return { kind, capacityBytes: parseSize(size) };
@@ -21,8 +45,7 @@ export function parseTier(text: string): TierOptions {
   if (kind === 'file' && directory !== undefined) {
     return { kind, directory, capacityBytes: parseSize(size) };
   }
-  const forms = 'compressed:SIZE or file:DIRECTORY:SIZE';
-  throw new FarpageError('ERR_ARGUMENT', `"${text}" is no tier; write ${forms}`);
+  throw new FarpageError('ERR_ARGUMENT', `"${text}" is no tier; write ${FORMS}`);
 }
 
 /** Makes the last part of a path, if it is missing: a mistyped one shall not grow a tree. */
@@ -38,30 +61,96 @@ function makeDirectory(path: string): void {
 }
 
 /** Checks tiers and makes the directories that are missing. ERR_ARGUMENT, ERR_SIZE, ERR_FILE_*. */
-export function resolveTiers(given: readonly (TierOptions | string)[]): TierOptions[] {
+export function resolveTiers(
+  given: readonly (TierSpec | string)[],
+  tokenFile?: string,
+): TierSpec[] {
   const tiers = given.map((tier) => (typeof tier === 'string' ? parseTier(tier) : tier));
   if (tiers.length > TIERS_MAX) {
     throw new FarpageError('ERR_ARGUMENT', `${tiers.length} tiers; ${TIERS_MAX} at most`);
   }
   for (const tier of tiers) {
     const least = LEAST_PAGES[tier.kind] * PAGE_BYTES;
-    if (!Number.isSafeInteger(tier.capacityBytes) || tier.capacityBytes < least) {
+    const { capacityBytes = least } = tier;
+    if (!Number.isSafeInteger(capacityBytes) || capacityBytes < least) {
       throw new FarpageError('ERR_ARGUMENT', `a ${tier.kind} tier holds ${least} bytes at least`);
     }
     if (tier.kind === 'file') makeDirectory(tier.directory);
   }
-  return tiers;
+  return tiers.map((tier) => (tier.kind === 'appliance' ? { tokenFile, ...tier } : tier));
 }
 
-/** Memory and the tiers below it as they are now. */
-export function tierList(pager: PagerHandle, options: PagerOptions): TierList {
-  const { memoryBytes: capacityBytes, presentPages: pages } = native().pagerStats(pager);
-  const tiers = native().pagerTiers(pager);
-  return {
-    memory: { capacityBytes, pages },
-    tiers: tiers.map((tier, index) => {
-      const given = options.tiers?.[index];
-      return { ...tier, ...(given?.kind === 'file' && { directory: given.directory }) };
-    }),
-  };
+/** The tiers of one appliance, and its sessions at others for them. */
+export class Tiers {
+  readonly #specs: readonly TierSpec[];
+  readonly #pools: readonly (TierPool | undefined)[];
+  readonly #ready: Promise<void>;
+  #begin: () => void = () => {};
+  #isOwn: (identity: string) => boolean = () => false;
+  #pager: PagerHandle | undefined;
+
+  /** Contacts nobody yet. ERR_TOKEN, ERR_ARGUMENT. */
+  constructor(specs: readonly TierSpec[]) {
+    this.#specs = specs;
+    this.#pools = specs.map((spec) => (spec.kind === 'appliance' ? new TierPool(spec) : undefined));
+    this.#ready = new Promise((resolve) => {
+      this.#begin = resolve;
+    });
+  }
+
+  /** What a pager is opened with. */
+  get options(): TierOptions[] {
+    return this.#specs.map((spec, index) => {
+      if (spec.kind !== 'appliance') return spec;
+      const { url: pool, capacityBytes = 0 } = spec;
+      return { kind: 'appliance', pool, capacityBytes, needDoor: () => void this.#answer(index) };
+    });
+  }
+
+  /**
+   * Looks at the pools and lets pages go there; `isOwn` tells identities of regions that this
+   * appliance has itself. Errors: those of TierPool.probe.
+   */
+  async start(pager: PagerHandle, isOwn: (identity: string) => boolean): Promise<void> {
+    this.#isOwn = isOwn;
+    await Promise.all(this.#pools.map((pool) => pool?.probe(isOwn)));
+    this.#pager = pager;
+    this.#begin();
+  }
+
+  /** Memory and the tiers below it as they are now. */
+  list(pager: PagerHandle): TierList {
+    const { memoryBytes: capacityBytes, presentPages: pages } = native().pagerStats(pager);
+    const tiers = native().pagerTiers(pager);
+    const told = tiers.map((tier, index) => this.#told(tier, index));
+    return { memory: { capacityBytes, pages }, tiers: told };
+  }
+
+  /** Ends the sessions at other appliances. Idempotent. */
+  async close(): Promise<void> {
+    this.#pager = undefined;
+    this.#begin();
+    await Promise.all(this.#pools.map((pool) => pool?.close()));
+  }
+
+  #told({ reason, ...tier }: TierStats, index: number): TierList['tiers'][number] {
+    const given = this.#specs[index];
+    if (given?.kind === 'file') return { ...tier, directory: given.directory };
+    if (tier.state !== 'away') return tier;
+    const error = this.#pools[index]?.error;
+    const code = error?.code ?? reason ?? 'ERR_TIER_AWAY';
+    return { ...tier, error: { code, message: error?.message ?? code } };
+  }
+
+  /** Gives the native side a door to a pool, or the reason why there is none. */
+  async #answer(index: number): Promise<void> {
+    await this.#ready;
+    try {
+      const door = await this.#pools[index]?.door(this.#isOwn);
+      if (this.#pager !== undefined && door) native().tierOpenDoor(this.#pager, index, door);
+    } catch (error) {
+      if (this.#pager === undefined) return;
+      native().tierRefuseDoor(this.#pager, index, refusalOf(error));
+    }
+  }
 }

@@ -15,6 +15,8 @@ const count = bytes;
 const port = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535));
 const text = (max: number) => v.pipe(v.string(), v.minLength(1), v.maxLength(max));
 
+const milliseconds = v.pipe(v.number(), v.minValue(0));
+
 /** The name of a region: what a user gave, or `@` and 12 hexadecimal digits of an unnamed one. */
 export const regionName = v.pipe(
   v.string(),
@@ -84,6 +86,8 @@ export const region = v.object({
     lost: count,
     /** Whose newest bytes are in a tier. */
     elsewhere: count,
+    /** Of these, in a tier that cannot be reached now. */
+    unreachable: count,
   }),
   frames: v.object({ max: count, used: count }),
   operations: v.object({ bypassed: count, faulted: count }),
@@ -155,8 +159,6 @@ export const restartReceipt = v.object({
   }),
 });
 
-const milliseconds = v.pipe(v.number(), v.minValue(0));
-
 /** How far a prefetch is, or was when it ended; in pages. */
 export const prefetch = v.object({
   region: regionName,
@@ -182,8 +184,13 @@ export const tierList = v.object({
   memory: v.object({ capacityBytes: bytes, pages: count }),
   tiers: v.array(
     v.object({
-      kind: v.picklist(['compressed', 'file']),
+      kind: v.picklist(['compressed', 'file', 'appliance']),
       directory: v.optional(v.string()),
+      /** URL of the region that a tier at another appliance keeps its pages in. */
+      pool: v.optional(v.string()),
+      state: v.optional(v.picklist(['connecting', 'connected', 'away'])),
+      /** Why it is away. */
+      error: v.optional(v.object({ code: v.string(), message: v.string() })),
       capacityBytes: bytes,
       usedBytes: bytes,
       pages: count,

@@ -56,11 +56,32 @@ export type TierOptions =
       /** Where its unnamed file is made. */
       readonly directory: string;
       readonly capacityBytes: number;
+    }
+  | {
+      readonly kind: 'appliance';
+      /** URL of the region at another appliance, for people. */
+      readonly pool: string;
+      /** At most; 0: all of the region. */
+      readonly capacityBytes: number;
+      /** Called when a connection is needed; answered by tierOpenDoor or tierRefuseDoor. */
+      readonly needDoor: () => void;
     };
+
+/** Where a pool is reached, and what it is; earlier doors let nothing through any more. */
+export type PoolDoor = SourceDoor & {
+  readonly lengthBytes: number;
+  /** Another pool than behind the last door: nothing of what was put there is left. */
+  readonly fresh: boolean;
+};
 
 /** One tier's figures; pages unless a name says otherwise. */
 export interface TierStats {
-  readonly kind: 'compressed' | 'file';
+  readonly kind: 'compressed' | 'file' | 'appliance';
+  /** Of a pool: its URL, how the connection is, and the code of why it last went away, or OK. */
+  readonly pool?: string;
+  readonly state?: 'connecting' | 'connected' | 'away';
+  readonly reason?: string;
+  /** 0 of a pool that was not seen yet, or is gone. */
   readonly capacityBytes: number;
   readonly usedBytes: number;
   /** That it holds now. */
@@ -249,6 +270,10 @@ export interface NativeBinding extends PrefetchBinding, ProvenanceBinding, Journ
     options: { offset: number; lengthBytes: number; dirty: 'refuse' | 'keep' | 'discard' },
   ): Promise<InvalidateReceipt>;
   pagerTiers(pager: PagerHandle): readonly TierStats[];
+  /** The door that a tier at another appliance asked for; its index counts all tiers. */
+  tierOpenDoor(pager: PagerHandle, index: number, door: PoolDoor): void;
+  /** No door; ERR_SOURCE_CHANGED: the pool is gone, and what was there is lost. */
+  tierRefuseDoor(pager: PagerHandle, index: number, code: string): void;
   /** The same as reclaim, and dirty pages go into the tiers; how many went. */
   regionDemote(
     region: RegionHandle,

@@ -136,6 +136,8 @@ export interface RegionStats {
   readonly dirtyPages: number;
   readonly writtenPages: number;
   readonly lostPages: number;
+  /** Whose newest bytes are in a tier that cannot be reached now. */
+  readonly unreachablePages: number;
   /** Whose newest bytes are in a tier. */
   readonly elsewherePages: number;
   /** Bound on present pages, and present pages now. */

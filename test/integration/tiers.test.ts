@@ -70,7 +70,7 @@ it('stops writers when every tier is full, with a code, and serves on', async ()
 });
 
 it.each([
-  ['gold:1MiB', /"gold:1MiB" is no tier; write compressed:SIZE or file:DIRECTORY:SIZE/],
+  ['gold:1MiB', /"gold:1MiB" is no tier; write compressed:SIZE, file:DIRECTORY:SIZE or farpage:/],
   ['compressed', /is no tier/],
   ['compressed:5MB', /ERR_SIZE/],
   ['compressed:4KiB', /a compressed tier holds 65536 bytes at least/],

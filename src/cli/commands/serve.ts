@@ -25,6 +25,7 @@ interface Options {
   readonly tokenFile?: string;
   readonly memory?: number;
   readonly tier?: string[];
+  readonly tierTokenFile?: string;
   readonly overcommit?: number;
   readonly sessionAllocate?: number;
   readonly resident?: number;
@@ -127,6 +128,7 @@ async function serve(files: readonly string[], options: Options, shell: Shell): 
     tokenFile: options.tokenFile,
     memory: options.memory,
     tiers: options.tier,
+    tierTokenFile: options.tierTokenFile,
     overcommit: options.overcommit,
     sessionGraceMs: options.sessionGrace,
     readAhead: options.readAhead,
@@ -152,9 +154,10 @@ export function serveCommand(shell: Shell): Command {
     .option('--session-allocate <size>', 'bytes that a session allocates at most', size)
     .option(
       '--tier <tier>',
-      'compressed:SIZE or file:DIRECTORY:SIZE below memory; repeatable',
+      'compressed:SIZE, file:DIRECTORY:SIZE or farpage://HOST:PORT/REGION[:SIZE]; repeatable',
       collect,
     )
+    .option('--tier-token-file <file>', 'token for the appliances of these tiers')
     .option('--resident <size>', "bound on each named file's present pages", size)
     .addOption(new Option('--access <access>', 'of the files').choices(['read-only', 'read-write']))
     .option('--write-behind', 'lets memory pressure write dirty pages to the files')

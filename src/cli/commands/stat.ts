@@ -23,7 +23,8 @@ function rowsOf(stat: RegionStat): string[][] {
   const counted = (group: { pages: number; bytes: number }) =>
     `${formatPages(group.pages, group.bytes)}`;
   const lost = pages.lost > 0 ? `, ${pages.lost} lost` : '';
-  const inTiers = pages.elsewhere > 0 ? `, ${pages.elsewhere} in tiers` : '';
+  const away = pages.unreachable > 0 ? ` (${pages.unreachable} of them away)` : '';
+  const inTiers = pages.elsewhere > 0 ? `, ${pages.elsewhere} in tiers${away}` : '';
   return [
     ['region', stat.name],
     ['kind', `${stat.kind}${stat.atomic ? ', atomic' : ''}, ${origin(stat)}`],

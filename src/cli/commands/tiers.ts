@@ -7,6 +7,11 @@ import { renderTable } from '../table.js';
 
 const HEAD = ['tier', 'capacity', 'used', 'pages', 'holds', 'stored', 'loaded', 'demoted', 'lost'];
 
+function nameOf({ kind, directory, pool, state }: TierList['tiers'][number]): string {
+  if (directory !== undefined) return `${kind} in ${directory}`;
+  return pool === undefined ? kind : `${pool}, ${state}`;
+}
+
 function rowsOf({ memory, tiers }: TierList): string[][] {
   const used = memory.pages * PAGE_BYTES;
   return [
@@ -15,7 +20,7 @@ function rowsOf({ memory, tiers }: TierList): string[][] {
       ['', '', '', ''],
     ),
     ...tiers.map((tier) => [
-      tier.directory === undefined ? tier.kind : `${tier.kind} in ${tier.directory}`,
+      nameOf(tier),
       formatSize(tier.capacityBytes),
       formatSize(tier.usedBytes),
       `${tier.pages}`,
@@ -39,6 +44,9 @@ export function tiersCommand(shell: Shell): Command {
     }
     const right = HEAD.map((_, at) => at).slice(1);
     shell.out.line(await renderTable(rowsOf(list), { head: HEAD, right }));
+    for (const { pool, error } of list.tiers) {
+      if (error !== undefined) shell.out.line(`\n${pool}: ${error.message}`);
+    }
     if (list.tiers.length === 0) shell.out.line('\nno tiers; `serve --tier` names some');
   });
 }

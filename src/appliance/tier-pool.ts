@@ -1,0 +1,120 @@
+/** The pool of a tier: a region of another appliance, as this one's client. */
+import { parseUrl } from '../control/address.js';
+import { ControlClient } from '../control/http-client.js';
+import { type ErrorCode, FarpageError } from '../errors.js';
+import type { PoolDoor } from '../native/binding.js';
+import { PAGE_BYTES } from '../units.js';
+import { openElsewhere, type SessionElsewhere } from './session-elsewhere.js';
+import { readToken } from './token.js';
+
+/** What may pass by itself: an appliance that is not up yet, our own session before a crash. */
+const PASSING: readonly ErrorCode[] = [
+  'ERR_CONNECTION',
+  'ERR_NO_APPLIANCE',
+  'ERR_QUOTA',
+  'ERR_REGION_CARVED',
+  'ERR_SESSION_ENDED',
+  'ERR_TIMEOUT',
+];
+
+export interface TierPoolOptions {
+  readonly url: string;
+  /** Of the pool at most; all of it by default. */
+  readonly capacityBytes?: number | undefined;
+  /** Holds the token for the other appliance. */
+  readonly tokenFile?: string | undefined;
+}
+
+/**
+ * Attached with the right to carve, so that no other appliance keeps pages in it meanwhile. Each
+ * door is of a session of its own, and no door opens before the session of the last one has ended.
+ */
+export class TierPool {
+  readonly #control: ControlClient;
+  readonly #region: string;
+  readonly #capacityBytes: number;
+  #session: SessionElsewhere | undefined;
+  #identity: string | undefined;
+  #prepared: PoolDoor | undefined;
+  #closed = false;
+  /** Why there was no door, the last time that one was wanted. */
+  error: FarpageError | undefined;
+
+  /** ERR_ARGUMENT for a URL that names no region, ERR_TOKEN for a token file that is none. */
+  constructor({ url, capacityBytes, tokenFile }: TierPoolOptions) {
+    const { address, region } = parseUrl(url);
+    if (region === undefined) throw new FarpageError('ERR_ARGUMENT', `"${url}" names no region`);
+    const token = tokenFile === undefined ? undefined : readToken(tokenFile);
+    this.#control = new ControlClient({ address, token });
+    this.#region = region;
+    this.#capacityBytes = capacityBytes ?? 0;
+  }
+
+  /**
+   * Looks at the pool before anybody needs it; `isOwn` tells an identity of a region of this very
+   * appliance. Throws what no later try can mend: ERR_ARGUMENT, ERR_ACCESS, ERR_NO_SUCH_REGION,
+   * ERR_TOKEN, ERR_RANGE for a pool smaller than was said; not that it cannot be reached.
+   */
+  async probe(isOwn: (identity: string) => boolean): Promise<void> {
+    try {
+      this.#prepared = await this.door(isOwn);
+    } catch (error) {
+      if (!(error instanceof FarpageError) || !PASSING.includes(error.code)) throw error;
+    }
+  }
+
+  /** A way to it. Errors: as probe says, and what may pass. */
+  async door(isOwn: (identity: string) => boolean): Promise<PoolDoor> {
+    const prepared = this.#prepared;
+    this.#prepared = undefined;
+    if (prepared !== undefined) return prepared;
+    try {
+      const door = await this.#open(isOwn);
+      this.error = undefined;
+      return door;
+    } catch (error) {
+      const code = error instanceof FarpageError ? error.code : 'ERR_INTERNAL';
+      if (code === 'ERR_NO_SUCH_REGION') this.#identity = undefined;
+      this.error = error instanceof FarpageError ? error : new FarpageError(code, String(error));
+      throw this.error;
+    }
+  }
+
+  /** Ends the session at the other appliance. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const session = this.#session;
+    this.#session = undefined;
+    await session?.end().catch(() => {});
+    this.#control.close();
+  }
+
+  async #open(isOwn: (identity: string) => boolean): Promise<PoolDoor> {
+    const region = this.#region;
+    // What was sent through the last door must not arrive once there is another one.
+    await this.#session?.end();
+    this.#session = undefined;
+    const session = await openElsewhere(this.#control, {
+      region,
+      access: 'read-write',
+      carve: true,
+    });
+    const { identity, size } = session.attached;
+    try {
+      if (this.#closed) throw new FarpageError('ERR_CLOSED', 'the tier');
+      if (isOwn(identity)) {
+        throw new FarpageError('ERR_ARGUMENT', `${region} is a region of this very appliance`);
+      }
+      if (size < Math.max(this.#capacityBytes, PAGE_BYTES)) {
+        throw new FarpageError('ERR_RANGE', `the pool ${region} has ${size} bytes only`);
+      }
+    } catch (error) {
+      await session.end().catch(() => {});
+      throw error;
+    }
+    this.#session = session;
+    const fresh = identity !== this.#identity;
+    this.#identity = identity;
+    return { ...session.door, lengthBytes: size, fresh };
+  }
+}
