@@ -1,8 +1,8 @@
 // What there is to know of a region: figures, what it found at its start, a picture.
 #include <array>
 
-#include "binding/page_map.h"
 #include "binding/region_arguments.h"
+#include "pager/page_map.h"
 
 namespace farpage::binding {
 namespace {
@@ -12,6 +12,7 @@ constexpr std::array kRegionFigures = {
     "presentPages",      "dirtyPages",        "writtenPages",     "lostPages",
     "elsewherePages",    "unreachablePages",
     "maxFrames",         "usedFrames",        "bypassedOperations", "faultedOperations",
+    "operationBytes",
     "filledPages",       "filledBytes",       "readPages",        "writtenBackPages",
     "writtenBackBytes"};
 
@@ -41,9 +42,11 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
   object->pager->pager.AwaitLent(region);
   uint64_t bypassed = 0;
   uint64_t faulted = 0;
+  uint64_t bytes = 0;
   for (const OperationCounters& lane : region.operations) {
     bypassed += lane.bypassed.load(std::memory_order_relaxed);
     faulted += lane.faulted.load(std::memory_order_relaxed);
+    bytes += lane.bytes.load(std::memory_order_relaxed);
   }
   put("presentPages", region.table->present());
   put("dirtyPages", region.table->dirty());
@@ -56,6 +59,7 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
   put("usedFrames", region.frames.used());
   put("bypassedOperations", bypassed);
   put("faultedOperations", faulted);
+  put("operationBytes", bytes);
   put("filledPages", region.fills.filled_pages.load(std::memory_order_relaxed));
   put("filledBytes", region.fills.filled_pages.load(std::memory_order_relaxed) << kPageShift);
   // A kept file counts what it read itself; the store below it, the rest.
@@ -115,8 +119,8 @@ Napi::Value RegionPageMap(const Napi::CallbackInfo& info) {
   auto map = Napi::Uint8Array::New(info.Env(), cells);
   if (object->Look() == nullptr) return map;
   object->pager->pager.AwaitLent(*object->region);
-  DrawPageMap(*object->region, object->pager->pager.evictor(), RunOf(*object, options),
-              {map.Data(), cells});
+  (void)DrawPageMap(*object->region, object->pager->pager.evictor(), RunOf(*object, options),
+                    {map.Data(), cells});
   return map;
 }
 

@@ -138,6 +138,7 @@ class Responder {
     uint64_t offset = 0;
     bool last = false;
     bool faulted = false;
+    uint64_t message_bytes = 0;  // of its segments so far
   };
 
   // A page that is lost and that this WRITE covers as a whole: its bytes, until all are here.
@@ -183,7 +184,7 @@ class Responder {
   void FailPending(const Pending& pending, TerminateCode code, Code reason);
   static void Release(std::shared_ptr<Region>& region, PageIndex page);
   static void Yield(Pending& pending);
-  void CountOperation(Region& region, bool faulted);
+  void CountOperation(Region& region, bool faulted, uint64_t bytes);
 
   // responder_lend.cc: pages that are initialised behind their answer
   const std::byte* Lend(Pending& pending, const MemoryRegion& target, uint64_t offset);

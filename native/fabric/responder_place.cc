@@ -18,7 +18,9 @@ bool Responder::BeginWrite(const FpduHeader& header, const std::byte* fpdu) {
   std::memcpy(write_header_.data(), fpdu, kTaggedHeaderBytes);
   skip_ = header.trailer_bytes;
   const bool faulted = write_.faulted;
-  write_ = {header.stag, header.payload_bytes, header.tagged_offset, header.last, faulted};
+  const uint64_t before = write_.message_bytes;
+  write_ = {header.stag, header.payload_bytes, header.tagged_offset, header.last, faulted,
+            before + header.payload_bytes};
   parsed_ += kTaggedHeaderBytes;
   if (healing_ != nullptr) {
     const bool goes_on = header.payload_bytes == 0
@@ -198,9 +200,10 @@ void Responder::FinishSegment() {
   if (!write_.last) return;
   const MemoryRegion* target = domain_->Find(write_.stag);
   if (target != nullptr && target->region != nullptr) {
-    CountOperation(*target->region, write_.faulted);
+    CountOperation(*target->region, write_.faulted, write_.message_bytes);
   }
   write_.faulted = false;
+  write_.message_bytes = 0;
 }
 
 void Responder::FailWrite(TerminateCode code, Code reason) {

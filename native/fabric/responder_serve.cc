@@ -18,9 +18,10 @@ constexpr int kAtomicRoundsMax = 64;
 
 }  // namespace
 
-void Responder::CountOperation(Region& region, bool faulted) {
+void Responder::CountOperation(Region& region, bool faulted, uint64_t bytes) {
   OperationCounters& lane = region.operations[context_->lane];
   OperationCounters::Add(faulted ? lane.faulted : lane.bypassed, 1);
+  OperationCounters::Add(lane.bytes, bytes);
   operations_++;
 }
 
@@ -179,7 +180,7 @@ Responder::Step Responder::ServeRead(Pending& pending) {
     const Step emitted = EmitSegment(pending, *target, from, bytes);
     if (emitted != Step::kDone) return emitted;
   }
-  CountOperation(*target->region, pending.faulted);
+  CountOperation(*target->region, pending.faulted, pending.read.size_bytes);
   return Step::kDone;
 }
 
@@ -348,7 +349,7 @@ Responder::Step Responder::ServeAtomic(Pending& pending) {
   EncodeAtomicResponse(to, atomic_msn_++, {request.request_id, old_value});
   send_.Commit(SealFpdu(to, crc_));
   turn_bytes_ += 8;
-  CountOperation(region, pending.faulted);
+  CountOperation(region, pending.faulted, sizeof(uint64_t));
   return Step::kDone;
 }
 

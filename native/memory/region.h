@@ -22,6 +22,7 @@ inline constexpr uint32_t kCounterLanesMax = 16;
 struct alignas(64) OperationCounters {
   std::atomic<uint64_t> bypassed{0};
   std::atomic<uint64_t> faulted{0};
+  std::atomic<uint64_t> bytes{0};  // of their payload
 
   // A plain load and store: the lane has one writer, so no read-modify-write is needed.
   static void Add(std::atomic<uint64_t>& counter, uint64_t value) {

@@ -57,6 +57,7 @@ export function figuresOf(handle: RegionHandle | undefined, size: number) {
     operations: {
       bypassed: found?.bypassedOperations ?? 0,
       faulted: found?.faultedOperations ?? 0,
+      bytes: found?.operationBytes ?? 0,
     },
     fills: {
       pages: found?.filledPages ?? 0,

@@ -71,6 +71,7 @@ export class Region {
   #pages: PageCallbacks | undefined;
   #failure: FarpageError | undefined;
   #syncs: SyncRecord | undefined;
+  #syncedAtMs: number | undefined;
   #restart: RestartFacts | undefined;
   #removing = false;
 
@@ -203,6 +204,7 @@ export class Region {
   /** Waits for a write-back of it, counts it when it is durable, and tells. */
   async settle(work: Promise<WrittenBack>): Promise<Receipt> {
     const receipt = receiptOf(this.record.name, await this.#track(work));
+    if (receipt.durable) this.#syncedAtMs = performance.now();
     if (!receipt.durable || this.#syncs === undefined) return receipt;
     // The data is durable; the count becomes so before anybody hears of it.
     const syncs = this.#syncs;
@@ -279,6 +281,7 @@ export class Region {
       ...describe(this.record, { connected: connected || (this.#pages?.answered ?? false) }),
       ...native,
       state: this.#state({ allocated: native.allocatedBytes > 0, refused: refused !== undefined }),
+      syncAgeMs: this.#syncedAtMs === undefined ? null : performance.now() - this.#syncedAtMs,
       persist: this.persists,
       ...(error && { error: { code: error.code, message: error.message } }),
     };

@@ -15,6 +15,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   receipt: async () => (await import('./commands/receipt.js')).receiptCommand,
   stat: async () => (await import('./commands/stat.js')).statCommand,
   provenance: async () => (await import('./commands/provenance.js')).provenanceCommand,
+  top: async () => (await import('./commands/top.js')).topCommand,
   read: async () => (await import('./commands/read.js')).readCommand,
   write: async () => (await import('./commands/write.js')).writeCommand,
   flush: async () => (await import('./commands/flush.js')).flushCommand,

@@ -90,9 +90,11 @@ export const region = v.object({
     unreachable: count,
   }),
   frames: v.object({ max: count, used: count }),
-  operations: v.object({ bypassed: count, faulted: count }),
+  operations: v.object({ bypassed: count, faulted: count, bytes }),
   fills: v.object({ pages: count, bytes, read: count }),
   writebacks: v.object({ pages: count, bytes }),
+  /** Since the last durable sync that this process saw the end of; null before the first. */
+  syncAgeMs: v.nullable(milliseconds),
   state: v.picklist(['idle', 'reserved', 'ready', 'removing', 'unavailable']),
   fill: v.optional(fill),
   persist: v.boolean(),

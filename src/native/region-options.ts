@@ -146,6 +146,8 @@ export interface RegionStats {
   /** Operations that met only present pages, and those that met an absent one. */
   readonly bypassedOperations: number;
   readonly faultedOperations: number;
+  /** Bytes that all of them carried. */
+  readonly operationBytes: number;
   readonly filledPages: number;
   readonly filledBytes: number;
   /** Pages that were really read from a device or a peer; fill values are not. */

@@ -49,7 +49,7 @@ describe('promise 1: a region is lent as external primary memory', () => {
     const stat = await region.stat();
     expect(stat.pages.present).toBeGreaterThanOrEqual(1);
     expect(stat.pages.present).toBeLessThan(stat.pages.total / 8);
-    expect(stat.operations).toEqual({ bypassed: 0, faulted: 1 });
+    expect(stat.operations).toEqual({ bypassed: 0, faulted: 1, bytes: 100 });
   });
 
   it('is read without the processor where it is initialised', async () => {

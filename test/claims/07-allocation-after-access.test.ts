@@ -47,7 +47,7 @@ describe('promise 7: a region may be allocated after its client has got access t
     expect(takenBy(pid, TIB)).toMatchObject({ ranges: 1, memories: 1 });
     const stat = await serve.json<RegionStat>(['stat', 'r']);
     expect(stat).toMatchObject({ state: 'ready', allocatedBytes: TIB, pages: { present: 1 } });
-    expect(stat.operations).toEqual({ bypassed: 0, faulted: 1 });
+    expect(stat.operations).toEqual({ bypassed: 0, faulted: 1, bytes: 3 });
     await region.write(at, Buffer.from('far'));
     expect(Buffer.from(await region.read(at, 3)).toString()).toBe('far');
     expect((await serve.run(['rm', 'r', '--discard'])).code).toBe(0);
