@@ -18,7 +18,7 @@ describe('the main job on the command line', () => {
     const serve = await ServeProcess.start(folder, [file, '--memory', '1GiB']);
     expect(serve.ready.regions).toEqual(['file.bin']);
     const before = await serve.json<RegionStat>(['stat', 'file.bin']);
-    const none = { present: 0, dirty: 0, elsewhere: 0, written: 0, lost: 0 };
+    const none = { present: 0, dirty: 0, elsewhere: 0, unreachable: 0, written: 0, lost: 0 };
     expect(before.pages).toEqual({ total: 769, ...none });
     const range = ['--offset', '1MiB', '--length', '4KiB'];
     const read = await serve.run(['read', 'file.bin', ...range]);

@@ -196,10 +196,9 @@ describe('on a terminal', () => {
       .trim();
     shown.text = '';
     expect(spawnSync('stty', ['-F', tty, 'rows', '20', 'cols', '60']).status).toBe(0);
-    await expect.poll(() => shown.text, POLL).toContain('pages of m');
-    for (const line of shown.text.split('\n').filter((one) => one.startsWith('['))) {
-      expect(line.trim().length).toBeLessThanOrEqual(60);
-    }
+    // A frame that was begun before may still come.
+    const width = () => shown.text.match(/\[[.RrWst!]+\]/g)?.at(-1)?.length ?? 150;
+    await expect.poll(width, POLL).toBeLessThanOrEqual(60);
     child.stdin.write('q');
     await once(child, 'close');
   }, 60_000);
