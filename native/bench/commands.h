@@ -15,5 +15,6 @@ void TouchCommand(Options& options);
 void KeepCommand(Options& options);
 void PinCommand(Options& options);
 void CacheCommand(Options& options);
+void PolicyCommand(Options& options);
 
 }  // namespace farpage::bench

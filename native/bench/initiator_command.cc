@@ -11,6 +11,7 @@
 #include "bench/json_object.h"
 #include "bench/page_file.h"
 #include "bench/random_pages.h"
+#include "bench/trace.h"
 
 namespace farpage::bench {
 namespace {
@@ -49,6 +50,19 @@ InitiatorOptions DoorOf(const std::string& address) {
   return door;
 }
 
+// The pages [from, to) of a trace over all of a region.
+std::vector<uint64_t> TraceOf(Options& options, const std::string& name, uint64_t size,
+                              uint64_t seed) {
+  const uint64_t length = options.Number("accesses", 200'000, 1, kVisitsMax);
+  const uint64_t from = options.Number("from", 0, 0, length - 1);
+  const uint64_t to = options.Number("to", length, from + 1, length);
+  std::vector<uint64_t> offsets = MakeTrace(name, size / kFilePageBytes, length, seed);
+  offsets.resize(to);
+  offsets.erase(offsets.begin(), offsets.begin() + static_cast<ptrdiff_t>(from));
+  for (uint64_t& offset : offsets) offset *= kFilePageBytes;
+  return offsets;
+}
+
 // One page in each of `count` random windows of a region, as `touch` chooses them in a file.
 std::vector<uint64_t> VisitsOf(Options& options) {
   const uint64_t count = options.Number("visit", 0, 0, kVisitsMax);
@@ -57,6 +71,8 @@ std::vector<uint64_t> VisitsOf(Options& options) {
   const uint64_t size =
       options.Number("region-size", kAreaBytes, kFilePageBytes, uint64_t{1} << 40);
   const uint64_t seed = options.Number("seed", 1, 0, UINT32_MAX);
+  const std::string trace = options.Words("trace", "none", std::string("none,") + kTraces)[0];
+  if (trace != "none") return TraceOf(options, trace, size, seed);
   if (count == 0) return {};
   const uint64_t windows = size / kFilePageBytes / window_pages;
   if (windows == 0) Refuse("the region is smaller than a window");

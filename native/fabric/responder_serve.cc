@@ -155,12 +155,11 @@ Responder::Step Responder::ServeRead(Pending& pending) {
     while (ready < run.count) {
       const PageWord word = table.Load(run.first + ready);
       if ((word & kReadable) == 0) break;
-      if ((word & (kAccessed | kHeld | kAhead)) != kAccessed) {
+      if ((word & (kOften | kHeld | kAhead)) != kOften) {
         if ((word & kAhead) != 0) {
           context_->pager->Advance(target->region, run.first + ready, &stream_);
         }
-        table.ClearFlags(run.first + ready, kHeld | kAhead);
-        table.Touch(run.first + ready, word);
+        table.Use(run.first + ready, word);
       }
       ready++;
     }
@@ -174,6 +173,10 @@ Responder::Step Responder::ServeRead(Pending& pending) {
           PagesOf(offset, std::min<uint64_t>(left, std::max(context_->window_bytes, kPageBytes)));
       const Step step = Await(pending, *target, window, FaultKind::kRead, &ready);
       if (ready == 0) return step;
+      // Filled here and used at once: this is the use that they were filled for.
+      for (uint64_t n = 0; n < std::min(ready, run.count); n++) {
+        table.ClearFlags(run.first + n, kUnused);
+      }
       const uint64_t usable = ((run.first + ready) << kPageShift) - offset;
       bytes = static_cast<uint32_t>(std::min<uint64_t>(bytes, usable));
     }

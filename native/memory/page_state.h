@@ -26,13 +26,17 @@ inline constexpr PageWord kDirty = 1u << 5;      // written since it was last wr
 inline constexpr PageWord kWriteback = 1u << 6;  // on its way to the store
 inline constexpr PageWord kUnsynced = 1u << 7;   // the store has it, fdatasync has not said so
 inline constexpr PageWord kWritten = 1u << 8;    // written at least once since allocation
-inline constexpr PageWord kAccessed = 1u << 9;   // used since the clock hand last passed
+inline constexpr PageWord kAccessed = 1u << 9;   // used, as far as the clock hand has not taken it
 inline constexpr PageWord kWaiters = 1u << 10;   // somebody waits for the state to change
 inline constexpr PageWord kEpoch = 1u << 11;     // the epoch it was dirtied in
 inline constexpr PageWord kElsewhere = 1u << 12; // its newest bytes are in a tier, or on the way
 inline constexpr PageWord kHeld = 1u << 13;      // filled for a waiter that has not used it yet
 inline constexpr PageWord kAhead = 1u << 14;     // its first use asks for the next read-ahead
+inline constexpr PageWord kTrial = 1u << 15;     // not used again since it was filled: goes first
+inline constexpr PageWord kUnused = 1u << 16;    // the use that it was filled for is still to come
 inline constexpr PageWord kStored = 1u << 17;    // its store was given bytes of it since allocation
+inline constexpr PageWord kTwice = 1u << 18;     // ACCESSED and used again
+inline constexpr PageWord kOften = 1u << 19;     // and again: more is not counted
 
 // Whoever has one of these has bytes that the store may not have: dropped only into a tier.
 inline constexpr PageWord kUnsafe = kDirty | kWriteback | kUnsynced;
@@ -51,6 +55,24 @@ constexpr PageWord GivenUp(PageWord word) {
 constexpr PageState StateOf(PageWord word) { return static_cast<PageState>(word & kStateMask); }
 constexpr PageWord WithState(PageWord word, PageState state) {
   return (word & ~kStateMask) | static_cast<PageWord>(state);
+}
+
+// The uses that are remembered, one bit each. The clock hand takes one whenever it passes.
+inline constexpr PageWord kUses = kAccessed | kTwice | kOften;
+inline constexpr uint32_t kUsesMax = 3;
+
+constexpr PageWord WithUse(PageWord word) {
+  if ((word & kAccessed) == 0) return word | kAccessed;
+  return word | ((word & kTwice) == 0 ? kTwice : kOften);
+}
+constexpr PageWord WithoutUse(PageWord word) {
+  if ((word & kOften) != 0) return word & ~kOften;
+  return word & ~((word & kTwice) != 0 ? kTwice : kAccessed);
+}
+
+// True: present, and not used again since it was filled.
+constexpr bool OnTrial(PageWord word) {
+  return (word & kTrial) != 0 && StateOf(word) == PageState::kPresent;
 }
 
 namespace page_state_detail {

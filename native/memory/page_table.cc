@@ -107,7 +107,8 @@ bool PageTable::MarkDirty(PageIndex page) {
     if ((word & kWritable) == 0) return false;
     const PageWord epoch = epoch_->Now();
     if ((word & kDirty) != 0 && ((word ^ epoch) & kEpoch) != 0) return false;
-    const PageWord want = (word & ~kEpoch) | epoch | kDirty | kWritten | kAccessed;
+    const PageWord rest = word & ~(kEpoch | kTrial | kUnused);
+    const PageWord want = rest | epoch | kDirty | kWritten | kAccessed;
     if (word == want) {
       // Who made it dirty may not have come to the summary yet; a sync that this writer asks for
       // next must find the page all the same.
@@ -138,6 +139,7 @@ void PageTable::Count(PageWord from, PageWord to) {
   };
   adjust(present_, is_present(from), is_present(to));
   adjust(dirty_, (from & kUnsafe) != 0, (to & kUnsafe) != 0);
+  adjust(trial_, OnTrial(from), OnTrial(to));
   adjust(elsewhere_, (from & kElsewhere) != 0, (to & kElsewhere) != 0);
   adjust(written_, (from & kWritten) != 0, (to & kWritten) != 0);
   adjust(lost_, StateOf(from) == PageState::kLost, StateOf(to) == PageState::kLost);

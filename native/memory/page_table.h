@@ -99,14 +99,22 @@ class PageTable {
   // aborts: it is our bug). Keeps the counts. On failure `from` holds the word found.
   bool Change(PageIndex page, PageWord& from, PageWord to);
 
-  // Remembers a use for the clock hand; a plain store would lose a concurrent change.
-  void Touch(PageIndex page, PageWord seen) {
-    if ((seen & kAccessed) == 0) words_[page].fetch_or(kAccessed, std::memory_order_relaxed);
+  // Remembers a use for the clock hand, and lets go of HELD and AHEAD; a plain store would lose a
+  // concurrent change. A page on trial passes it when it is used again: neither the use that it was
+  // filled for nor the one that ends the trial is counted.
+  void Use(PageIndex page, PageWord seen) {
+    const PageWord trial = seen & ((seen & kUnused) != 0 ? kUnused : kTrial);
+    if ((seen & (kHeld | kAhead)) != 0 || trial != 0) ClearFlags(page, kHeld | kAhead | trial);
+    if (trial == 0 && (seen & kOften) == 0) {
+      words_[page].fetch_or(WithUse(seen) & kUses, std::memory_order_relaxed);
+    }
   }
-  // Clears flags that carry no state of their own (ACCESSED, HELD); returns the word before.
+  // Clears flags that carry no state of their own (HELD, AHEAD); returns the word before.
   PageWord ClearFlags(PageIndex page, PageWord flags) {
     if (files_ != nullptr && !reserved_.Has(page)) [[unlikely]] return 0;
-    return words_[page].fetch_and(~flags, std::memory_order_acq_rel);
+    const PageWord before = words_[page].fetch_and(~flags, std::memory_order_acq_rel);
+    if ((flags & kTrial) != 0 && OnTrial(before)) trial_.fetch_sub(1, std::memory_order_relaxed);
+    return before;
   }
 
   // Sets DIRTY and WRITTEN on a page that is WRITABLE and not frozen, before its bytes are written.
@@ -127,6 +135,8 @@ class PageTable {
   [[nodiscard]] uint64_t dirty() const { return dirty_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t written() const { return written_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t lost() const { return lost_.load(std::memory_order_relaxed); }
+  // Present pages that were not used again since they were filled.
+  [[nodiscard]] uint64_t trial() const { return trial_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t elsewhere() const { return elsewhere_.load(std::memory_order_relaxed); }
 
   Summary& present_summary() { return present_summary_; }
@@ -164,6 +174,7 @@ class PageTable {
   std::atomic<uint64_t> elsewhere_{0};
   static const SyncEpoch kNoEpoch;
   const SyncEpoch* epoch_ = &kNoEpoch;
+  std::atomic<uint64_t> trial_{0};
   std::unique_ptr<MemoryFiles> files_;
   Summary reserved_;  // chunks whose words have room in the files
 };

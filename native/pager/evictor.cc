@@ -6,6 +6,13 @@
 #include "pager/page_change.h"
 
 namespace farpage {
+namespace {
+
+// What a page loses when it goes: the rights, and what was remembered of its use.
+constexpr PageWord kOfUse = kReadable | kWritable | kUses | kHeld | kAhead | kTrial | kUnused;
+
+}  // namespace
+
 void Evictor::Add(std::shared_ptr<Region> region) {
   std::lock_guard<std::mutex> lock(regions_mutex_);
   regions_.push_back(std::move(region));
@@ -23,18 +30,31 @@ std::vector<std::shared_ptr<Region>> Evictor::Regions() {
   return regions_;
 }
 
-void Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, const Rules& rules,
-                      Victims* victims, EvictionResult* result) {
-  for (PageIndex page = within.first; page < within.end() && victims->pages < pages_max; page++) {
+bool Evictor::Spares(Pick pick, PageWord word) {
+  switch (pick) {
+    case Pick::kOnTrial: return !OnTrial(word);
+    case Pick::kProven: return OnTrial(word);
+    case Pick::kNeverUsed: return OnTrial(word) && (word & kUnused) == 0;
+    case Pick::kUnaccessed:
+    case Pick::kAll: break;
+  }
+  return false;
+}
+
+PageIndex Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, const Rules& rules,
+                           Victims* victims, EvictionResult* result) {
+  PageIndex page = within.first;
+  for (; page < within.end() && victims->pages < pages_max; page++) {
     bool dirty = false;
     bool unsynced = false;
     bool again = false;
+    bool chance = false;
     PageWord after = 0;
     do {
       const PageWord before = ChangePage(
           *region.table, page,
           [&](PageWord word) {
-            dirty = unsynced = again = false;
+            dirty = unsynced = again = chance = false;
             if (StateOf(word) != PageState::kPresent) return word;
             // What is being written back will be clean soon.
             if ((word & kWriteback) != 0) return word;
@@ -44,9 +64,10 @@ void Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, const 
             again = dirty && rules.dirty;
             if (again) return GivenUp(word) & ~kWritable;
             if (dirty) return word;
-            if ((word & kAccessed) != 0 && !rules.used) return word & ~kAccessed;
-            return WithState(word & ~(kReadable | kWritable | kAccessed | kHeld | kAhead),
-                             PageState::kEvicting);
+            if (Spares(rules.pick, word)) return word;
+            chance = (word & kUses) != 0 && rules.pick != Pick::kAll;
+            if (chance) return WithoutUse(word);
+            return WithState(word & ~kOfUse, PageState::kEvicting);
           },
           &after);
       if (StateOf(after) == PageState::kEvicting && StateOf(before) == PageState::kPresent) {
@@ -54,6 +75,7 @@ void Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, const 
         victims->pages++;
       }
     } while (again);
+    if (chance) victims->chances++;
     if (dirty) result->dirty_pages++;
     if (unsynced) result->unsynced_pages++;
     const PageState state = StateOf(after);
@@ -61,6 +83,7 @@ void Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, const 
     const bool moves = state == PageState::kFilling || state == PageState::kCopying;
     if (moves || (after & kWriteback) != 0) AppendPage(*rules.busy, page);
   }
+  return page;
 }
 
 void Evictor::Drop(Victims& victims) {
@@ -116,39 +139,65 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
   if (only != nullptr) std::erase_if(regions, [&](const auto& r) { return r.get() != only; });
   EvictionResult result;
   if (regions.empty()) return result;
-  std::vector<uint64_t> dirty(regions.size());  // of the last time round
-  std::vector<Victims> batch;
-  uint64_t claimed = 0;
+  Sweep work{regions, only == nullptr, {}, std::vector<uint64_t>(regions.size())};
+  // A scan is used once: what is on trial beyond its share goes before what was used again.
+  uint64_t trial = 0;
+  uint64_t frames = 0;
+  for (const auto& region : regions) {
+    trial += region->table->trial();
+    frames += region->frames.used();
+  }
+  const uint64_t share = frames / kTrialPart;
+  if (trial > share) GoRound(work, std::min(pages, trial - share), 1, Pick::kOnTrial, &result);
+  if (work.claimed < pages) GoRound(work, pages, 1, Pick::kProven, &result);
+  if (work.claimed < pages) GoRound(work, pages, kRoundsMax, Pick::kUnaccessed, &result);
+  if (work.claimed != 0) shootdown_.WaitGracePeriod();
+  for (Victims& victims : work.batch) Drop(victims);
+  result.evicted_pages = work.claimed;
+  result.dirty_pages = std::accumulate(work.dirty.begin(), work.dirty.end(), uint64_t{0});
+  // Clean first: what is dirty costs a copy, or a write.
+  if (work.claimed < pages) {
+    Spill(regions, std::min(pages - work.claimed, kSpillPagesMax), &result);
+  }
+  return result;
+}
+
+void Evictor::GoRound(Sweep& work, uint64_t pages, size_t rounds, Pick pick,
+                      EvictionResult* result) {
+  const auto& regions = work.regions;
+  Rules rules;
+  rules.pick = pick;
   if (hand_region_ >= regions.size()) hand_region_ = 0;
-  const size_t start_region = only != nullptr ? 0 : hand_region_;
-  const uint64_t start_chunk = hand_chunk_;
-  // Twice round at most: the first pass takes second chances away, the second finds the victims.
-  for (size_t step = 0; step <= 2 * regions.size() && claimed < pages; step++) {
+  const size_t start_region = work.all ? hand_region_ : 0;
+  const PageIndex start_page = hand_page_;
+  uint64_t moved = 0;
+  for (size_t step = 0; step <= rounds * regions.size() && work.claimed < pages; step++) {
     const size_t index = (start_region + step) % regions.size();
     Region& region = *regions[index];
     Summary& summary = region.table->present_summary();
     Victims victims{regions[index], {}, 0};
-    result.dirty_pages = 0;
-    uint64_t chunk = summary.Next(step == 0 ? start_chunk : 0);
-    while (chunk < summary.chunks() && claimed + victims.pages < pages) {
-      const PageIndex first = chunk * kSummaryPages;
-      const uint64_t count = std::min(kSummaryPages, region.table->pages() - first);
-      Collect(region, {first, count}, pages - claimed, {}, &victims, &result);
-      if (claimed + victims.pages < pages) chunk = summary.Next(chunk + 1);
+    result->dirty_pages = 0;
+    const PageIndex end = region.table->pages();
+    const uint64_t wanted = pages - work.claimed;
+    PageIndex at = step == 0 ? start_page : 0;
+    while (at < end && victims.pages < wanted) {
+      const uint64_t chunk = summary.Next(at / kSummaryPages);
+      const PageIndex first = std::max(at, chunk * kSummaryPages);
+      const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages);
+      at = first < end ? Collect(region, {first, last - first}, wanted, rules, &victims, result)
+                       : end;
     }
-    dirty[index] = result.dirty_pages;
-    hand_region_ = only != nullptr ? hand_region_ : index;
-    hand_chunk_ = chunk;
-    claimed += victims.pages;
-    if (victims.pages != 0) batch.push_back(std::move(victims));
+    work.dirty[index] = result->dirty_pages;
+    if (work.all) hand_region_ = index;
+    hand_page_ = at;
+    work.claimed += victims.pages;
+    moved += victims.pages + victims.chances;
+    if (victims.pages != 0) work.batch.push_back(std::move(victims));
+    if (step == 0 || step % regions.size() != 0) continue;
+    // A whole round that met nothing but dirty pages, and pages in use: the next would, too.
+    if (moved == 0) break;
+    moved = 0;
   }
-  if (claimed != 0) shootdown_.WaitGracePeriod();
-  for (Victims& victims : batch) Drop(victims);
-  result.evicted_pages = claimed;
-  result.dirty_pages = std::accumulate(dirty.begin(), dirty.end(), uint64_t{0});
-  // Clean first: what is dirty costs a copy, or a write.
-  if (claimed < pages) Spill(regions, std::min(pages - claimed, kSpillPagesMax), &result);
-  return result;
 }
 
 void Evictor::CollectRun(Region& region, PageRun run, const Rules& rules, Victims* victims,
@@ -167,20 +216,21 @@ void Evictor::CollectRun(Region& region, PageRun run, const Rules& rules, Victim
 EvictionResult Evictor::Reclaim(const std::shared_ptr<Region>& region, PageRun run,
                                 bool spare_used) {
   Rules rules;
-  rules.used = !spare_used;
+  rules.pick = spare_used ? Pick::kNeverUsed : Pick::kAll;
   return Take(region, {&run, 1}, rules);
 }
 
 EvictionResult Evictor::Discard(const std::shared_ptr<Region>& region, PageRun run) {
   Rules rules;
-  rules.used = rules.dirty = true;
+  rules.pick = Pick::kAll;
+  rules.dirty = true;
   return Take(region, {&run, 1}, rules);
 }
 
 EvictionResult Evictor::Invalidate(const std::shared_ptr<Region>& region,
                                    std::span<const PageRun> runs, bool discard,
                                    std::vector<PageRun>* busy) {
-  return Take(region, runs, {true, true, discard, busy});
+  return Take(region, runs, {Pick::kAll, true, discard, busy});
 }
 
 EvictionResult Evictor::Take(const std::shared_ptr<Region>& region,

@@ -30,7 +30,16 @@ struct EvictionResult {
 // Dirty pages that one sweep hands to overlays, at most: a fill waits for them.
 inline constexpr uint64_t kSpillPagesMax = 256;
 
-// Drops clean pages that were not used since the hand last passed. One sweep, one grace period.
+// The part of the frames that pages may have which were not used again since they were filled.
+inline constexpr uint64_t kTrialPart = 10;
+
+// How often the hand goes round at most: each time it takes one use away, the last finds victims.
+inline constexpr size_t kRoundsMax = kUsesMax + 1;
+
+// Drops clean pages: first those that were not used again since they were filled, down to their
+// share of the frames, then those whose uses the hand has all taken. So a scan pushes out itself
+// and not what is used again and again. (S3-FIFO without its ghosts and queues; measured against
+// it in test/bench/README.md.) One sweep, one grace period.
 // Thread: any but fabric threads; sweeps take turns under a lock, because two hands would only
 // evict each other's second chances.
 class Evictor {
@@ -92,19 +101,40 @@ class Evictor {
     std::shared_ptr<Region> region;
     std::vector<PageRun> runs;
     uint64_t pages = 0;
+    uint64_t chances = 0;  // pages that lost a use instead
   };
-  // What a sweep takes besides clean pages that were not used lately.
+  // Which clean pages a sweep takes. All but kAll take a use away instead of a page that has one.
+  enum class Pick : uint8_t {
+    kOnTrial,     // those on trial and nothing else
+    kProven,      // those not on trial
+    kUnaccessed,  // both
+    kNeverUsed,   // both, unless the use that a page was filled for has come
+    kAll,         // every one, used or not
+  };
+  // What a sweep takes.
   struct Rules {
-    bool used = false;
+    Pick pick = Pick::kUnaccessed;
     bool held = false;
     bool dirty = false;
     std::vector<PageRun>* busy = nullptr;
   };
-  // Claims victims of one chunk.
-  void Collect(Region& region, PageRun within, uint64_t pages_max, const Rules& rules,
-               Victims* victims, EvictionResult* result);
+  // One call's work over some regions.
+  struct Sweep {
+    const std::vector<std::shared_ptr<Region>>& regions;
+    bool all;  // of the regions there are: the hand moves from one to the next
+    std::vector<Victims> batch;
+    std::vector<uint64_t> dirty;  // of each region, as last seen
+    uint64_t claimed = 0;
+  };
+  static bool Spares(Pick pick, PageWord word);
+  // Claims victims of one chunk, up to `pages_max` in all; returns the page where it stopped.
+  PageIndex Collect(Region& region, PageRun within, uint64_t pages_max, const Rules& rules,
+                    Victims* victims, EvictionResult* result);
   void CollectRun(Region& region, PageRun run, const Rules& rules, Victims* victims,
                   EvictionResult* result);
+  // Moves the hand over the regions, `rounds` times and to where it began, until `pages` in all
+  // were claimed.
+  void GoRound(Sweep& work, uint64_t pages, size_t rounds, Pick pick, EvictionResult* result);
   EvictionResult Take(const std::shared_ptr<Region>& region, std::span<const PageRun> runs,
                       const Rules& rules);
   void Drop(Victims& victims);
@@ -125,7 +155,7 @@ class Evictor {
   std::mutex regions_mutex_;  // guards regions_ alone
   std::vector<std::shared_ptr<Region>> regions_;
   size_t hand_region_ = 0;
-  uint64_t hand_chunk_ = 0;
+  PageIndex hand_page_ = 0;  // where it goes on: no page loses two uses in one round
   size_t spill_region_ = 0;  // the hand over dirty pages
   uint64_t spill_chunk_ = 0;
   std::atomic<uint64_t> evicted_{0};

@@ -329,7 +329,8 @@ void Filler::Install(const std::shared_ptr<Region>& region, PageRun run, PageWor
         const PageWord held = (word & kWaiters) != 0 ? kHeld : 0;
         // What comes out of a tier is as dirty as it went in.
         const PageWord lasting = kHistory | kAhead | kEpoch | kUnsafe;
-        return (word & lasting) | present | held | flags;
+        const PageWord trial = ((word | flags) & kUnsafe) == 0 ? kTrial | kUnused : 0;
+        return (word & lasting) | present | held | trial | flags;
       });
     }
     if ((before & kWaiters) == 0 || waiters_.WakeAll(region, page, Code::kOk) != 0) continue;

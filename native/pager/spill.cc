@@ -17,8 +17,8 @@ void Evictor::CollectDirty(Region& region, PageRun within, uint64_t pages_max, b
           if (StateOf(word) != PageState::kPresent || (word & kUnsafe) == 0) return word;
           // What is being written back will be clean soon; what is held is wanted now.
           if ((word & (kHeld | kWriteback)) != 0) return word;
-          if ((word & kAccessed) != 0 && !force) return word & ~kAccessed;
-          return WithState(word & ~(kReadable | kWritable | kAccessed | kAhead),
+          if ((word & kUses) != 0 && !force) return WithoutUse(word);
+          return WithState(word & ~(kReadable | kWritable | kUses | kAhead),
                            PageState::kEvicting) | kElsewhere;
         },
         &after);
@@ -34,8 +34,8 @@ void Evictor::Spill(const std::vector<std::shared_ptr<Region>>& regions, uint64_
   uint64_t claimed = 0;
   const size_t start_region = spill_region_ % regions.size();
   const uint64_t start_chunk = spill_chunk_;
-  // Twice round, as for clean pages: those used since the hand last passed get a second chance.
-  for (size_t step = 0; step <= 2 * regions.size() && claimed < pages; step++) {
+  // As often round as for clean pages: those that were used get another chance for each use.
+  for (size_t step = 0; step <= kRoundsMax * regions.size() && claimed < pages; step++) {
     const size_t index = (start_region + step) % regions.size();
     Region& region = *regions[index];
     if (region.overlay == nullptr) continue;

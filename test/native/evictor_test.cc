@@ -92,6 +92,66 @@ FARPAGE_TEST(evictor_reclaims_exactly_a_run_whether_used_or_not) {
   CHECK_EQ(clock.evictor.Reclaim(clock.made.region, {0, 3 * kSummaryPages}).evicted_pages, 0u);
 }
 
+FARPAGE_TEST(evictor_takes_what_was_used_once_before_what_was_used_again) {
+  Clock clock(256);
+  clock.Install({0, 50}, kTrial | kUnused);
+  PageTable& table = clock.table();
+  const auto use = [&](PageIndex page) { table.Use(page, table.Load(page)); };
+  // The use that a page was filled for, and one more of the first half.
+  for (PageIndex page = 0; page < 50; page++) use(page);
+  CHECK_EQ(table.trial(), 50u);
+  for (PageIndex page = 0; page < 25; page++) use(page);
+  CHECK_EQ(table.trial(), 25u);
+  CHECK((table.Load(0) & (kTrial | kUnused | kUses)) == 0);
+  // A scan comes by.
+  clock.Install({100, 100}, kTrial | kUnused);
+  for (PageIndex page = 100; page < 200; page++) use(page);
+  CHECK_EQ(clock.evictor.Evict(90).evicted_pages, 90u);
+  for (PageIndex page = 0; page < 25; page++) CHECK(clock.State(page) == PageState::kPresent);
+  CHECK_EQ(clock.evictor.Evict(29).evicted_pages, 29u);
+  CHECK_EQ(table.trial(), 6u);
+  // Down to its share of what is left, 3 of 31; of the others those go that were not used lately.
+  for (PageIndex page = 0; page < 10; page++) use(page);
+  CHECK_EQ(clock.evictor.Evict(10).evicted_pages, 10u);
+  CHECK_EQ(table.trial(), 3u);
+  for (PageIndex page = 0; page < 10; page++) CHECK(clock.State(page) == PageState::kPresent);
+  CHECK_EQ(clock.evictor.Evict(100).evicted_pages, 21u);
+  CHECK_EQ(table.trial(), 0u);
+  CHECK_EQ(table.present(), 0u);
+}
+
+FARPAGE_TEST(evictor_takes_a_use_whenever_it_passes) {
+  Clock clock(64);
+  PageTable& table = clock.table();
+  clock.Install({0, 8}, kAccessed);
+  // The first half has been used once, the others more often than is counted.
+  for (PageIndex page = 4; page < 8; page++) {
+    for (int n = 0; n < 9; n++) table.Use(page, table.Load(page));
+    CHECK_EQ(table.Load(page) & kUses, kUses);
+  }
+  CHECK_EQ(clock.evictor.Evict(4).evicted_pages, 4u);
+  for (PageIndex page = 4; page < 8; page++) {
+    CHECK(clock.State(page) == PageState::kPresent);
+    CHECK((table.Load(page) & kUses) != kUses && (table.Load(page) & kUses) != 0);
+  }
+  // One call goes round until there is a victim.
+  CHECK_EQ(clock.evictor.Evict(1).evicted_pages, 1u);
+  CHECK_EQ(clock.evictor.Evict(100).evicted_pages, 3u);
+}
+
+FARPAGE_TEST(evictor_counts_who_is_on_trial_however_the_trial_ends) {
+  Clock clock(64);
+  clock.Install({0, 4}, kTrial | kUnused);
+  CHECK_EQ(clock.table().trial(), 4u);
+  CHECK(clock.table().MarkDirty(0));
+  CHECK_EQ(clock.table().trial(), 3u);
+  clock.table().ClearFlags(1, kTrial);
+  clock.table().ClearFlags(1, kTrial);
+  CHECK_EQ(clock.table().trial(), 2u);
+  CHECK_EQ(clock.evictor.Reclaim(clock.made.region, {0, 64}).evicted_pages, 3u);
+  CHECK_EQ(clock.table().trial(), 0u);
+}
+
 FARPAGE_TEST(evictor_hand_goes_on_where_it_stopped) {
   Clock clock(16 * kSummaryPages);
   for (uint64_t chunk = 0; chunk < 16; chunk++) clock.Install({chunk * kSummaryPages, 4});
@@ -99,6 +159,30 @@ FARPAGE_TEST(evictor_hand_goes_on_where_it_stopped) {
   for (int n = 0; n < 16; n++) evicted += clock.evictor.Evict(4).evicted_pages;
   CHECK_EQ(evicted, 64u);
   CHECK_EQ(clock.table().present(), 0u);
+}
+
+FARPAGE_TEST(evictor_hand_takes_second_chances_away_once_a_round) {
+  Clock clock(64);
+  clock.Install({0, 4}, kAccessed);
+  clock.Install({4, 8});
+  // Both calls look into the same chunk; what the first has passed is behind the second one's hand.
+  CHECK_EQ(clock.evictor.Evict(4).evicted_pages, 4u);
+  CHECK_EQ(clock.evictor.Evict(4).evicted_pages, 4u);
+  for (PageIndex page = 0; page < 4; page++) CHECK(clock.State(page) == PageState::kPresent);
+  CHECK_EQ(clock.evictor.Evict(4).evicted_pages, 4u);
+  CHECK_EQ(clock.table().present(), 0u);
+}
+
+FARPAGE_TEST(evictor_recycles_what_was_never_used_and_nothing_else_where_it_spares) {
+  Clock clock(64);
+  clock.Install({0, 4}, kTrial | kUnused);
+  clock.Install({4, 4});
+  clock.Install({8, 4}, kAccessed);
+  for (PageIndex page = 0; page < 2; page++) clock.table().Use(page, clock.table().Load(page));
+  CHECK_EQ(clock.evictor.Reclaim(clock.made.region, {0, 64}, true).evicted_pages, 6u);
+  CHECK(clock.State(0) == PageState::kPresent && clock.State(1) == PageState::kPresent);
+  CHECK(clock.State(8) == PageState::kPresent);
+  CHECK_EQ(clock.table().trial(), 2u);
 }
 
 FARPAGE_TEST(evictor_stays_with_the_one_region_it_was_asked_for) {

@@ -1,6 +1,7 @@
 /** Runs the chosen measurements one after the other, within a bound of time and disk. */
 import { ATOMIC_WORKS } from './atomic-works.js';
 import { BESIDE_WORKS } from './beside-works.js';
+import { CAPACITY_WORKS } from './capacity-works.js';
 import { COPY_WORKS } from './copy-works.js';
 import { FILE_WORKS } from './file-works.js';
 import { freeBytes } from './files.js';
@@ -26,6 +27,7 @@ export const WORKS: readonly Work[] = [
   ...FILE_WORKS,
   ...BESIDE_WORKS,
   ...COPY_WORKS,
+  ...CAPACITY_WORKS,
 ];
 
 export interface RunOptions extends StageOptions {

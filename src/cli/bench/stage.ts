@@ -112,9 +112,14 @@ export class Stage implements AsyncDisposable {
     };
   }
 
+  /** A region that was reached is removed: its name may be another one's next. */
+  forget(region: string): void {
+    for (const transport of ['tcp', 'unix']) this.#attached.delete(`${transport}/${region}`);
+  }
+
   /** Removes a region that was reached; what is dirty in it is of no use to anybody. */
   async remove(region: string): Promise<void> {
-    for (const transport of ['tcp', 'unix']) this.#attached.delete(`${transport}/${region}`);
+    this.forget(region);
     await (await this.client('unix')).remove(region, { dirty: 'discard', signal: this.signal });
   }
 
