@@ -16,5 +16,6 @@ void KeepCommand(Options& options);
 void PinCommand(Options& options);
 void CacheCommand(Options& options);
 void PolicyCommand(Options& options);
+void PunchCommand(Options& options);
 
 }  // namespace farpage::bench

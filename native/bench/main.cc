@@ -16,7 +16,7 @@ int main(int count, char** words) {
       {"serve", ServeCommand},         {"client", ClientCommand}, {"ping-pong", PingPongCommand},
       {"initiator", InitiatorCommand}, {"sync", SyncCommand},     {"cold", ColdCommand},
       {"touch", TouchCommand},         {"keep", KeepCommand},     {"pin", PinCommand},
-      {"cache", CacheCommand},         {"policy", PolicyCommand},
+      {"cache", CacheCommand},         {"policy", PolicyCommand}, {"punch", PunchCommand},
   };
   const std::string_view wanted = count > 1 ? words[1] : "";
   for (const Command& command : kCommands) {
@@ -26,6 +26,6 @@ int main(int count, char** words) {
     return 0;
   }
   errno = 0;
-  Die("usage: farpage_bench serve|client|ping-pong|initiator|sync|cold|touch|keep|pin|cache|policy"
-      " [--option value]...");
+  Die("usage: farpage_bench serve|client|ping-pong|initiator|sync|cold|touch|keep|pin|cache|policy|"
+      "punch [--option value]...");
 }

@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "memory/region_copy.h"
+#include "os/drop_pages.h"
 
 namespace farpage {
 
@@ -147,6 +149,16 @@ Status StagedMemory::PopulateFrom(PageRun run, const std::byte* bytes) {
 }
 
 void StagedMemory::Drop(std::span<const PageRun> runs) {
+  // Out of the page tables first, many at once: a hole in what is mapped makes the other cores
+  // forget it, one interrupt for each run.
+  if (std::byte* const base = address(); base != nullptr) {
+    std::vector<iovec> ranges;
+    ranges.reserve(runs.size());
+    for (const PageRun& run : runs) {
+      ranges.push_back({base + run.offset_bytes(), run.length_bytes()});
+    }
+    DropPages(ranges);
+  }
   for (const PageRun& run : runs) {
     ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                 static_cast<off_t>(run.offset_bytes()),

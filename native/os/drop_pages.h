@@ -1,4 +1,4 @@
-// Giving pages of a private mapping back.
+// Taking pages out of a mapping.
 #pragma once
 
 #include <sys/uio.h>
@@ -7,7 +7,8 @@
 
 namespace farpage {
 
-// MADV_DONTNEED for every range: private copies go, the file's pages show again. Scattered pages
+// MADV_DONTNEED for every range: private copies go, the file's pages show again; what is mapped
+// shared stays in its file and is only taken out of the page tables. Scattered pages
 // in one process_madvise(2) cost 0.6 us each, with one TLB flush; a madvise(2) each costs up to
 // 13 us while another core runs in this process. Linux before 6.13 refuses the advice for
 // process_madvise: then one call each. Thread: any.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/clock.h"
 #include "pager/page_change.h"
 
 namespace farpage {
@@ -239,9 +240,11 @@ EvictionResult Evictor::Take(const std::shared_ptr<Region>& region,
   const std::lock_guard<std::mutex> sweep(mutex_);
   EvictionResult result;
   Victims victims{region, {}, 0};
+  const uint64_t begin_ns = NowNs();
   for (const PageRun& run : runs) CollectRun(*region, run, rules, &victims, &result);
   if (victims.pages != 0) {
     shootdown_.WaitGracePeriod();
+    result.shootdown_ns = NowNs() - begin_ns;
     Drop(victims);
   }
   result.evicted_pages = victims.pages;

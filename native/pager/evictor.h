@@ -18,6 +18,9 @@ namespace farpage {
 // What a sweep found.
 struct EvictionResult {
   uint64_t evicted_pages = 0;
+  // Until no turn could use them any more; what comes then is giving their memory back. Told by
+  // sweeps of ranges.
+  uint64_t shootdown_ns = 0;
   // Pages whose bytes were written to their store without durability.
   uint64_t unsynced_pages = 0;
   // Pages that stay until somebody writes them back or makes them durable, these among them.

@@ -120,6 +120,7 @@ Invalidation Indicators::Invalidate(const std::shared_ptr<Region>& region, PageR
     const EvictionResult swept = Sweep(region, runs, rule, &busy);
     outcome.pages += swept.evicted_pages;
     outcome.dirty_pages += swept.dirty_pages;
+    outcome.shootdown_ns += swept.shootdown_ns;
     runs = std::move(busy);
     // Only what was under way at the first look: whoever touches a page later fills it anew.
     if (AwaitRest(*region, runs, deadline_ns)) continue;
@@ -144,6 +145,7 @@ Invalidation Indicators::Reclaim(const std::shared_ptr<Region>& region, PageRun 
   }
   outcome.pages = swept.evicted_pages;
   outcome.dirty_pages = swept.dirty_pages;
+  outcome.shootdown_ns = swept.shootdown_ns;
   return outcome;
 }
 

@@ -48,6 +48,8 @@ const std::byte* Pager::Lend(const std::shared_ptr<Region>& region, PageIndex pa
 void Pager::Settle(const std::shared_ptr<Region>& region, PageIndex page) {
   // Where there is no memory the page is absent again: what was answered is true all the same.
   (void)filler_.FillNow(region, {page, 1});
+  // The use that it was filled for has been.
+  region->table->ClearFlags(page, kUnused);
   region->fills.lent_pages.fetch_sub(1, std::memory_order_seq_cst);
   WakeReclaim();
 }

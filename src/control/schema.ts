@@ -218,6 +218,8 @@ export const reclaimReply = v.object({
   /** Written back for it, and dirty ones that stay. */
   pagesWritten: count,
   pagesDirty: count,
+  /** Until the fabric had forgotten all of them; the rest is giving their memory back. */
+  shootdownMs: milliseconds,
   elapsedMs: milliseconds,
 });
 

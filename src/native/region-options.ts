@@ -176,6 +176,8 @@ export interface InvalidateReceipt {
   readonly dirtyPages: number;
   /** Still on their way in or out. */
   readonly busyPages: number;
+  /** Until the fabric had forgotten them; the rest is giving their memory back. */
+  readonly shootdownNs: number;
   readonly elapsedNs: number;
 }
 

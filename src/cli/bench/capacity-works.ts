@@ -2,6 +2,8 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Client } from '../../client/client.js';
+import { findAppliance } from '../../control/address.js';
+import { ControlClient } from '../../control/http-client.js';
 import { Budgeted } from './budgeted.js';
 import { makeFile } from './files.js';
 import { makeRow, type Row } from './row.js';
@@ -15,6 +17,8 @@ const FILE_BYTES_MAX = 256 * 1024 * 1024;
 const PART = 10;
 const ACCESSES_PER_PAGE = 6;
 const DEPTH = 16;
+/** One page of each so many bytes is there: most are runs of their own. */
+const WINDOW_BYTES = 16 * 1024;
 const PLACEMENT = 'two cores, not pinned';
 
 type Source = { file: string; access: 'read-only' } | { size: number; fill: 'zero' };
@@ -160,6 +164,43 @@ async function evicting(stage: Stage): Promise<Row[]> {
   });
 }
 
+/** Scattered pages of plain memory, given back in one batch. */
+async function reclaim(stage: Stage): Promise<Row[]> {
+  const host = await stage.client('unix');
+  const pages = Math.floor(stage.options.fileBytes / PAGE);
+  const size = pages * WINDOW_BYTES;
+  const shootdowns: { farpage: number }[] = [];
+  const told = await rounds(stage, async () => {
+    const [raw] = await stage.run('punch', { pages, window: WINDOW_BYTES });
+    return await fresh(host, { size, fill: 'zero' }, async () => {
+      const visits = { visit: pages, window: WINDOW_BYTES, 'region-size': size, sizes: PAGE };
+      const words = { ...visits, depths: DEPTH, mode: 'adaptive' };
+      await stage.run('initiator', { ...words, ...(await stage.reach('tcp', 'visited')) });
+      stage.forget('visited');
+      const { address } = findAppliance(stage.serving.url);
+      const control = new ControlClient({ address, token: undefined });
+      const call = { params: { region: 'visited' }, body: { dirty: 'keep' } } as const;
+      const reply = await control.call('reclaim', { ...call, signal: stage.signal });
+      control.close();
+      const each = (milliseconds: number) => (milliseconds * 1000) / reply.pagesReclaimed;
+      shootdowns.push({ farpage: each(reply.shootdownMs) });
+      return { farpage: each(reply.elapsedMs), raw: figure(raw, 'meanUs') };
+    });
+  });
+  const work = `reclaim of ${pages} scattered pages, for each`;
+  const head = { name: 'reclaim', placement: PLACEMENT, unit: 'us' } as const;
+  return [
+    makeRow(
+      { ...head, work: `${work}, beside bare hole punching`, target: { of: 'ratio', most: 1.1 } },
+      told,
+    ),
+    makeRow(
+      { ...head, work: `${work}: shootdown`, target: { of: 'figure', most: 0.15 } },
+      shootdowns,
+    ),
+  ];
+}
+
 export const CAPACITY_WORKS: readonly Work[] = [
   { name: 'zipf', quick: false, files: 1, run: (stage) => stage.unpinned(() => zipf(stage)) },
   {
@@ -168,4 +209,5 @@ export const CAPACITY_WORKS: readonly Work[] = [
     files: 1,
     run: (stage) => stage.unpinned(() => evicting(stage)),
   },
+  { name: 'reclaim', quick: false, files: 0, run: (stage) => stage.unpinned(() => reclaim(stage)) },
 ];
