@@ -13,8 +13,6 @@ namespace {
 
 // How long the appliance may take for one answer.
 constexpr uint64_t kAnswerNsMax = 20'000'000'000;
-// What Initiator::Wait polls for before it sleeps, as the TypeScript queue pair does by default.
-constexpr uint64_t kSpinNs = 100'000;
 constexpr int kLooksPerClock = 4096;
 // The completion that ends a WRITE is its fence's; the WRITE's own has this bit.
 constexpr uint64_t kHandedOver = uint64_t{1} << 32;
@@ -64,7 +62,7 @@ size_t InitiatorClient::Await() {
       if (looks % kLooksPerClock == 0 && NowNs() > deadline) Fail("wait", Code::kTimeout);
     }
   } else {
-    const uint64_t spin = waiting_ == Waiting::kAdaptive ? kSpinNs : 0;
+    const uint64_t spin = waiting_ == Waiting::kAdaptive ? kWaitSpinNs : 0;
     const Status waited = initiator_->Wait(spin, NowNs() + kAnswerNsMax);
     if (!waited.ok()) Fail(waited.error().context, waited.error().code);
   }

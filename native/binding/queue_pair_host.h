@@ -35,8 +35,6 @@ class QueuePairHost : public std::enable_shared_from_this<QueuePairHost> {
   // How long the event loop's callback polls on while bytes keep coming: a large payload comes in
   // pieces, and each would cost a turn of the loop.
   static constexpr uint64_t kEventSpinNs = 5'000;
-  // How long a synchronous wait polls before it sleeps, while that has paid.
-  static constexpr uint64_t kWaitSpinNs = 100'000;
 
   // Takes a connected initiator into the environment's event loop.
   // Errors: kInternal when the loop cannot watch the socket.

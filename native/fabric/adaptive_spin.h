@@ -5,6 +5,11 @@
 
 namespace farpage {
 
+// How long who waits for an answer polls before it sleeps, while that has paid: as long as the
+// other end polls for the device. Readers of cold pages, 16 at a time, wait 100 us for the next
+// answers; asleep by then, they leave the device idle for the 40 us that waking them takes.
+inline constexpr uint64_t kWaitSpinNs = 500'000;
+
 // True when this process may run on two processors at once (sched_getaffinity(2)); where it may
 // not, polling only takes time from the peer that is waited for. Asked once.
 bool MayPoll();
