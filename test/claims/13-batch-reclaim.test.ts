@@ -16,6 +16,9 @@ const SCATTERED = Array.from({ length: PAGES }, (_, index) => {
   const at = 2 * index * PAGE;
   return index < PAGES / 2 ? at : TERABYTE - 2 * PAGES * PAGE + at;
 });
+/** Bytes of each READ, and of all of them. */
+const READ_BYTES = 8;
+const CROWD_BYTES = PAGES * READ_BYTES;
 /** A look at every word of a terabyte's page table would fault in 262,144 pages of it. */
 const FAULTS_MAX = 50_000;
 
@@ -37,7 +40,7 @@ function touchesOf(pid: number): number {
 }
 
 const readAll = async (region: ExternalRegion, offsets: readonly number[]) =>
-  await Promise.all(offsets.map((offset) => region.read(offset, 8)));
+  await Promise.all(offsets.map((offset) => region.read(offset, READ_BYTES)));
 
 describe('promise 13: portions are reclaimed and invalidated in batches', () => {
   it('of a terabyte, with one word to the interface, for what is there', async () => {
@@ -50,7 +53,7 @@ describe('promise 13: portions are reclaimed and invalidated in batches', () => 
     const stat = async () => await serve.json<RegionStat>(['stat', 'r']);
     const before = await stat();
     expect(before.pages).toMatchObject({ present: PAGES, dirty: 0, total: TERABYTE / PAGE });
-    expect(before.operations).toMatchObject({ bypassed: PAGES, faulted: PAGES });
+    expect(before.operations).toEqual({ bypassed: PAGES, faulted: PAGES, bytes: 2 * CROWD_BYTES });
 
     for (const verb of ['reclaim', 'invalidate'] as const) {
       const graces = await gracePeriods(serve);
@@ -63,13 +66,14 @@ describe('promise 13: portions are reclaimed and invalidated in batches', () => 
       // The interface was told: every page faults again, and once.
       const { operations } = await stat();
       for (const bytes of await readAll(region, SCATTERED)) {
-        expect(Buffer.from(bytes)).toEqual(Buffer.alloc(8, 0xff));
+        expect(Buffer.from(bytes)).toEqual(Buffer.alloc(READ_BYTES, 0xff));
       }
       await readAll(region, SCATTERED);
       const after = await stat();
       expect(after.operations).toEqual({
         bypassed: operations.bypassed + PAGES,
         faulted: operations.faulted + PAGES,
+        bytes: operations.bytes + 2 * CROWD_BYTES,
       });
     }
     // Nothing there, nothing to do.
