@@ -100,6 +100,8 @@ class ModelClient {
     Completion completion;
     bool done = false;
   };
+  // How long an operation may take, and one that fails for lack of memory be repeated: until others
+  // have synced, who may have to wait for a core.
   static constexpr uint64_t kPatienceNs = 30'000'000'000;
 
   bool Reconnect() {
@@ -193,7 +195,7 @@ class ModelClient {
     std::vector<ModelLayout::Chunk> reads;
     for (Op& op : ops) MakeOp(op, reads);
     ops.push_back({Request(Opcode::kRead, 0, 0, nullptr), {}, {}, {}, false});
-    for (int attempt = 0; attempt < 200; attempt++) {
+    for (const uint64_t end_ns = NowNs() + kPatienceNs; NowNs() < end_ns;) {
       const Code code = Do(ops);
       if (code == Code::kOk) return Compare(ops);
       if (!Acceptable(code)) return false;
@@ -201,7 +203,7 @@ class ModelClient {
       std::this_thread::sleep_for(std::chrono::milliseconds(1 + Below(random_, 10)));
       if (!Reconnect()) return false;
     }
-    return Expect(false, "no success after 200 attempts");
+    return Expect(false, "no success in 30 s");
   }
 
   void MakeOp(Op& op, std::vector<ModelLayout::Chunk>& reads) {
@@ -261,7 +263,7 @@ class ModelClient {
 
   // One atomic; repeated when it surely was not executed.
   bool Atomic(WorkRequest request, uint64_t* old_value) {
-    for (int attempt = 0; attempt < 200; attempt++) {
+    for (const uint64_t end_ns = NowNs() + kPatienceNs; NowNs() < end_ns;) {
       std::vector<Op> ops(1);
       ops[0].request = request;
       const Code code = Do(ops);
@@ -275,7 +277,7 @@ class ModelClient {
       std::this_thread::sleep_for(std::chrono::milliseconds(1 + Below(random_, 10)));
       if (!Reconnect()) return false;
     }
-    return Expect(false, "no success after 200 attempts");
+    return Expect(false, "no success in 30 s");
   }
 
   bool AddToCounter() {
@@ -303,13 +305,13 @@ class ModelClient {
     const uint64_t offset = layout_.shared[which] + 16;
     uint64_t value = 0;
     for (const Opcode opcode : {Opcode::kRead, Opcode::kWrite}) {
-      for (int attempt = 0;; attempt++) {
+      for (const uint64_t end_ns = NowNs() + kPatienceNs;;) {
         std::vector<Op> ops(2);
         ops[0].request = Request(opcode, offset, 8, reinterpret_cast<std::byte*>(&value));
         ops[1].request = Request(Opcode::kRead, 0, 0, nullptr);
         const Code code = Do(ops);
         if (code == Code::kOk) break;
-        if (!Acceptable(code) || !Expect(attempt < 200, "no success after 200 attempts")) {
+        if (!Acceptable(code) || !Expect(NowNs() < end_ns, "no success in 30 s")) {
           return false;
         }
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
