@@ -10,10 +10,10 @@ namespace farpage {
 bool IsUniformPage(const std::byte* page, std::byte* value);
 
 // Compresses a page into at most `room` bytes at `to`; the length, or 0 when it does not get as
-// small as that. 6 us for 4 KiB of program text. Thread: any.
+// small as that. Thread: any.
 uint32_t CompressPage(const std::byte* page, std::byte* to, uint32_t room);
 
-// The other way round; false when the bytes are no page's. 1 us. Thread: any.
+// The other way round; false when the bytes are no page's. Thread: any.
 bool DecompressPage(const std::byte* from, uint32_t bytes, std::byte* page);
 
 }  // namespace farpage
