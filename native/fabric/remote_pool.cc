@@ -1,9 +1,5 @@
 #include "fabric/remote_pool.h"
 
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -31,12 +27,11 @@ bool Reads(const PoolJob& job) { return job.requests.front().opcode == Opcode::k
 
 RemotePool::RemotePool(PoolOptions options)
     : options_(std::move(options)),
-      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       thread_("pool", [this] { Loop(); }) {}
 
 RemotePool::~RemotePool() {
   stopping_.store(true);
-  Wake();
+  bell_.Ring();
   thread_.Join();
 }
 
@@ -51,7 +46,7 @@ void RemotePool::Submit(std::unique_ptr<PoolJob> job) {
     const std::lock_guard<std::mutex> lock(mutex_);
     submitted_.push_back(std::move(job));
   }
-  Wake();
+  bell_.Ring();
 }
 
 void RemotePool::Open(PoolDoor door) {
@@ -59,7 +54,7 @@ void RemotePool::Open(PoolDoor door) {
     const std::lock_guard<std::mutex> lock(mutex_);
     door_ = std::move(door);
   }
-  Wake();
+  bell_.Ring();
 }
 
 void RemotePool::Refuse(const Error& error) {
@@ -67,21 +62,12 @@ void RemotePool::Refuse(const Error& error) {
     const std::lock_guard<std::mutex> lock(mutex_);
     refusal_ = error;
   }
-  Wake();
-}
-
-// `orders_` is set before `asleep_` is read, and the thread sets `asleep_` before it reads
-// `orders_`: one of the two sees the other.
-void RemotePool::Wake() {
-  orders_.store(true, std::memory_order_seq_cst);
-  if (!asleep_.load(std::memory_order_seq_cst)) return;
-  const uint64_t one = 1;
-  (void)!::write(wake_.get(), &one, sizeof one);
+  bell_.Ring();
 }
 
 void RemotePool::Loop() {
   while (!stopping_) {
-    if (orders_.exchange(false, std::memory_order_seq_cst)) TakeOrders();
+    if (bell_.Take()) TakeOrders();
     const uint64_t now = NowNs();
     if (now >= look_at_ns_) Expire(now);
     if (initiator_ == nullptr && !asked_ && now >= ask_after_ns_) {
@@ -290,26 +276,13 @@ void RemotePool::Sleep() {
   const uint64_t begin = NowNs();
   const uint64_t budget = flying_.empty() ? 0 : spin_.Budget(kSpinNs);
   while (NowNs() - begin < budget) {
-    if (orders_.load(std::memory_order_relaxed) || Collect()) {
+    if (bell_.rung() || Collect()) {
       spin_.Learn(true);
       return;
     }
   }
   if (budget != 0) spin_.Learn(false);
-  asleep_.store(true, std::memory_order_seq_cst);
-  if (!orders_.load(std::memory_order_seq_cst)) {
-    pollfd polled[2] = {{wake_.get(), POLLIN, 0}, {-1, POLLIN, 0}};
-    if (initiator_ != nullptr) {
-      polled[1].fd = initiator_->socket();
-      if (initiator_->wants_write()) polled[1].events |= POLLOUT;
-    }
-    (void)::poll(polled, 2, LookAfterMs());
-    if ((polled[0].revents & POLLIN) != 0) {
-      uint64_t count = 0;
-      (void)!::read(wake_.get(), &count, sizeof count);
-    }
-  }
-  asleep_.store(false, std::memory_order_seq_cst);
+  bell_.SleepBeside(initiator_.get(), LookAfterMs());
 }
 
 }  // namespace farpage

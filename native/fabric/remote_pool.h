@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "fabric/adaptive_spin.h"
+#include "fabric/doorbell.h"
 #include "fabric/initiator.h"
 #include "fabric/remote_store.h"
-#include "os/fd.h"
 #include "os/thread.h"
 
 namespace farpage {
@@ -89,7 +89,6 @@ class RemotePool {
   using Jobs = std::deque<std::unique_ptr<PoolJob>>;
 
   void Loop();
-  void Wake();
   void TakeOrders();
   void Take(std::unique_ptr<PoolJob> job);
   void Dial(const PoolDoor& door);
@@ -110,15 +109,13 @@ class RemotePool {
   int LookAfterMs() const;
 
   const PoolOptions options_;
-  const Fd wake_;
+  Doorbell bell_;  // rung for whatever is handed over, and to end
   std::mutex mutex_;  // guards what follows up to the blank line: handing over, a few instructions
   std::vector<std::unique_ptr<PoolJob>> submitted_;
   std::optional<PoolDoor> door_;
   std::optional<Error> refusal_;
 
   std::atomic<size_t> count_{0};  // jobs that have not ended
-  std::atomic<bool> orders_{false};
-  std::atomic<bool> asleep_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<State> state_{State::kConnecting};
   std::atomic<Code> reason_{Code::kOk};

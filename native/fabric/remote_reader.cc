@@ -1,9 +1,5 @@
 #include "fabric/remote_reader.h"
 
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "base/clock.h"
@@ -41,8 +37,7 @@ Error ToldAs(const Error& error) {
 
 }  // namespace
 
-RemoteReader::RemoteReader(RemoteStoreOptions options)
-    : options_(std::move(options)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+RemoteReader::RemoteReader(RemoteStoreOptions options) : options_(std::move(options)) {}
 
 bool RemoteReader::Submit(std::vector<RemoteRead> reads, Error* error) {
   {
@@ -58,7 +53,7 @@ bool RemoteReader::Submit(std::vector<RemoteRead> reads, Error* error) {
     count_ += reads.size();
     std::move(reads.begin(), reads.end(), std::back_inserter(submitted_));
   }
-  Wake();
+  bell_.Ring();
   return true;
 }
 
@@ -67,7 +62,7 @@ void RemoteReader::Open(RemoteDoor door) {
     const std::lock_guard<std::mutex> lock(mutex_);
     door_ = std::move(door);
   }
-  Wake();
+  bell_.Ring();
 }
 
 void RemoteReader::Refuse(const Error& error) {
@@ -75,7 +70,7 @@ void RemoteReader::Refuse(const Error& error) {
     const std::lock_guard<std::mutex> lock(mutex_);
     refusal_ = error;
   }
-  Wake();
+  bell_.Ring();
 }
 
 void RemoteReader::EndReads() {
@@ -83,7 +78,7 @@ void RemoteReader::EndReads() {
     const std::lock_guard<std::mutex> lock(mutex_);
     ended_ = true;
   }
-  Wake();
+  bell_.Ring();
 }
 
 void RemoteReader::Stop() {
@@ -91,21 +86,12 @@ void RemoteReader::Stop() {
     const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
   }
-  Wake();
-}
-
-// `orders_` is set before `asleep_` is read, and the thread sets `asleep_` before it reads
-// `orders_`: one of the two sees the other.
-void RemoteReader::Wake() {
-  orders_.store(true, std::memory_order_seq_cst);
-  if (!asleep_.load(std::memory_order_seq_cst)) return;
-  const uint64_t one = 1;
-  (void)!::write(wake_.get(), &one, sizeof one);
+  bell_.Ring();
 }
 
 void RemoteReader::Loop() {
   while (!stopping_) {
-    if (orders_.exchange(false, std::memory_order_seq_cst)) TakeOrders();
+    if (bell_.Take()) TakeOrders();
     if (ended_) FailAll({Code::kRegionRemoved, 0, "the region goes"});
     const uint64_t now = NowNs();
     Expire(now);
@@ -297,11 +283,11 @@ void RemoteReader::Hangup() {
 }
 
 void RemoteReader::FailAll(const Error& error) {
-  if (orders_.exchange(false, std::memory_order_seq_cst)) {
+  if (bell_.Take()) {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::move(submitted_.begin(), submitted_.end(), std::back_inserter(waiting_));
     submitted_.clear();
-    if (door_.has_value() || refusal_.has_value()) orders_ = true;
+    if (door_.has_value() || refusal_.has_value()) bell_.Keep();
   }
   Hangup();
   std::deque<RemoteRead> failed;
@@ -319,27 +305,14 @@ void RemoteReader::Sleep() {
   const uint64_t begin = NowNs();
   const uint64_t budget = initiator_ == nullptr ? 0 : spin_.Budget(RemoteStore::kSpinNs);
   while (NowNs() - begin < budget) {
-    if (orders_.load(std::memory_order_relaxed) || (busy() && Collect())) {
+    if (bell_.rung() || (busy() && Collect())) {
       spin_.Learn(true);
       return;
     }
   }
   if (budget != 0) spin_.Learn(false);
-  asleep_.store(true, std::memory_order_seq_cst);
-  if (!orders_.load(std::memory_order_seq_cst)) {
-    pollfd polled[2] = {{wake_.get(), POLLIN, 0}, {-1, POLLIN, 0}};
-    if (initiator_ != nullptr) {
-      polled[1].fd = initiator_->socket();
-      if (initiator_->wants_write()) polled[1].events |= POLLOUT;
-    }
-    const bool idle = !waits() && !busy();
-    (void)::poll(polled, 2, idle ? -1 : kLookMs);
-    if ((polled[0].revents & POLLIN) != 0) {
-      uint64_t count = 0;
-      (void)!::read(wake_.get(), &count, sizeof count);
-    }
-  }
-  asleep_.store(false, std::memory_order_seq_cst);
+  const bool idle = !waits() && !busy();
+  bell_.SleepBeside(initiator_.get(), idle ? -1 : kLookMs);
 }
 
 }  // namespace farpage

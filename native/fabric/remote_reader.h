@@ -8,8 +8,8 @@
 #include <optional>
 #include <vector>
 
+#include "fabric/doorbell.h"
 #include "fabric/remote_store.h"
-#include "os/fd.h"
 
 namespace farpage {
 
@@ -47,7 +47,6 @@ class RemoteReader {
   [[nodiscard]] bool connected() const { return connected_.load(std::memory_order_relaxed); }
 
  private:
-  void Wake();
   void TakeOrders();
   void Dial(RemoteDoor door);
   void AskForDoor(uint64_t now);
@@ -69,14 +68,12 @@ class RemoteReader {
   }
 
   const RemoteStoreOptions options_;
-  const Fd wake_;
+  Doorbell bell_;  // rung for whatever is handed over, and to end
   std::mutex mutex_;  // guards what follows up to the blank line: handing over, a few instructions
   std::vector<RemoteRead> submitted_;
   std::optional<RemoteDoor> door_;
   std::optional<Error> refusal_;
   std::atomic<size_t> count_{0};  // READs that have not ended
-  std::atomic<bool> orders_{false};
-  std::atomic<bool> asleep_{false};
   std::atomic<bool> ended_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> connected_{false};
