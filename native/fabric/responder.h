@@ -174,8 +174,6 @@ class Responder {
   Step EmitSegment(Pending& pending, const MemoryRegion& target, const std::byte* from,
                    uint32_t bytes);
   void EmitEmptyResponse(const Pending& pending);
-  Step ServeAtomic(Pending& pending);
-  Step Execute(const AtomicRequest& request, std::byte* at, uint64_t* old_value);
   Step Await(Pending& pending, const MemoryRegion& target, PageRun run, FaultKind kind,
              uint64_t* ready_pages);
   void ServeOutOfOrder();
@@ -185,6 +183,10 @@ class Responder {
   static void Release(std::shared_ptr<Region>& region, PageIndex page);
   static void Yield(Pending& pending);
   void CountOperation(Region& region, bool faulted, uint64_t bytes);
+
+  // responder_atomic.cc
+  Step ServeAtomic(Pending& pending);
+  Step Execute(const AtomicRequest& request, std::byte* at, uint64_t* old_value);
 
   // responder_lend.cc: pages that are initialised behind their answer
   const std::byte* Lend(Pending& pending, const MemoryRegion& target, uint64_t offset);
