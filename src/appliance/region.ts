@@ -15,7 +15,7 @@ import type {
 import { native } from '../native/load.js';
 import { CopySource } from './copy-source.js';
 import type { FileClaims } from './file-claims.js';
-import { receiptOf, syncAtomically, type WrittenBack } from './group-sync.js';
+import { syncAtomically, type WrittenBack } from './group-sync.js';
 import type { MemoryDirectory } from './memory-directory.js';
 import { openNative } from './open-native.js';
 import type { PageCallbacks } from './page-callbacks.js';
@@ -25,14 +25,9 @@ import { isCopy, isKept, noSinkOf, persists, type RegionRecord } from './record.
 import { describe, figuresOf, unwrittenOf } from './region-figures.js';
 import { identityOf } from './region-identity.js';
 import { RegionPages } from './region-pages.js';
-import {
-  NOTHING_FOUND,
-  type RestartFacts,
-  restartFacts,
-  restartReceiptOf,
-} from './restart-receipt.js';
+import { RegionSyncs } from './region-syncs.js';
+import { NOTHING_FOUND } from './restart-receipt.js';
 import type { SyncJournal } from './sync-journal.js';
-import { SyncRecord } from './sync-record.js';
 
 interface Opened {
   readonly handle: RegionHandle;
@@ -49,6 +44,7 @@ interface Opened {
  */
 export class Region {
   readonly prefetches: Prefetches;
+  readonly syncs: RegionSyncs;
   #record: RegionRecord;
   /** The session that an unnamed region belongs to. */
   readonly owner: string | undefined;
@@ -57,7 +53,6 @@ export class Region {
   readonly #pager: PagerHandle;
   readonly #claims: FileClaims;
   readonly #keptPath: string;
-  readonly #syncPath: string;
   readonly #memory: MemoryDirectory | undefined;
   readonly #journal: SyncJournal;
   readonly #account: AccountHandle | undefined;
@@ -70,9 +65,6 @@ export class Region {
   #opened: Opened | undefined;
   #pages: PageCallbacks | undefined;
   #failure: FarpageError | undefined;
-  #syncs: SyncRecord | undefined;
-  #syncedAtMs: number | undefined;
-  #restart: RestartFacts | undefined;
   #removing = false;
 
   constructor(options: {
@@ -99,7 +91,7 @@ export class Region {
     this.#pager = options.pager;
     this.#claims = options.claims;
     this.#keptPath = join(options.keepFolder, `${options.record.id}.pages`);
-    this.#syncPath = join(options.keepFolder, `${options.record.id}.sync`);
+    this.syncs = new RegionSyncs(join(options.keepFolder, `${options.record.id}.sync`));
     this.#memory = options.owner === undefined ? options.memory : undefined;
     this.#account = options.account;
     this.#supply = options.supply ?? (() => undefined);
@@ -203,30 +195,13 @@ export class Region {
 
   /** Waits for a write-back of it, counts it when it is durable, and tells. */
   async settle(work: Promise<WrittenBack>): Promise<Receipt> {
-    const receipt = receiptOf(this.record.name, await this.#track(work));
-    if (receipt.durable) this.#syncedAtMs = performance.now();
-    if (!receipt.durable || this.#syncs === undefined) return receipt;
-    // The data is durable; the count becomes so before anybody hears of it.
-    const syncs = this.#syncs;
-    const epoch = receipt.pagesWritten > 0 ? await this.#track(syncs.advance()) : syncs.epoch;
-    // Also one that another sync of the same pages has just made.
-    await syncs.settled();
-    return { ...receipt, epoch };
-  }
-
-  /**
-   * Settles once a loss of power from now on would be known as a loss: who is given the region to
-   * write to waits for it. At once for a new one, of whose syncs nobody has heard.
-   */
-  async marked(): Promise<void> {
-    if (this.#syncs?.fresh !== false) return;
-    await this.#syncs.settled().catch(() => {}); // The next sync says what is wrong.
+    return await this.#track(work.then((done) => this.syncs.count(this.record.name, done)));
   }
 
   /** What the last start found of it; opens it, because only that can tell. */
   restartReceipt(): RestartReceipt {
     this.open();
-    return restartReceiptOf(this.stat(), { facts: this.#restart, syncs: this.#syncs });
+    return this.syncs.restartReceipt(this.stat());
   }
 
   /** Begins to bring the pages of the range near, or joins who does. ERR_RANGE, ERR_QUOTA. */
@@ -281,7 +256,7 @@ export class Region {
       ...describe(this.record, { connected: connected || (this.#pages?.answered ?? false) }),
       ...native,
       state: this.#state({ allocated: native.allocatedBytes > 0, refused: refused !== undefined }),
-      syncAgeMs: this.#syncedAtMs === undefined ? null : performance.now() - this.#syncedAtMs,
+      syncAgeMs: this.syncs.ageMs,
       persist: this.persists,
       ...(error && { error: { code: error.code, message: error.message } }),
     };
@@ -315,9 +290,7 @@ export class Region {
       const { dirtyPages } = native().regionStats(opened.handle);
       native().regionClose(opened.handle);
       const inMemory = this.#usesMemory && dirtyPages > 0;
-      try {
-        if (inMemory || dirtyPages === 0) this.#syncs?.end({ inMemory });
-      } catch {} // The mark stays: the next start takes it for one that may have lost something.
+      if (inMemory || dirtyPages === 0) this.syncs.end({ inMemory });
     }
     this.#source.close();
     this.#pages?.close();
@@ -329,7 +302,7 @@ export class Region {
   /** Deletes the appliance's own file of it; once it is closed. A user's file stays. */
   forget(): void {
     if (isKept(this.record)) rmSync(this.#keptPath, { force: true });
-    rmSync(this.#syncPath, { force: true });
+    this.syncs.forget();
     this.#memory?.forget(this.record.id);
   }
 
@@ -348,11 +321,8 @@ export class Region {
   #begin(handle: RegionHandle): void {
     const { source, access } = this.record;
     if (this.owner !== undefined || access === 'read-only' || source.kind === 'callback') return;
-    const syncs = SyncRecord.open(this.#syncPath);
     const made = this.#usesMemory ? NOTHING_FOUND : null;
-    this.#restart = restartFacts(native().regionAdoption(handle) ?? made, syncs);
-    syncs.begin({ lost: this.#restart.lostSince !== null });
-    this.#syncs = syncs;
+    this.syncs.begin(native().regionAdoption(handle) ?? made);
   }
 
   #openNative(reserve: boolean): RegionHandle {

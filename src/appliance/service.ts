@@ -103,7 +103,7 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       administratorOnly(door, 'export');
       const region = unit.find(params.region);
       const opened = exports.open(region, { ...body, access: body.access });
-      await region.marked();
+      await region.syncs.marked();
       return opened;
     },
     unexport: ({ params, door }) => {
@@ -142,7 +142,7 @@ function sessionHandlers({ unit, sessions, endpoints }: ServiceParts) {
         throw new FarpageError('ERR_NO_SUCH_REGION', body.region);
       }
       const attached = session.attach(region, { access: body.access, carve: body.carve });
-      await region.marked();
+      await region.syncs.marked();
       return attached;
     },
     detach: ({ params }) => {
