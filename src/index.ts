@@ -7,6 +7,7 @@ export type { Quota } from './appliance/quota.js';
 export { Client, type ConnectOptions, connect, type RegionOptions } from './client/client.js';
 export { type BlockingLimits, ExternalMemory } from './client/external-memory.js';
 export {
+  type DemoteOptions,
   ExternalRegion,
   type PageMap,
   type PrefetchOptions,

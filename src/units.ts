@@ -51,6 +51,35 @@ export function parseSize(value: string | number): number {
   throw new FarpageError('ERR_SIZE', `"${text}" is more than ${Number.MAX_SAFE_INTEGER} bytes`);
 }
 
+const AGE_UNIT_MS: ReadonlyMap<string, number> = new Map([
+  ['s', 1000],
+  ['m', 60_000],
+  ['h', 3_600_000],
+  ['d', 86_400_000],
+]);
+
+/**
+ * The milliseconds that an age means: a number of them, or text such as `30s`, `10m`, `2h` or `1d`.
+ * Errors: ERR_ARGUMENT for anything else, and for none at all.
+ */
+export function parseAge(value: string | number): number {
+  const parts = typeof value === 'string' ? /^(\d+)([smhd])$/.exec(value.trim()) : null;
+  const unit = AGE_UNIT_MS.get(parts?.[2] ?? '');
+  const milliseconds = typeof value === 'number' ? value : Number(parts?.[1]) * (unit ?? 0);
+  if (Number.isSafeInteger(milliseconds) && milliseconds > 0) return milliseconds;
+  throw new FarpageError('ERR_ARGUMENT', `"${value}" is no age such as 30s, 10m, 2h or 1d`);
+}
+
+/** An age for people, in its largest whole unit: `90s`, `10m`, `25h`. */
+export function formatAge(milliseconds: number): string {
+  for (const [unit, unitMs] of [...AGE_UNIT_MS].reverse()) {
+    if (milliseconds >= unitMs && milliseconds % unitMs === 0) {
+      return `${milliseconds / unitMs}${unit}`;
+    }
+  }
+  return `${milliseconds / 1000}s`;
+}
+
 /** A number of things for people: `1 page`, `2 pages`. `noun` is one whose plural ends in `s`. */
 export function formatCount(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;

@@ -18,6 +18,8 @@ Napi::Value PagerOpen(const Napi::CallbackInfo& info) {
       std::min<uint64_t>(NumberOf(options, "readAheadBytes") >> kPageShift, 4096));
   native.allocated_bytes_max =
       NumberOf(options, "allocatedBytesMax", AllocationAccount::kUnbounded);
+  const uint64_t tick_ms = NumberOf(options, "ageTickMs", kUseTickNs / 1'000'000);
+  native.use_tick_ns = tick_ms * 1'000'000;
   auto tiers = OpenTiers(options.Get("tiers"));
   if (!tiers.ok()) return Throw(info.Env(), tiers.error());
   auto object = std::make_shared<PagerObject>(native);
@@ -61,6 +63,8 @@ Napi::Value PagerStats(const Napi::CallbackInfo& info) {
   put("gracePeriods", pager.shootdown().grace_periods());
   put("queuedFaults", pager.queued_faults());
   put("frozenCopies", pager.atomic_sync().images());
+  put("ageTickMs", pager.use_tick_ns() / 1'000'000);
+  put("ageMaxMs", pager.AgeMaxNs() / 1'000'000);
   return stats;
 }
 

@@ -127,8 +127,9 @@ Napi::Value RegionDemote(const Napi::CallbackInfo& info) {
   if (object == nullptr) return info.Env().Undefined();
   if (object->Look() == nullptr) return NoPages(info.Env());
   const PageRun run = RunOf(*object, ObjectOf(info[1]));
-  return PagesWorker::Start(info.Env(), object, [run](RegionObject& region) {
-    return region.pager->pager.Demote(region.region, run).evicted_pages;
+  const uint64_t age_ns = NumberOf(ObjectOf(info[1]), "coldMs") * 1'000'000;
+  return PagesWorker::Start(info.Env(), object, [run, age_ns](RegionObject& region) {
+    return region.pager->pager.Demote(region.region, run, age_ns).evicted_pages;
   });
 }
 

@@ -149,10 +149,11 @@ Responder::Step Responder::ServeRead(Pending& pending) {
     const PageRun run = PagesOf(offset, bytes);
     PageTable& table = *target->region->table;
     uint64_t ready = 0;
+    const PageWord hot = kOften | table.UsedNow();
     while (ready < run.count) {
       const PageWord word = table.Load(run.first + ready);
       if ((word & kReadable) == 0) break;
-      if ((word & (kOften | kHeld | kAhead)) != kOften) {
+      if ((word & (kOften | kHeld | kAhead | kUsed)) != hot) {
         if ((word & kAhead) != 0) {
           context_->pager->Advance(target->region, run.first + ready, &stream_);
         }

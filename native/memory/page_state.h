@@ -37,6 +37,8 @@ inline constexpr PageWord kUnused = 1u << 16;    // the use that it was filled f
 inline constexpr PageWord kStored = 1u << 17;    // its store was given bytes of it since allocation
 inline constexpr PageWord kTwice = 1u << 18;     // ACCESSED and used again
 inline constexpr PageWord kOften = 1u << 19;     // and again: more is not counted
+inline constexpr uint32_t kUsedShift = 20;       // from here on: when it was last used, by UseClock
+inline constexpr PageWord kUsed = 0xfffu << kUsedShift;
 
 // Whoever has one of these has bytes that the store may not have: dropped only into a tier.
 inline constexpr PageWord kUnsafe = kDirty | kWriteback | kUnsynced;

@@ -12,6 +12,7 @@ static_assert(kSummaryPages * sizeof(PageWord) == 4096, "what MemoryFiles reserv
 static_assert(sizeof(std::atomic<uint64_t>) == 8 && std::atomic<uint64_t>::is_always_lock_free);
 
 const SyncEpoch PageTable::kNoEpoch;
+const UseClock PageTable::kNoClock;
 
 Result<Summary> Summary::Create(uint64_t pages) {
   const uint64_t chunks = (pages + kSummaryPages - 1) / kSummaryPages;
@@ -101,14 +102,35 @@ bool PageTable::Change(PageIndex page, PageWord& from, PageWord to) {
   return true;
 }
 
+void PageTable::Follow(const UseClock* clock) {
+  clock_ = clock;
+  for (uint64_t chunk = present_summary_.Next(0); chunk < present_summary_.chunks();
+       chunk = present_summary_.Next(chunk + 1)) {
+    const PageIndex end = std::min(pages_, (chunk + 1) * kSummaryPages);
+    for (PageIndex page = chunk * kSummaryPages; page < end; page++) Stamp(page);
+  }
+}
+
+// Once in a tick of the clock, for each page that is used in it.
+void PageTable::Stamp(PageIndex page) {
+  PageWord word = Load(page);
+  while ((word & kReadable) != 0) {
+    const PageWord want = (word & ~kUsed) | UsedNow();
+    if (words_[page].compare_exchange_weak(word, want, std::memory_order_acq_rel,
+                                           std::memory_order_acquire)) {
+      return;
+    }
+  }
+}
+
 bool PageTable::MarkDirty(PageIndex page) {
   PageWord word = words_[page].load(std::memory_order_acquire);
   for (;;) {
     if ((word & kWritable) == 0) return false;
     const PageWord epoch = epoch_->Now();
     if ((word & kDirty) != 0 && ((word ^ epoch) & kEpoch) != 0) return false;
-    const PageWord rest = word & ~(kEpoch | kTrial | kUnused);
-    const PageWord want = rest | epoch | kDirty | kWritten | kAccessed;
+    const PageWord rest = word & ~(kEpoch | kTrial | kUnused | kUsed);
+    const PageWord want = rest | epoch | kDirty | kWritten | kAccessed | UsedNow();
     if (word == want) {
       // Who made it dirty may not have come to the summary yet; a sync that this writer asks for
       // next must find the page all the same.

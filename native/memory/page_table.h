@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "memory/memory_files.h"
 #include "memory/page_state.h"
+#include "memory/use_clock.h"
 #include "os/mapping.h"
 
 namespace farpage {
@@ -108,7 +109,10 @@ class PageTable {
     if (trial == 0 && (seen & kOften) == 0) {
       words_[page].fetch_or(WithUse(seen) & kUses, std::memory_order_relaxed);
     }
+    if (((seen ^ UsedNow()) & kUsed) != 0) Stamp(page);
   }
+  // What the word of a page that is used now says of that; it changes every kUseTickNs.
+  [[nodiscard]] PageWord UsedNow() const { return clock_->Now(); }
   // Clears flags that carry no state of their own (HELD, AHEAD); returns the word before.
   PageWord ClearFlags(PageIndex page, PageWord flags) {
     if (files_ != nullptr && !reserved_.Has(page)) [[unlikely]] return 0;
@@ -123,6 +127,9 @@ class PageTable {
 
   // Pages are dirty in an epoch from now on. Requires: nobody uses the table yet.
   void Follow(const SyncEpoch* epoch) { epoch_ = epoch; }
+  // Pages are used by this clock from now on; those that are there were used just now. Requires:
+  // nobody uses the table yet.
+  void Follow(const UseClock* clock);
   // The epoch that a page becomes dirty in now.
   [[nodiscard]] PageWord Epoch() const { return epoch_->Now(); }
   // True: a dirty page that may not be written before its bytes are saved. Ask of a word that was
@@ -160,6 +167,7 @@ class PageTable {
         dirty_summary_(std::move(summaries.dirty)),
         history_summary_(std::move(summaries.history)) {}
   void Count(PageWord from, PageWord to);
+  void Stamp(PageIndex page);
 
   Mapping mapping_;  // empty where the words are in files
   std::atomic<PageWord>* words_;
@@ -174,6 +182,8 @@ class PageTable {
   std::atomic<uint64_t> elsewhere_{0};
   static const SyncEpoch kNoEpoch;
   const SyncEpoch* epoch_ = &kNoEpoch;
+  static const UseClock kNoClock;
+  const UseClock* clock_ = &kNoClock;
   std::atomic<uint64_t> trial_{0};
   std::unique_ptr<MemoryFiles> files_;
   Summary reserved_;  // chunks whose words have room in the files

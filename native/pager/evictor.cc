@@ -57,6 +57,7 @@ PageIndex Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, c
           [&](PageWord word) {
             dirty = unsynced = again = chance = false;
             if (StateOf(word) != PageState::kPresent) return word;
+            if (!rules.cold.Has(word)) return word;
             // What is being written back will be clean soon.
             if ((word & kWriteback) != 0) return word;
             if ((word & kHeld) != 0 && !rules.held) return word;
@@ -93,7 +94,7 @@ void Evictor::Drop(Victims& victims) {
   for (const PageRun& run : victims.runs) {
     for (PageIndex page = run.first; page < run.end(); page++) {
       const PageWord before = ChangePage(*region.table, page, [](PageWord word) {
-        return WithState(word & ~kWaiters, PageState::kAbsent);
+        return WithState(word & ~(kWaiters | kUsed), PageState::kAbsent);
       });
       if ((before & kWaiters) != 0) waiters_.WakeAll(victims.region, page, Code::kOk);
     }
@@ -268,6 +269,23 @@ void Evictor::Enforce(Region& region, PageRun run) {
         // The right to write comes with the next write, as after a write-back.
         return (word | kReadable) & ~forbidden;
       });
+    }
+  }
+}
+
+void Evictor::SweepAges(PageWord now) {
+  const PageWord oldest = now - (kAgeTicksMax << kUsedShift);
+  for (const auto& region : Regions()) {
+    PageTable& table = *region->table;
+    for (uint64_t chunk = NextPresent(table, 0); chunk * kSummaryPages < table.pages();
+         chunk = NextPresent(table, chunk + 1)) {
+      const PageIndex end = std::min(table.pages(), (chunk + 1) * kSummaryPages);
+      for (PageIndex page = chunk * kSummaryPages; page < end; page++) {
+        ChangePage(table, page, [&](PageWord word) {
+          const bool old = HoldsFrame(word) && AgeTicks(word, now) > kAgeTicksMax;
+          return old ? (word & ~kUsed) | oldest : word;
+        });
+      }
     }
   }
 }

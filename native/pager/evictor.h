@@ -11,6 +11,7 @@
 #include "memory/frame_budget.h"
 #include "memory/region.h"
 #include "memory/shootdown.h"
+#include "memory/use_clock.h"
 #include "pager/waiter_list.h"
 
 namespace farpage {
@@ -28,6 +29,13 @@ struct EvictionResult {
   // Dirty pages that went into the overlay of their region, and those that found no room there.
   uint64_t spilled_pages = 0;
   uint64_t refused_pages = 0;
+};
+
+// Pages that nobody used for some time. By default all of them.
+struct Cold {
+  uint32_t ticks = 0;  // of the clock, at least
+  PageWord now = 0;    // the clock
+  [[nodiscard]] bool Has(PageWord word) const { return AgeTicks(word, now) >= ticks; }
 };
 
 // Dirty pages that one sweep hands to overlays, at most: a fill waits for them.
@@ -67,8 +75,12 @@ class Evictor {
   EvictionResult Reclaim(const std::shared_ptr<Region>& region, PageRun run,
                          bool spare_used = false);
 
-  // The same, and dirty pages go into the overlay as far as the region has one.
-  EvictionResult Demote(const std::shared_ptr<Region>& region, PageRun run);
+  // Sees to it that no page is so old that its age would begin anew (kAgeTicksMax).
+  void SweepAges(PageWord now);
+
+  // Evicts the clean pages of a run that are cold, and the dirty ones of them go into the overlay
+  // as far as the region has one.
+  EvictionResult Demote(const std::shared_ptr<Region>& region, PageRun run, Cold cold);
 
   // The same with dirty pages too, as if they had never been written. Requires: no write-back of
   // the region is under way.
@@ -120,6 +132,7 @@ class Evictor {
     bool held = false;
     bool dirty = false;
     std::vector<PageRun>* busy = nullptr;
+    Cold cold{};
   };
   // One call's work over some regions.
   struct Sweep {
@@ -144,7 +157,8 @@ class Evictor {
   // Claims dirty pages of regions with an overlay, waits one grace period and moves them there.
   void Spill(const std::vector<std::shared_ptr<Region>>& regions, uint64_t pages,
              EvictionResult* result);
-  void CollectDirty(Region& region, PageRun within, uint64_t pages_max, bool force,
+  // With `cold`, those and whether they were used or not.
+  void CollectDirty(Region& region, PageRun within, uint64_t pages_max, const Cold* cold,
                     Victims* victims);
   void Move(Victims& victims, EvictionResult* result);
   uint64_t DiscardElsewhere(const std::shared_ptr<Region>& region, PageRun run);

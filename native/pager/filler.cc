@@ -330,7 +330,7 @@ void Filler::Install(const std::shared_ptr<Region>& region, PageRun run, PageWor
         // What comes out of a tier is as dirty as it went in.
         const PageWord lasting = kHistory | kAhead | kEpoch | kUnsafe;
         const PageWord trial = ((word | flags) & kUnsafe) == 0 ? kTrial | kUnused : 0;
-        return (word & lasting) | present | held | trial | flags;
+        return (word & lasting) | present | held | trial | flags | region->table->UsedNow();
       });
     }
     if ((before & kWaiters) == 0 || waiters_.WakeAll(region, page, Code::kOk) != 0) continue;

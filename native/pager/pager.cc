@@ -24,6 +24,7 @@ bool Usable(const Region& region, PageWord word, FaultKind kind) {
 Pager::Pager(const Options& options)
     : budget_(std::max<uint64_t>(options.frames_max, 1)),
       read_ahead_pages_max_(options.read_ahead_pages_max),
+      use_tick_ns_(std::max<uint64_t>(options.use_tick_ns, 1)),
       evictor_(shootdown_, budget_, waiters_),
       write_back_(shootdown_, waiters_, budget_),
       atomic_sync_(shootdown_, waiters_),
@@ -121,6 +122,7 @@ void Pager::AddRegion(std::shared_ptr<Region> region) {
     }
   }
   if (region->atomic) region->table->Follow(&atomic_sync_.epoch());
+  region->table->Follow(&use_clock_);
   const uint64_t adopted = region->table->present();
   region->frames.Take(adopted);
   budget_.Take(adopted);

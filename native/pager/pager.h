@@ -40,6 +40,7 @@ class Pager final : public FaultHandler {
     uint64_t allocated_bytes_max = AllocationAccount::kUnbounded;
     // Bytes of ranges of addresses together, beyond which idle regions give theirs back.
     uint64_t mapped_bytes_max = kMappedBytesMax;
+    uint64_t use_tick_ns = kUseTickNs;
   };
   explicit Pager(const Options& options);
   ~Pager() override;
@@ -101,9 +102,19 @@ class Pager final : public FaultHandler {
     return evictor_.Reclaim(region, run).evicted_pages;
   }
 
-  // The same, and dirty pages go into the region's overlay, if it has one. Blocks for its devices.
-  EvictionResult Demote(const std::shared_ptr<Region>& region, PageRun run) {
-    return evictor_.Demote(region, run);
+  // The same, and dirty pages go into the region's overlay, if it has one. With `age_ns` only
+  // those that nobody has used for so long, rounded up to ticks, AgeMaxNs() at most. Blocks for
+  // its devices.
+  EvictionResult Demote(const std::shared_ptr<Region>& region, PageRun run, uint64_t age_ns = 0) {
+    const uint64_t ticks = age_ns == 0 ? 0 : ColdTicks(age_ns, use_tick_ns_);
+    return evictor_.Demote(region, run, {static_cast<uint32_t>(ticks), use_clock_.Now()});
+  }
+  // How finely and how far back it is known when pages were used.
+  [[nodiscard]] uint64_t use_tick_ns() const { return use_tick_ns_; }
+  [[nodiscard]] uint64_t AgeMaxNs() const { return (kAgeTicksMax - 1) * use_tick_ns_; }
+  // The use clock goes on by one tick; the reclaim thread does that. Thread: any but fabric's.
+  void TickUses() {
+    if (use_clock_.Advance()) evictor_.SweepAges(use_clock_.Now());
   }
 
   // Brings pages of a run back from the overlay as far as there are frames for them; how many.
@@ -150,6 +161,8 @@ class Pager final : public FaultHandler {
   Shootdown shootdown_;
   FrameBudget budget_;
   const uint32_t read_ahead_pages_max_;
+  const uint64_t use_tick_ns_;
+  UseClock use_clock_;
   WaiterList waiters_;
   Evictor evictor_;
   WriteBack write_back_;

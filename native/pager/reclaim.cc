@@ -31,12 +31,23 @@ void Pager::Press() {
 void Pager::ReclaimLoop() {
   const uint64_t low = LowMark(budget_.max());
   std::unique_lock<std::mutex> lock(reclaim_mutex_);
+  const std::chrono::nanoseconds tick(use_tick_ns_);
+  auto next_tick = std::chrono::steady_clock::now() + tick;
   while (!closing_) {
-    reclaim_wake_.wait(lock, [this] {
+    const bool asked = reclaim_wake_.wait_until(lock, next_tick, [this] {
       return closing_ || reclaim_asked_.load(std::memory_order_acquire);
     });
     if (closing_) return;
     lock.unlock();
+    // Never two ticks at once: what was used while this thread was late shall not look older.
+    if (const auto now = std::chrono::steady_clock::now(); now >= next_tick) {
+      TickUses();
+      next_tick = now + tick;
+    }
+    if (!asked) {
+      lock.lock();
+      continue;
+    }
     if (pressed_.exchange(false, std::memory_order_acq_rel)) WriteBehind();
     bool freed = true;
     while (freed && budget_.used() > low) {

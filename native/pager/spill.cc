@@ -7,8 +7,8 @@
 
 namespace farpage {
 
-void Evictor::CollectDirty(Region& region, PageRun within, uint64_t pages_max, bool force,
-                           Victims* victims) {
+void Evictor::CollectDirty(Region& region, PageRun within, uint64_t pages_max,
+                           const Cold* cold, Victims* victims) {
   for (PageIndex page = within.first; page < within.end() && victims->pages < pages_max; page++) {
     PageWord after = 0;
     const PageWord before = ChangePage(
@@ -17,7 +17,8 @@ void Evictor::CollectDirty(Region& region, PageRun within, uint64_t pages_max, b
           if (StateOf(word) != PageState::kPresent || (word & kUnsafe) == 0) return word;
           // What is being written back will be clean soon; what is held is wanted now.
           if ((word & (kHeld | kWriteback)) != 0) return word;
-          if ((word & kUses) != 0 && !force) return WithoutUse(word);
+          if (cold != nullptr && !cold->Has(word)) return word;
+          if (cold == nullptr && (word & kUses) != 0) return WithoutUse(word);
           return WithState(word & ~(kReadable | kWritable | kUses | kAhead),
                            PageState::kEvicting) | kElsewhere;
         },
@@ -45,7 +46,7 @@ void Evictor::Spill(const std::vector<std::shared_ptr<Region>>& regions, uint64_
     while (chunk < summary.chunks() && claimed + victims.pages < pages) {
       const PageIndex first = chunk * kSummaryPages;
       const uint64_t count = std::min(kSummaryPages, region.table->pages() - first);
-      CollectDirty(region, {first, count}, pages - claimed, false, &victims);
+      CollectDirty(region, {first, count}, pages - claimed, nullptr, &victims);
       if (claimed + victims.pages < pages) chunk = summary.Next(chunk + 1);
     }
     spill_region_ = index;
@@ -130,8 +131,11 @@ uint64_t Evictor::DiscardElsewhere(const std::shared_ptr<Region>& region, PageRu
   return gone;
 }
 
-EvictionResult Evictor::Demote(const std::shared_ptr<Region>& region, PageRun run) {
-  EvictionResult result = Reclaim(region, run);
+EvictionResult Evictor::Demote(const std::shared_ptr<Region>& region, PageRun run, Cold cold) {
+  Rules rules;
+  rules.pick = Pick::kAll;
+  rules.cold = cold;
+  EvictionResult result = Take(region, {&run, 1}, rules);
   if (region->overlay == nullptr) return result;
   std::lock_guard<std::mutex> sweep(mutex_);
   Summary& summary = region->table->dirty_summary();
@@ -145,7 +149,7 @@ EvictionResult Evictor::Demote(const std::shared_ptr<Region>& region, PageRun ru
       const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages);
       if (page >= last) break;
       const PageIndex stop = std::min(last, page + kSpillPagesMax - victims.pages);
-      CollectDirty(*region, {page, stop - page}, kSpillPagesMax, true, &victims);
+      CollectDirty(*region, {page, stop - page}, kSpillPagesMax, &cold, &victims);
       page = stop;
     }
     if (victims.pages == 0) {

@@ -69,6 +69,8 @@ export interface ApplianceOptions {
   readonly fillThreads?: number | undefined;
   /** Read-ahead window of a sequential stream; 256 KiB, 0 turns it off. */
   readonly readAhead?: number | string | undefined;
+  /** How finely it is known when pages were used; 30 s, and up to 3,000 times that. */
+  readonly ageTickMs?: number | undefined;
 }
 
 export interface ResolvedOptions {
@@ -95,6 +97,7 @@ const GRACE_MS = 10_000;
 const POLL_US = 50;
 const FILL_THREADS = 16;
 const READ_AHEAD_BYTES = 256 * 1024;
+const AGE_TICK_MS = 30_000;
 const CONNECTIONS_MAX = 1024;
 
 /** Half of the smaller of available memory and cgroup limit, in whole pages. */
@@ -177,6 +180,7 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
       allocatedBytesMax: Math.floor(present * overcommitOf(options.overcommit)),
       fillThreads: within('fillThreads', options.fillThreads ?? FILL_THREADS, [1, 64]),
       readAheadBytes: within('readAhead', readAhead, [0, 64 * 1024 * 1024]),
+      ageTickMs: within('ageTickMs', options.ageTickMs ?? AGE_TICK_MS, [100, 3_600_000]),
     },
   };
 }

@@ -8,9 +8,10 @@ import type {
   ReclaimReply,
   ReclaimRule,
 } from '../control/schema.js';
-import type { ProtectedRange, RegionHandle } from '../native/binding.js';
+import { FarpageError } from '../errors.js';
+import type { PagerStats, ProtectedRange, RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
-import { pageCount } from '../units.js';
+import { formatAge, pageCount } from '../units.js';
 import { findDirtyRuns } from './dirty-runs.js';
 import { invalidate, protect, reclaim, type Work } from './indicators.js';
 import { provenanceOf } from './provenance.js';
@@ -23,6 +24,8 @@ interface Host {
   /** Its handle, unless it is idle. */
   readonly opened: () => RegionHandle | undefined;
   readonly open: () => RegionHandle;
+  /** How finely and how far back it is known when pages were used. */
+  readonly ages: () => Pick<PagerStats, 'ageTickMs' | 'ageMaxMs'>;
   /** The appliance's own file of it; empty where it keeps none. */
   readonly keptPath: () => string;
   /** Lets it stay open until the work has ended. */
@@ -62,10 +65,27 @@ export class RegionPages {
     return { region: name, ranges: [...protection] };
   }
 
-  /** Evicts the range, dirty pages into the tiers, if there are any; how many went. */
-  async demote(range: Range): Promise<number> {
+  /**
+   * Evicts the range, dirty pages into the tiers, if there are any; with `coldMs` only what nobody
+   * has used for so long, rounded up to what is known. ERR_ARGUMENT beyond that.
+   */
+  async demote(
+    range: Range & { coldMs?: number | undefined },
+  ): Promise<{ pagesDemoted: number; coldMs?: number }> {
     const bounds = boundsOf(this.#region.record(), range);
-    return await this.#region.track(native().regionDemote(this.#region.open(), bounds));
+    const coldMs = range.coldMs === undefined ? undefined : this.#knownAge(range.coldMs);
+    const options = { ...bounds, coldMs: coldMs ?? 0 };
+    const work = native().regionDemote(this.#region.open(), options);
+    const pagesDemoted = await this.#region.track(work);
+    return { pagesDemoted, ...(coldMs !== undefined && { coldMs }) };
+  }
+
+  #knownAge(coldMs: number): number {
+    const { ageTickMs, ageMaxMs } = this.#region.ages();
+    const known = Math.ceil(coldMs / ageTickMs) * ageTickMs;
+    if (known <= ageMaxMs) return known;
+    const why = `ages of pages are known up to ${formatAge(ageMaxMs)}, not ${formatAge(coldMs)}`;
+    throw new FarpageError('ERR_ARGUMENT', why);
   }
 
   /** Brings the range back from the tiers as far as there is memory; how many pages came. */

@@ -101,6 +101,7 @@ export class Region {
       record: () => this.record,
       opened: () => this.#opened?.handle,
       open: () => this.open(),
+      ages: () => native().pagerStats(this.#pager),
       keptPath: () => (isKept(this.record) && this.owner === undefined ? this.#keptPath : ''),
       track: (work) => this.#track(work),
       sync: async (range) => (await this.writeBack({ ...range, durable: true })).pagesWritten,

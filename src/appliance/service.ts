@@ -85,8 +85,8 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       return { region: params.region, detached: true, pages: region.stat().pages.total };
     },
     demote: async ({ params, body }) => {
-      const pagesDemoted = await unit.find(params.region).pages.demote(body);
-      return { region: params.region, pagesDemoted };
+      const demoted = await unit.find(params.region).pages.demote(body);
+      return { region: params.region, ...demoted };
     },
     promote: async ({ params, body }) => {
       const pagesPromoted = await unit.find(params.region).pages.promote(body);

@@ -4,7 +4,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type ApplianceUrl, findAppliance, parseHostPort, parseUrl } from '../control/address.js';
 import { ControlClient, TIMEOUT_MS, type WaitOptions } from '../control/http-client.js';
 import { ERROR_TEXT, FarpageError } from '../errors.js';
-import { parseSize } from '../units.js';
+import { parseAge, parseSize } from '../units.js';
 import type { Output } from './output.js';
 
 /** What every command is given. */
@@ -29,6 +29,9 @@ function argument<T>(parse: (text: string) => T): (text: string) => T {
 }
 
 export const size = argument((text) => parseSize(text));
+
+/** Milliseconds of `30s`, `10m`, `2h` or `1d`. */
+export const age = argument((text) => parseAge(text));
 
 export const hostPort = (defaultPort: number) =>
   argument((text) => parseHostPort(text, defaultPort));

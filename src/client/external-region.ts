@@ -15,7 +15,7 @@ import type {
 } from '../control/schema.js';
 import { FarpageError, isErrorCode } from '../errors.js';
 import type { Access } from '../native/binding.js';
-import { parseSize } from '../units.js';
+import { parseAge, parseSize } from '../units.js';
 import type { Attached, ClientSession } from './client-session.js';
 import { ExternalMemory } from './external-memory.js';
 import { type Limits, NO_LIMITS } from './limits.js';
@@ -27,6 +27,11 @@ import { SlabAllocator } from './slab-allocator.js';
 export interface RangeOptions extends Limits {
   readonly offset?: number;
   readonly length?: number;
+}
+
+export interface DemoteOptions extends RangeOptions {
+  /** How long nobody has used a page that goes: `30s`, `10m`, `2h`, `1d`, or milliseconds. */
+  readonly cold?: string | number;
 }
 
 export interface PrefetchOptions extends RangeOptions {
@@ -156,9 +161,15 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     await this.#control.call('detachSource', { ...limits, params: { region: this.name } });
   }
 
-  /** Moves pages of the range out of memory, dirty ones into the tiers; how many went. */
-  async demote(options: RangeOptions = NO_LIMITS): Promise<number> {
-    const call = { ...limitsOf(options), ...this.#request(options) };
+  /**
+   * Moves pages of the range out of memory, dirty ones into the tiers; how many went. With `cold`
+   * only those that nobody has used for so long: `10m`, or milliseconds, rounded up to what is
+   * known. ERR_ARGUMENT for longer than that.
+   */
+  async demote({ cold, ...options }: DemoteOptions = NO_LIMITS): Promise<number> {
+    const { params, body } = this.#request(options);
+    const age = cold === undefined ? {} : { coldMs: parseAge(cold) };
+    const call = { ...limitsOf(options), params, body: { ...body, ...age } };
     return (await this.#control.call('demote', call)).pagesDemoted;
   }
 

@@ -39,7 +39,17 @@ export const prefetch = v.object({
 export const prefetchList = v.object({ prefetches: v.array(prefetch) });
 
 /** Pages that went down into the tiers or came up from them. */
-export const demoteReply = v.object({ region: regionName, pagesDemoted: count });
+export const demoteBody = v.strictObject({
+  ...range,
+  /** Only pages that nobody has used for so long; rounded up to what is known. */
+  coldMs: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
+});
+export const demoteReply = v.object({
+  region: regionName,
+  pagesDemoted: count,
+  /** How long nobody had used them at least, where that was asked. */
+  coldMs: v.optional(count),
+});
 export const promoteReply = v.object({ region: regionName, pagesPromoted: count });
 /** The tiers below memory, the nearest first. */
 export const tierList = v.object({
@@ -155,6 +165,7 @@ export type ProvenanceRun = v.InferOutput<typeof provenanceRun>;
 export type Permission = v.InferOutput<typeof permission>;
 export type DirtyRule = v.InferOutput<typeof dirtyRule>;
 export type ReclaimRule = v.InferOutput<typeof reclaimRule>;
+export type DemoteReply = v.InferOutput<typeof demoteReply>;
 export type InvalidateReply = v.InferOutput<typeof invalidateReply>;
 export type ReclaimReply = v.InferOutput<typeof reclaimReply>;
 export type TierList = v.InferOutput<typeof tierList>;

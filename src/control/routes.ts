@@ -146,7 +146,7 @@ export const ROUTES = {
     method: 'POST',
     path: `${REGION}/demote`,
     summary: 'Move pages out of memory: clean ones are evicted, dirty ones go into the tiers',
-    body: s.rangeBody,
+    body: s.demoteBody,
     reply: s.demoteReply,
   },
   promote: {

@@ -104,6 +104,8 @@ export interface PagerOptions {
   readonly readAheadBytes: number;
   /** Bytes of allocated regions together at most; Infinity by default. */
   readonly allocatedBytesMax?: number;
+  /** How finely it is known when pages were used, in milliseconds; 30,000. */
+  readonly ageTickMs?: number;
   /** Where dirty pages go when memory is short, from the one nearest to memory on. */
   readonly tiers?: readonly TierOptions[];
 }
@@ -123,6 +125,9 @@ export interface PagerStats {
   readonly gracePeriods: number;
   /** Pages that writers copied because an atomic sync had frozen them. */
   readonly frozenCopies: number;
+  /** How finely and how far back it is known when pages were used. */
+  readonly ageTickMs: number;
+  readonly ageMaxMs: number;
   readonly queuedFaults: number;
 }
 
@@ -274,10 +279,13 @@ export interface NativeBinding extends PrefetchBinding, ProvenanceBinding, Journ
   tierOpenDoor(pager: PagerHandle, index: number, door: PoolDoor): void;
   /** No door; ERR_SOURCE_CHANGED: the pool is gone, and what was there is lost. */
   tierRefuseDoor(pager: PagerHandle, index: number, code: string): void;
-  /** The same as reclaim, and dirty pages go into the tiers; how many went. */
+  /**
+   * The same as reclaim, and dirty pages go into the tiers; how many went. With `coldMs` only what
+   * nobody has used for so long, a multiple of `ageTickMs` up to `ageMaxMs`.
+   */
   regionDemote(
     region: RegionHandle,
-    options: { offset: number; lengthBytes: number },
+    options: { offset: number; lengthBytes: number; coldMs: number },
   ): Promise<number>;
   /** Brings pages back from the tiers as far as there is memory; how many came. */
   regionPromote(

@@ -56,6 +56,8 @@ it('syncs a file whose dirty pages are at another appliance', async () => {
   const second = `${url.replace('=pool', '=second')}:8MiB`;
   const words = [`r=${file}`, '--memory', '256KiB', '--tier', 'compressed:128KiB'];
   const serve = await ServeProcess.start(folder, [...words, '--tier', second]);
+  const elsewhere = async () => (await serve.json<TierList>(['tiers'])).tiers[1]?.state;
+  await expect.poll(elsewhere, POLL).toBe('connected');
   const region = await (await connectClient(serve.ready.control)).attach('r');
   const expected = patternOf(LENGTH);
   for (let offset = 0; offset < LENGTH; offset += 2 * PAGE) {

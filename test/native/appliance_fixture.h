@@ -59,13 +59,15 @@ struct ApplianceOptions {
   uint32_t read_ahead_pages = 16;
   uint64_t window_bytes = 256 * 1024;
   uint64_t mapped_bytes_max = kMappedBytesMax;
+  uint64_t use_tick_ns = kUseTickNs;
 };
 
 class Appliance {
  public:
   explicit Appliance(const ApplianceOptions& options = {})
       : pager(Pager::Options{options.frames_max, options.fill_threads, options.read_ahead_pages,
-                             AllocationAccount::kUnbounded, options.mapped_bytes_max}) {
+                             AllocationAccount::kUnbounded, options.mapped_bytes_max,
+                             options.use_tick_ns}) {
     auto started = Nic::Start({options.nic_threads, options.poll_us, 256, options.window_bytes},
                               &pager, &pager.shootdown());
     if (!started.ok()) std::abort();

@@ -4,12 +4,14 @@ import { FarpageError } from '../../src/errors.js';
 import {
   ceilToPage,
   floorToPage,
+  formatAge,
   formatCount,
   formatSize,
   isPageAligned,
   PAGE_BYTES,
   pageCount,
   pageIndex,
+  parseAge,
   parseSize,
 } from '../../src/units.js';
 
@@ -125,5 +127,31 @@ describe('pages', () => {
         expect(pageIndex(offset) * PAGE_BYTES).toBe(low);
       }),
     );
+  });
+});
+
+describe('parseAge', () => {
+  it.each([
+    ['30s', 30_000],
+    ['10m', 600_000],
+    ['2h', 7_200_000],
+    [' 1d ', 86_400_000],
+    [1500, 1500],
+  ])('takes %j for %d ms', (value, milliseconds) => {
+    expect(parseAge(value)).toBe(milliseconds);
+  });
+
+  it.each(['', '10', '0s', '1.5h', '-1m', '10 m', '5w', '500ms', '1h30m', 'ever', 0, -5, 1.5])(
+    'refuses %j',
+    (value) => {
+      expect(() => parseAge(value)).toThrow(
+        new FarpageError('ERR_ARGUMENT', `"${value}" is no age such as 30s, 10m, 2h or 1d`),
+      );
+    },
+  );
+
+  it('tells ages in their largest whole unit', () => {
+    const told = [30_000, 90_000, 600_000, 7_200_000, 86_400_000, 90_000_000, 1500].map(formatAge);
+    expect(told).toEqual(['30s', '90s', '10m', '2h', '1d', '25h', '1.5s']);
   });
 });

@@ -1,17 +1,26 @@
 /** `farpage demote` and `farpage promote`: pages out of memory, and back from the tiers. */
 import { Command } from 'commander';
-import { formatPages } from '../../units.js';
-import type { Shell } from '../options.js';
+import type { DemoteReply } from '../../control/schema.js';
+import { formatAge, formatPages } from '../../units.js';
+import { age, type Shell } from '../options.js';
 import { rangeCommand } from '../range-command.js';
 
 export function demoteCommand(shell: Shell): Command {
   const command = new Command('demote').description(
     'move pages out of memory: clean ones go, dirty ones into the tiers',
   );
-  return rangeCommand(command, shell, {
-    call: (control, { wait, params, range }) =>
-      control.call('demote', { ...wait, params, body: range }),
-    describe: ({ region, pagesDemoted }) => `${region}: ${formatPages(pagesDemoted)}`,
+  command.option('--cold <age>', 'only what nobody has used for 30s, 10m, 2h, 1d …', age);
+  return rangeCommand<{ cold?: number }, DemoteReply>(command, shell, {
+    call: (control, { wait, params, range }, { cold }) =>
+      control.call('demote', {
+        ...wait,
+        params,
+        body: { ...range, ...(cold !== undefined && { coldMs: cold }) },
+      }),
+    describe: ({ region, pagesDemoted, coldMs }) => {
+      const unused = coldMs === undefined ? '' : `, unused for ${formatAge(coldMs)} or longer`;
+      return `${region}: ${formatPages(pagesDemoted)}${unused}`;
+    },
   });
 }
 

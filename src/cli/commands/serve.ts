@@ -35,6 +35,7 @@ interface Options {
   readonly sessionGrace?: number;
   readonly connections?: number;
   readonly readAhead?: number;
+  readonly ageTick?: number;
   readonly fillThreads?: number;
   readonly nicThreads?: number;
   readonly poll?: number;
@@ -132,6 +133,7 @@ async function serve(files: readonly string[], options: Options, shell: Shell): 
     overcommit: options.overcommit,
     sessionGraceMs: options.sessionGrace,
     readAhead: options.readAhead,
+    ageTickMs: options.ageTick,
     fillThreads: options.fillThreads,
     nicThreads: options.nicThreads,
     pollUs: options.poll,
@@ -173,6 +175,7 @@ export function serveCommand(shell: Shell): Command {
     .option('--session-grace <time>', 'how long a session outlives its connection', duration)
     .option('--connections <n>', 'fabric connections of a session at most', integer(1, 1024))
     .option('--read-ahead <size>', 'window of sequential streams; 0 turns it off', size)
+    .option('--age-tick <time>', 'how finely it is known when pages were used', duration)
     .option('--fill-threads <n>', 'threads that read files', integer(1, 64))
     .option('--nic-threads <n>', 'event loops of the NIC', integer(1, 64))
     .option('--poll <microseconds>', 'how long they poll before they sleep', integer(0, 1_000_000))
