@@ -91,12 +91,13 @@ class FaultHandler {
                              FillQueue* fills = nullptr) = 0;
 
   // For a READ of a part of one page: the page of an absent one of a fill value, so that the answer
-  // can go before the page is initialised. What it points to is constant. The page is claimed, with
-  // a frame: nobody else reads or writes it until the door has called Settle, in the same turn.
+  // can go before the page is initialised. What it points to is constant. The page is claimed:
+  // nobody else reads or writes it until the door has called Settle, in the same turn.
   // Null: nothing was done, Fault it. In a turn; never blocks.
   virtual const std::byte* Lend(const std::shared_ptr<Region>& region, PageIndex page) = 0;
 
-  // Initialises a page that was lent, and wakes who waits for it. In the same turn.
+  // Initialises a page that was lent, where there are free frames, or leaves it absent; wakes who
+  // waits for it. In the same turn.
   virtual void Settle(const std::shared_ptr<Region>& region, PageIndex page) = 0;
 
   // The first use of a page marked kAhead: asks for the next window of the stream.

@@ -4,6 +4,7 @@
 
 #include "pager/page_change.h"
 #include "pager/pager.h"
+#include "pager/pager_marks.h"
 #include "pager/permit.h"
 
 namespace farpage {
@@ -37,7 +38,7 @@ const std::byte* Pager::Lend(const std::shared_ptr<Region>& region, PageIndex pa
   // Asked now that nobody else can write the page.
   const bool fills = !IsElsewhere(*region, page) &&
                      region->memory->OriginOf(run).origin == PageOrigin::kFill;
-  if (!fills || !Filler::TryTakeFrames(*region, budget_, 1)) {
+  if (!fills) {
     filler_.GiveUp(region, run, Code::kOk);
     return nullptr;
   }
@@ -45,13 +46,20 @@ const std::byte* Pager::Lend(const std::shared_ptr<Region>& region, PageIndex pa
   return constant;
 }
 
+// Only free frames are taken for it: the constant page answers the next READ as well, so nothing
+// is pushed out of memory for it.
 void Pager::Settle(const std::shared_ptr<Region>& region, PageIndex page) {
-  // Where there is no memory the page is absent again: what was answered is true all the same.
-  (void)filler_.FillNow(region, {page, 1});
-  // The use that it was filled for has been.
-  region->table->ClearFlags(page, kUnused);
+  const bool room = budget_.used() < LowMark(budget_.max()) &&
+                    Filler::TryTakeFrames(*region, budget_, 1);
+  if (room) {
+    // Where there is no memory the page is absent again: what was answered is true all the same.
+    (void)filler_.FillNow(region, {page, 1});
+    // The use that it was filled for has been.
+    region->table->ClearFlags(page, kUnused);
+  } else {
+    filler_.GiveUp(region, {page, 1}, Code::kOk);
+  }
   region->fills.lent_pages.fetch_sub(1, std::memory_order_seq_cst);
-  WakeReclaim();
 }
 
 // Who was answered may ask at once what is present: the turn that answered him goes on for as long

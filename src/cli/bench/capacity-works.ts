@@ -21,7 +21,9 @@ const DEPTH = 16;
 const WINDOW_BYTES = 16 * 1024;
 const PLACEMENT = 'two cores, not pinned';
 
-type Source = { file: string; access: 'read-only' } | { size: number; fill: 'zero' };
+type Source =
+  | { file: string; access: 'read-only'; kind?: 'staged' }
+  | { size: number; fill: 'zero' };
 
 /** Runs `body` with a file in the page cache and an appliance with a tenth of it as memory. */
 async function withFile<T>(
@@ -130,8 +132,9 @@ function hitsPerSecond(line: Line | undefined): number {
 
 /** Where pages come from that are read once each. */
 const SOURCES = [
-  { what: 'a file, cold', ofFile: true },
-  { what: 'zeros', ofFile: false },
+  { what: 'a file, cold', from: { access: 'read-only' }, state: 'cold' },
+  { what: 'a file in the page cache, staged', from: { access: 'read-only', kind: 'staged' } },
+  { what: 'zeros', from: { fill: 'zero' } },
 ] as const;
 
 /** First READs of half of a region's pages, in the memory that is enough and in a tenth of it. */
@@ -139,13 +142,14 @@ async function evicting(stage: Stage): Promise<Row[]> {
   const host = await stage.client('unix');
   return await withFile(stage, async ({ file, size, small }) => {
     const rows: Row[] = [];
-    for (const { what, ofFile } of SOURCES) {
-      const source: Source = ofFile ? { file, access: 'read-only' } : { size, fill: 'zero' };
+    for (const { what, from, ...rest } of SOURCES) {
+      const source: Source = 'fill' in from ? { size, ...from } : { file, ...from };
+      const state = 'state' in rest ? rest.state : 'hot';
       const visits = { visit: size / PAGE / 2, 'region-size': size, depths: DEPTH, sizes: PAGE };
       const told = await rounds(stage, async (seed) => {
         const words = { ...visits, mode: 'adaptive', seed: seed + 1 };
         const side = async (client: Client, reach: () => Promise<Words>) => {
-          if (ofFile) await stage.run('cache', { file, state: 'cold' });
+          if ('file' in source) await stage.run('cache', { file, state });
           return await fresh(client, source, async () => {
             const [line] = await stage.run('initiator', { ...words, ...(await reach()) });
             return figure(line, 'opsPerSecond');
