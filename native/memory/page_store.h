@@ -122,6 +122,9 @@ class PageStore {
   // kFileChanged (the store has shrunk).
   virtual Status Read(PageRun run, std::byte* into) = 0;
 
+  // True: Write and MakeDurable wait for a program or a peer, which a device does not bound.
+  [[nodiscard]] virtual bool writes_elsewhere() const { return false; }
+
   // Pages that somebody writes to now and that a Write will bring later. A hint for what can be
   // made ready for it in the meantime; may block. Thread: pager.
   virtual void WillWrite(PageRun run) { (void)run; }

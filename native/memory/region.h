@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 
 #include "memory/frame_budget.h"
 #include "memory/page_overlay.h"
@@ -136,6 +137,10 @@ class Region {
   std::atomic<bool> removed{false};
   // Jobs of the pager that still use this region; Pager::Close waits for none.
   std::atomic<uint32_t> jobs{0};
+  // Held by who brings its pages to its store, and by who wants none to be on their way there.
+  std::mutex write_back;
+  // Its write-back was begun because memory is short, and has not ended.
+  std::atomic<bool> written_behind{false};
   // It was idle and has no range of addresses now; it is never taken from a region with jobs.
   std::atomic<bool> parked{false};
   // Whose region it is and who can give it a range; null for one that is never parked.

@@ -136,7 +136,7 @@ void Evictor::TidyChunks(Region& region, const std::vector<PageRun>& runs) {
 }
 
 EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
-  std::lock_guard<std::mutex> sweep(mutex_);
+  std::unique_lock<std::mutex> sweep(mutex_);
   auto regions = Regions();
   if (only != nullptr) std::erase_if(regions, [&](const auto& r) { return r.get() != only; });
   EvictionResult result;
@@ -159,7 +159,7 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
   result.dirty_pages = std::accumulate(work.dirty.begin(), work.dirty.end(), uint64_t{0});
   // Clean first: what is dirty costs a copy, or a write.
   if (work.claimed < pages) {
-    Spill(regions, std::min(pages - work.claimed, kSpillPagesMax), &result);
+    Spill(regions, std::min(pages - work.claimed, kSpillPagesMax), sweep, &result);
   }
   return result;
 }
@@ -238,7 +238,13 @@ EvictionResult Evictor::Invalidate(const std::shared_ptr<Region>& region,
 EvictionResult Evictor::Take(const std::shared_ptr<Region>& region,
                              std::span<const PageRun> runs, const Rules& rules) {
   AwaitLent(*region);
-  const std::lock_guard<std::mutex> sweep(mutex_);
+  std::unique_lock<std::mutex> sweep(mutex_, std::defer_lock);
+  // Who wants every page to be gone must not miss those that may come back.
+  if (rules.dirty || rules.busy != nullptr) {
+    sweep = LockAtRest(*region);
+  } else {
+    sweep.lock();
+  }
   EvictionResult result;
   Victims victims{region, {}, 0};
   const uint64_t begin_ns = NowNs();

@@ -1,6 +1,7 @@
 // Eviction: the clock hand over present pages, in batches.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -118,6 +119,13 @@ class Evictor {
     uint64_t pages = 0;
     uint64_t chances = 0;  // pages that lost a use instead
   };
+  // Pages of one region on their way into its overlay.
+  struct Moving {
+    Victims victims;
+    std::vector<std::byte> copies;  // of a region without a range of addresses
+    std::vector<OverlayPage> pages;
+    Status copied;
+  };
   // Which clean pages a sweep takes. All but kAll take a use away instead of a page that has one.
   enum class Pick : uint8_t {
     kOnTrial,     // those on trial and nothing else
@@ -156,18 +164,27 @@ class Evictor {
   void Drop(Victims& victims);
   // Claims dirty pages of regions with an overlay, waits one grace period and moves them there.
   void Spill(const std::vector<std::shared_ptr<Region>>& regions, uint64_t pages,
-             EvictionResult* result);
+             std::unique_lock<std::mutex>& sweep, EvictionResult* result);
   // With `cold`, those and whether they were used or not.
   void CollectDirty(Region& region, PageRun within, uint64_t pages_max, const Cold* cold,
                     Victims* victims);
-  void Move(Victims& victims, EvictionResult* result);
+  // The sweep's lock is let go of while overlays take the pages: their devices and peers are
+  // waited for by who spills, and by nobody else.
+  void Move(std::vector<Victims>& batch, std::unique_lock<std::mutex>& sweep,
+            EvictionResult* result);
+  Moving BeginMove(Victims& victims);
+  void EndMove(Moving& moving, EvictionResult* result);
+  // The sweep's lock, once no page of the region is on its way into its overlay.
+  std::unique_lock<std::mutex> LockAtRest(const Region& region);
   uint64_t DiscardElsewhere(const std::shared_ptr<Region>& region, PageRun run);
   void TidyChunks(Region& region, const std::vector<PageRun>& runs);
 
   Shootdown& shootdown_;
   FrameBudget& budget_;
   WaiterList& waiters_;
-  std::mutex mutex_;          // held for a whole sweep
+  std::mutex mutex_;          // held for a whole sweep, but not while overlays take pages
+  std::condition_variable moved_;
+  std::vector<const Region*> moving_;  // once for each Moving; guarded by mutex_
   std::mutex tidy_mutex_;     // held while the present bit of a chunk may say too little
   std::mutex regions_mutex_;  // guards regions_ alone
   std::vector<std::shared_ptr<Region>> regions_;

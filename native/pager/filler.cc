@@ -110,9 +110,9 @@ bool Filler::EvictForFrames(Region& region, uint64_t frames, EvictionResult* res
   // Frames that hold no dirty page come back: their pages are on their way in or out, or held for
   // who uses them at once.
   *full = result->evicted_pages == 0 && result->dirty_pages + frames > bound;
-  if (*full) {
-    // Only dirty pages are left. Those that only lack fdatasync, or are of regions that may be
-    // written behind, become clean.
+  if (result->evicted_pages == 0 && result->dirty_pages != 0) {
+    // Only dirty pages are left, beside those on their way, which a slow store may keep there.
+    // Those that only lack fdatasync, or are of regions that may be written behind, become clean.
     const auto regions = evictor_.Regions();
     const bool cleans = std::any_of(regions.begin(), regions.end(), [&](const auto& item) {
       return item->write_behind && item->table->dirty() != 0 &&

@@ -71,13 +71,7 @@ void Pager::WriteBehind() {
     // this job or the job sees that the region is going.
     region->jobs.fetch_add(1, std::memory_order_seq_cst);
     if (!region->removed.load(std::memory_order_seq_cst)) {
-      // A failure leaves the pages dirty and shows at the next sync, which reports it.
-      if (region->write_behind) {
-        (void)write_back_.Run(region, {0, region->table->pages()}, true);
-      } else {
-        // Its file is not written under pressure, but what a sync has written may become durable.
-        (void)write_back_.Harden(region);
-      }
+      write_back_.Behind(region);
     }
     region->jobs.fetch_sub(1, std::memory_order_acq_rel);
   }

@@ -30,7 +30,7 @@ void Evictor::CollectDirty(Region& region, PageRun within, uint64_t pages_max,
 }
 
 void Evictor::Spill(const std::vector<std::shared_ptr<Region>>& regions, uint64_t pages,
-                    EvictionResult* result) {
+                    std::unique_lock<std::mutex>& sweep, EvictionResult* result) {
   std::vector<Victims> batch;
   uint64_t claimed = 0;
   const size_t start_region = spill_region_ % regions.size();
@@ -56,52 +56,81 @@ void Evictor::Spill(const std::vector<std::shared_ptr<Region>>& regions, uint64_
   }
   if (claimed == 0) return;
   shootdown_.WaitGracePeriod();
-  for (Victims& victims : batch) Move(victims, result);
+  Move(batch, sweep, result);
+}
+
+std::unique_lock<std::mutex> Evictor::LockAtRest(const Region& region) {
+  std::unique_lock<std::mutex> sweep(mutex_);
+  moved_.wait(sweep, [&] {
+    return std::find(moving_.begin(), moving_.end(), &region) == moving_.end();
+  });
+  return sweep;
+}
+
+void Evictor::Move(std::vector<Victims>& batch, std::unique_lock<std::mutex>& sweep,
+                   EvictionResult* result) {
+  std::vector<Moving> moving;
+  for (Victims& victims : batch) moving.push_back(BeginMove(victims));
+  sweep.unlock();
+  for (Moving& each : moving) {
+    if (each.copied.ok()) each.victims.region->overlay->Store(each.pages);
+  }
+  sweep.lock();
+  for (Moving& each : moving) EndMove(each, result);
+  moved_.notify_all();
 }
 
 // After the grace period nobody reads or writes the pages: their bytes are of one moment.
-void Evictor::Move(Victims& victims, EvictionResult* result) {
+Evictor::Moving Evictor::BeginMove(Victims& victims) {
+  Moving moving;
   Region& region = *victims.region;
-  std::vector<OverlayPage> moving;
-  moving.reserve(victims.pages);
+  // Counted in first, and only then asked: who parks says so and then looks. While it is counted
+  // the region is not removed either.
+  region.jobs.fetch_add(1, std::memory_order_seq_cst);
+  moving_.push_back(&region);
+  moving.pages.reserve(victims.pages);
   // A parked region has no range of addresses, and gets none for this: its pages are copied out of
-  // the descriptor. No range is taken away during a sweep.
-  const std::byte* base = region.memory->address();
-  std::vector<std::byte> copies(base == nullptr ? victims.pages << kPageShift : 0);
-  std::byte* copy = copies.data();
-  Status copied;
+  // the descriptor. A private mapping with dirty pages is never parked.
+  const bool parked = region.parked.load(std::memory_order_seq_cst) &&
+                      !region.memory->has_private_copies();
+  moving.copies.resize(parked ? victims.pages << kPageShift : 0);
+  std::byte* copy = moving.copies.data();
   for (const PageRun& run : victims.runs) {
-    if (base == nullptr && copied.ok()) copied = region.memory->ReadUnmapped(run, copy);
+    if (parked && moving.copied.ok()) moving.copied = region.memory->ReadUnmapped(run, copy);
     for (PageIndex page = run.first; page < run.end(); page++) {
-      const std::byte* bytes = base == nullptr ? copy : base + (page << kPageShift);
-      if (base == nullptr) copy += kPageBytes;
-      moving.push_back({page, bytes, {}});
+      const std::byte* bytes = parked ? copy : region.memory->address() + (page << kPageShift);
+      if (parked) copy += kPageBytes;
+      moving.pages.push_back({page, bytes, {}});
     }
   }
-  if (copied.ok()) {
-    region.overlay->Store(moving);
-  } else {
-    for (OverlayPage& page : moving) page.outcome = copied;
-  }
-  Victims gone{victims.region, {}, 0};
-  for (const OverlayPage& page : moving) {
+  for (OverlayPage& page : moving.pages) page.outcome = moving.copied;
+  moving.victims = std::move(victims);
+  return moving;
+}
+
+void Evictor::EndMove(Moving& moving, EvictionResult* result) {
+  const std::shared_ptr<Region>& region = moving.victims.region;
+  Victims gone{region, {}, 0};
+  for (const OverlayPage& page : moving.pages) {
     if (page.outcome.ok()) {
       AppendPage(gone.runs, page.page);
       gone.pages++;
       continue;
     }
     // No room there: it stays. Whoever writes next faults for the permission, in place.
-    const Protection::View view(*region.protection);
-    const PageWord readable = region.PresentFlags() & kReadable & ~view.Forbidden(page.page);
-    const PageWord before = ChangePage(*region.table, page.page, [&](PageWord word) {
+    const Protection::View view(*region->protection);
+    const PageWord readable = region->PresentFlags() & kReadable & ~view.Forbidden(page.page);
+    const PageWord before = ChangePage(*region->table, page.page, [&](PageWord word) {
       return WithState(word & ~(kElsewhere | kWaiters), PageState::kPresent) | readable;
     });
-    if ((before & kWaiters) != 0) waiters_.WakeAll(victims.region, page.page, Code::kOk);
+    if ((before & kWaiters) != 0) waiters_.WakeAll(region, page.page, Code::kOk);
     result->refused_pages++;
   }
   if (gone.pages != 0) Drop(gone);
   result->spilled_pages += gone.pages;
   result->evicted_pages += gone.pages;
+  moving_.erase(std::find(moving_.begin(), moving_.end(), region.get()));
+  region->jobs.fetch_sub(1, std::memory_order_acq_rel);
 }
 
 // Dirty pages whose bytes are in the overlay alone: given up, like dirty pages in memory.
@@ -137,7 +166,7 @@ EvictionResult Evictor::Demote(const std::shared_ptr<Region>& region, PageRun ru
   rules.cold = cold;
   EvictionResult result = Take(region, {&run, 1}, rules);
   if (region->overlay == nullptr) return result;
-  std::lock_guard<std::mutex> sweep(mutex_);
+  std::unique_lock<std::mutex> sweep = LockAtRest(*region);
   Summary& summary = region->table->dirty_summary();
   const PageIndex end = std::min(run.end(), region->table->pages());
   for (PageIndex page = run.first; page < end;) {
@@ -157,7 +186,9 @@ EvictionResult Evictor::Demote(const std::shared_ptr<Region>& region, PageRun ru
       continue;
     }
     shootdown_.WaitGracePeriod();
-    Move(victims, &result);
+    std::vector<Victims> batch;
+    batch.push_back(std::move(victims));
+    Move(batch, sweep, &result);
     if (result.refused_pages != 0) break;
   }
   return result;

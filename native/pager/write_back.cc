@@ -40,64 +40,59 @@ WriteBack::WriteBack(Shootdown& shootdown, WaiterList& waiters, FrameBudget& bud
     : shootdown_(shootdown),
       waiters_(waiters),
       budget_(budget),
-      thread_("writeback", [this] { Loop(); }) {}
+      lanes_([this](WriteBackJob job) {
+        auto outcome = Run(job.region, job.run, job.durable);
+        job.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
+        job.region.reset();
+        job.done(std::move(outcome));
+      }) {}
 
 WriteBack::~WriteBack() { Close(); }
 
-void WriteBack::Close() {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    closing_ = true;
-  }
-  wake_.notify_all();
-  thread_.Join();
-}
-
 void WriteBack::Submit(std::shared_ptr<Region> region, PageRun run, bool durable,
                        WriteBackDone done) {
-  Code refused = Code::kOk;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (closing_) {
-      refused = Code::kClosed;
-    } else if (jobs_.size() >= kWriteBackJobsMax) {
-      refused = Code::kQuota;
-    } else {
-      region->jobs.fetch_add(1, std::memory_order_acq_rel);
-      jobs_.push_back({std::move(region), run, durable, std::move(done)});
-    }
-  }
-  if (refused != Code::kOk) {
-    done(Error{refused, 0, "submit write-back"});
-    return;
-  }
-  wake_.notify_one();
-}
-
-void WriteBack::Loop() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  for (;;) {
-    wake_.wait(lock, [this] { return closing_ || !jobs_.empty(); });
-    if (jobs_.empty()) return;
-    Job job = std::move(jobs_.front());
-    jobs_.pop_front();
-    lock.unlock();
-    auto outcome = Run(job.region, job.run, job.durable);
-    job.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
-    job.region.reset();
-    job.done(std::move(outcome));
-    lock.lock();
-  }
+  WriteBackJob job{std::move(region), run, durable, std::move(done)};
+  const Code refused = lanes_.Submit(job);
+  if (refused != Code::kOk) job.done(Error{refused, 0, "submit write-back"});
 }
 
 Result<WriteBackReceipt> WriteBack::Run(const std::shared_ptr<Region>& region, PageRun run,
                                         bool durable) {
-  WriteBackReceipt receipt;
   // Nothing of a parked region becomes dirty: no range is taken only to find that out.
-  if (region->parked.load(std::memory_order_seq_cst) && region->table->dirty() == 0) return receipt;
+  if (region->parked.load(std::memory_order_seq_cst) && region->table->dirty() == 0) {
+    return WriteBackReceipt{};
+  }
   const RegionUse use(*region);
   if (!use.status().ok()) return use.status().error();
-  std::lock_guard<std::mutex> one_at_a_time(run_mutex_);
+  const auto one_at_a_time = Pause(*region);
+  return RunLocked(region, run, durable);
+}
+
+void WriteBack::Behind(const std::shared_ptr<Region>& region) {
+  const PageRun all{0, region->table->pages()};
+  if (region->write_behind && WriteBackLanes::IsSlow(*region)) {
+    if (region->written_behind.exchange(true, std::memory_order_acq_rel)) return;
+    Submit(region, all, true, [region](const Result<WriteBackReceipt>&) {
+      region->written_behind.store(false, std::memory_order_release);
+    });
+    return;
+  }
+  const RegionUse use(*region);
+  if (!use.status().ok()) return;
+  const std::unique_lock<std::mutex> lock(region->write_back, std::try_to_lock);
+  if (!lock.owns_lock()) return;
+  // A failure leaves the pages dirty and shows at the next sync, which reports it.
+  if (region->write_behind) {
+    (void)RunLocked(region, all, true);
+  } else {
+    // Its file is not written under pressure, but what a sync has written may become durable.
+    (void)Harden(region);
+  }
+}
+
+Result<WriteBackReceipt> WriteBack::RunLocked(const std::shared_ptr<Region>& region, PageRun run,
+                                              bool durable) {
+  WriteBackReceipt receipt;
   const uint64_t started = NowNs();
   if (!region->store->has_sink()) return receipt;
   if (region->atomic) return Error{Code::kUnsupported, 0, "an atomic region is synced as a whole"};
@@ -162,9 +157,6 @@ Status WriteBack::Finish(const std::shared_ptr<Region>& region,
 }
 
 Status WriteBack::Harden(const std::shared_ptr<Region>& region) {
-  const RegionUse use(*region);
-  if (!use.status().ok()) return use.status();
-  std::lock_guard<std::mutex> one_at_a_time(run_mutex_);
   if (!region->store->has_sink()) return {};
   PageTable& table = *region->table;
   Summary& summary = table.dirty_summary();

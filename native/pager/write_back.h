@@ -1,27 +1,17 @@
 // Write-back: dirty pages to their store, and the order that loses none.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
 
 #include "memory/region.h"
 #include "memory/shootdown.h"
-#include "os/thread.h"
 #include "pager/waiter_list.h"
+#include "pager/write_back_lanes.h"
 
 namespace farpage {
-
-struct WriteBackReceipt {
-  uint64_t pages_written = 0;
-  uint64_t bytes_written = 0;
-  uint64_t elapsed_ns = 0;
-};
-using WriteBackDone = std::function<void(Result<WriteBackReceipt>)>;
 
 // Pages of one grace period, at most: 1 GiB of 4 KiB pages. A larger sync takes several.
 inline constexpr uint64_t kWriteBackBatchPages = 262'144;
@@ -31,12 +21,11 @@ inline constexpr uint64_t kImageBytesMax = 1u << 20;
 inline constexpr size_t kElsewherePagesMax = 256;
 // How long a write-back waits for a page that is on its way into the overlay or out of it.
 inline constexpr uint64_t kMovingWaitNs = 10'000'000'000;
-// Jobs waiting for the thread, at most; further ones fail with kQuota.
-inline constexpr size_t kWriteBackJobsMax = 1024;
 
-// One thread, because syncs of one region must follow one another and the device is the limit.
 // DIRTY -> WRITEBACK, one grace period, write, -> UNSYNCED, fdatasync, -> clean; an error at any
-// step restores DIRTY. Thread: any may submit; `done` is called on the write-back thread.
+// step restores DIRTY. Write-backs of one region follow one another; those of others do not wait
+// for a store that waits for a program or a peer (WriteBackLanes). Thread: any may submit; `done`
+// is called on a write-back thread.
 class WriteBack {
  public:
   WriteBack(Shootdown& shootdown, WaiterList& waiters, FrameBudget& budget);
@@ -45,28 +34,28 @@ class WriteBack {
   // Writes back the dirty pages of `run`; with `durable` they are on stable storage at `done`.
   void Submit(std::shared_ptr<Region> region, PageRun run, bool durable, WriteBackDone done);
 
-  // The same on the calling thread; for the pager's own threads.
+  // The same on the calling thread, after what is under way for the region.
   Result<WriteBackReceipt> Run(const std::shared_ptr<Region>& region, PageRun run, bool durable);
 
-  // Makes durable what was written before, and writes nothing. On the calling thread.
-  Status Harden(const std::shared_ptr<Region>& region);
+  // For memory pressure: all of a region that may be written behind, and of any other what was
+  // written before becomes durable. On the calling thread if it waits for nothing but a device,
+  // else begun, unless it is under way. Not where a write-back is under way, which makes pages
+  // clean by itself.
+  void Behind(const std::shared_ptr<Region>& region);
 
-  // While the lock is held no page is on its way to a store. For a few milliseconds.
-  [[nodiscard]] std::unique_lock<std::mutex> Pause() { return std::unique_lock(run_mutex_); }
+  // While the lock is held no page of the region is on its way to its store. For a few
+  // milliseconds.
+  [[nodiscard]] static std::unique_lock<std::mutex> Pause(Region& region) {
+    return std::unique_lock(region.write_back);
+  }
 
   // Clears the summary bits of chunks that hold nothing to write any more. In a pause.
   static void TidySummary(PageTable& table, PageRun run);
 
   // Ends after the jobs that were submitted; idempotent.
-  void Close();
+  void Close() { lanes_.Close(); }
 
  private:
-  struct Job {
-    std::shared_ptr<Region> region;
-    PageRun run;
-    bool durable;
-    WriteBackDone done;
-  };
   struct Batch {
     std::vector<PageRun> writing;    // DIRTY taken, WRITEBACK set
     std::vector<PageRun> unsynced;   // UNSYNCED before this sync
@@ -78,7 +67,10 @@ class WriteBack {
     bool moving = false;             // met one that did not come to rest
     PageIndex next = 0;              // where the following batch starts
   };
-  void Loop();
+  // Requires the region's lock, which Pause takes too.
+  Result<WriteBackReceipt> RunLocked(const std::shared_ptr<Region>& region, PageRun run,
+                                     bool durable);
+  Status Harden(const std::shared_ptr<Region>& region);
   Batch Collect(Region& region, PageIndex from, PageIndex end, bool durable);
   // What a sync finds of one page, which it then has claimed.
   enum class Found : uint8_t { kNothing, kHere, kInStore, kInTier, kGone, kMoving };
@@ -99,12 +91,7 @@ class WriteBack {
   Shootdown& shootdown_;
   WaiterList& waiters_;
   FrameBudget& budget_;
-  std::mutex run_mutex_;  // one write-back at a time, whoever asks
-  std::mutex mutex_;      // guards jobs_ and closing_
-  std::condition_variable wake_;
-  std::deque<Job> jobs_;
-  bool closing_ = false;
-  Thread thread_;
+  WriteBackLanes lanes_;
 };
 
 }  // namespace farpage

@@ -67,6 +67,7 @@ class CallbackStore final : public PageStore {
     return {PageOrigin::kRemote, run.count};
   }
   [[nodiscard]] bool has_sink() const override { return takes_writes_; }
+  [[nodiscard]] bool writes_elsewhere() const override { return true; }
   void StartRead(PageRun run, std::byte* into, ReadDone done) override;
   // Taken when no other read waits, and never the last place.
   void StartBackgroundRead(PageRun run, std::byte* into, ReadDone done) override;

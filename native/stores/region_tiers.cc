@@ -1,4 +1,5 @@
 // What one region keeps in the tiers.
+#include <algorithm>
 #include <vector>
 
 #include "base/check.h"
@@ -37,6 +38,13 @@ uint64_t RegionTiers::unreachable_pages() const {
     if (!stack_->tiers_[tier]->reachable()) count += pages(tier);
   }
   return count;
+}
+
+bool RegionTiers::asks_peers() const {
+  const auto& tiers = stack_->tiers_;
+  return std::any_of(tiers.begin(), tiers.end(), [](const auto& each) {
+    return each->starts_gets();
+  });
 }
 
 Status RegionTiers::Fetch(const Entry& from, std::byte* into) const {

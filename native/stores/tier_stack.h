@@ -49,6 +49,7 @@ class RegionTiers final : public PageOverlay,
   Status TakeInPlace(PageIndex page, std::byte* into) override;
   bool StartTake(PageIndex page, std::byte* into, TierDone done) override;
   [[nodiscard]] uint64_t unreachable_pages() const override;
+  [[nodiscard]] bool asks_peers() const override;
   void Forget(PageIndex page) override;
   // Pages that the stack holds of this region; those of one tier.
   [[nodiscard]] uint64_t pages() const {

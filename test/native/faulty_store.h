@@ -82,6 +82,10 @@ class FaultyStore final : public PageStore {
     return fails ? Status(SystemError("fdatasync", plan_->error.load())) : Status();
   }
 
+  [[nodiscard]] bool writes_elsewhere() const override { return elsewhere.load(); }
+  // Says that Write waits for a peer.
+  std::atomic<bool> elsewhere{false};
+
   // Every image with this page in it fails until it is set to ~0.
   void SetBadPage(PageIndex page) { bad_page_.store(page); }
   // Called at the start of every image, on the thread that writes.
