@@ -38,6 +38,8 @@ struct FillCounters {
   std::atomic<uint64_t> lent_pages{0};
   // Faults that had to wait for a page.
   std::atomic<uint64_t> demands{0};
+  // Pages that a prefetch has asked a source for and wants no more; they come all the same.
+  std::atomic<uint64_t> abandoned_pages{0};
   std::atomic<uint64_t> written_back_pages{0};
   std::atomic<uint64_t> written_back_bytes{0};
   // How often its store could not be made durable: what was written to it before may be gone.

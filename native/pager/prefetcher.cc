@@ -141,12 +141,14 @@ void Prefetcher::Loop() {
 // A little of one prefetch's work, so that none waits long for another.
 Prefetcher::Next Prefetcher::Step(const std::shared_ptr<Prefetch>& job) {
   const bool landed = Land(job);
-  const bool idle = job->flying_pages.load(std::memory_order_acquire) == 0 &&
-                    !job->flushing.load(std::memory_order_acquire);
   if (closing_) Fail(*job, Code::kClosed);
   if (job->region->removed.load(std::memory_order_acquire)) Fail(*job, Code::kRegionRemoved);
-  if (job->failure.load(std::memory_order_acquire) != Code::kOk ||
-      job->cancelled.load(std::memory_order_acquire)) {
+  const bool ends = job->failure.load(std::memory_order_acquire) != Code::kOk ||
+                    job->cancelled.load(std::memory_order_acquire);
+  if (ends) Abandon(*job);
+  const bool idle = job->flying_pages.load(std::memory_order_acquire) == 0 &&
+                    !job->flushing.load(std::memory_order_acquire);
+  if (ends) {
     if (!idle) return landed ? Next::kMoved : Next::kWaiting;
     const bool goes = closing_ || job->region->removed.load(std::memory_order_acquire);
     if (job->unflushed_pages == 0 || goes) return Next::kEnded;
@@ -229,6 +231,10 @@ Prefetcher::Next Prefetcher::BeginRun(const std::shared_ptr<Prefetch>& job) {
       std::min({job->origin_end - job->at, polite ? kPoliteRunPages : kPrefetchRunPages,
                 std::max<uint64_t>(bound / 8, 1)});
   if (flying != 0 && (polite || flying + count > kPrefetchFlightPages)) return Next::kWaiting;
+  if (job->origin == PageOrigin::kRemote &&
+      region.fills.abandoned_pages.load(std::memory_order_acquire) + count > kAbandonedPagesMax) {
+    return Next::kWaiting;
+  }
   if (job->unflushed_pages >= kPullBatchPages) {
     if (!job->flushing.load(std::memory_order_acquire)) {
       Flush(job);

@@ -34,6 +34,9 @@ inline constexpr uint64_t kPoliteNs = 10'000'000;
 inline constexpr uint64_t kPullBatchPages = 8192;
 // Buffers that are kept for the next runs to be read into.
 inline constexpr size_t kIdleBuffersMax = kPrefetchFlightPages / kPrefetchRunPages;
+// Pages of one region whose reads were abandoned and have not ended, at most: more are read when
+// some have.
+inline constexpr uint64_t kAbandonedPagesMax = 4 * kPrefetchFlightPages;
 // How often a pull goes over its range again for pages that were on their way as it passed, and
 // the rest before each.
 inline constexpr uint32_t kPullPassesMax = 500;
@@ -54,6 +57,13 @@ struct PrefetchReport {
   Status outcome;             // kAborted when it was cancelled
 };
 using PrefetchDone = std::function<void(const PrefetchReport&)>;
+
+// A claimed run that is being read: until its bytes have come, or nobody wants them any more.
+struct PrefetchFlight {
+  enum class State : uint8_t { kFlying, kCome, kAbandoned };
+  PageRun run;
+  std::atomic<State> state{State::kFlying};
+};
 
 // A claimed run whose read has ended, and where its bytes are.
 struct ArrivedRun {
@@ -77,6 +87,7 @@ struct Prefetch {
   std::atomic<bool> full{false};
   std::atomic<Code> failure{Code::kOk};
 
+  std::vector<std::shared_ptr<PrefetchFlight>> flights;
   PageIndex at = 0;
   PageOrigin origin = PageOrigin::kFile;  // of the pages up to `origin_end`, as last seen
   PageIndex origin_end = 0;
@@ -116,7 +127,7 @@ class Prefetcher {
   // Begins; `done` is called once, on any thread. Thread: any but fabric threads.
   std::shared_ptr<Prefetch> Begin(std::shared_ptr<Region> region, PageRun range,
                                   PrefetchDone done);
-  // Ends it soon, with kAborted unless it has ended. What it brought stays.
+  // Ends it soon, with kAborted unless it has ended: it waits for no source. What it brought stays.
   void Cancel(Prefetch& prefetch);
   static PrefetchReport Report(const Prefetch& prefetch);
 
@@ -137,6 +148,7 @@ class Prefetcher {
   // pull.cc: pages from elsewhere
   void Ask(const std::shared_ptr<Prefetch>& job, PageRun run);
   bool Land(const std::shared_ptr<Prefetch>& job);
+  void Abandon(Prefetch& job);
   void Place(Prefetch& job, const ArrivedRun& arrived);
   static bool Store(Region& region, PageRun run, const std::byte* bytes);
   uint64_t FreeFrames(const Prefetch& job, bool pull) const;

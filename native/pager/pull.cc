@@ -1,4 +1,5 @@
 // Prefetch of pages from elsewhere: read into a buffer, then put where they belong.
+#include <algorithm>
 #include <cstring>
 
 #include "pager/page_change.h"
@@ -21,9 +22,42 @@ void Prefetcher::Ask(const std::shared_ptr<Prefetch>& job, PageRun run) {
   std::memset(bytes.get() + own, 0, run.length_bytes() - own);
   if (job->pulls) job->unflushed_pages += run.count;
   job->flying_pages.fetch_add(run.count, std::memory_order_acq_rel);
+  auto flight = std::make_shared<PrefetchFlight>();
+  flight->run = run;
+  job->flights.push_back(flight);
   std::byte* into = bytes.get();
-  region.store->StartBackgroundRead(run, into, [this, job, run, bytes](Status read) {
-    WakeBy([&] { job->arrived.push_back({run, bytes, std::move(read)}); });
+  region.store->StartBackgroundRead(run, into, [this, job, flight, bytes](Status read) {
+    const PageRun come = flight->run;
+    if (flight->state.exchange(PrefetchFlight::State::kCome, std::memory_order_acq_rel) ==
+        PrefetchFlight::State::kAbandoned) {
+      // Its prefetch has ended, perhaps long ago: nothing of this object is touched any more.
+      job->region->fills.abandoned_pages.fetch_sub(come.count, std::memory_order_release);
+      return;
+    }
+    WakeBy([&] { job->arrived.push_back({come, bytes, std::move(read)}); });
+  });
+}
+
+// Gives up the pages whose reads have not ended: nobody waits for a source on their account. What
+// comes late comes into a buffer, and is not looked at.
+void Prefetcher::Abandon(Prefetch& job) {
+  Region& region = *job.region;
+  std::erase_if(job.flights, [&](const std::shared_ptr<PrefetchFlight>& flight) {
+    const PageRun run = flight->run;
+    region.fills.abandoned_pages.fetch_add(run.count, std::memory_order_acq_rel);
+    PrefetchFlight::State flying = PrefetchFlight::State::kFlying;
+    if (!flight->state.compare_exchange_strong(flying, PrefetchFlight::State::kAbandoned,
+                                               std::memory_order_acq_rel)) {
+      region.fills.abandoned_pages.fetch_sub(run.count, std::memory_order_acq_rel);
+      return false;  // it has come: Land is next
+    }
+    Filler::ReturnFrames(region, budget_, run.count);
+    // Who waits for one of them asks again.
+    filler_.GiveUp(job.region, run, Code::kOk);
+    if (job.pulls) job.unflushed_pages -= std::min(run.count, job.unflushed_pages);
+    job.failed_pages.fetch_add(run.count, std::memory_order_relaxed);
+    job.flying_pages.fetch_sub(run.count, std::memory_order_acq_rel);
+    return true;
   });
 }
 
@@ -36,6 +70,9 @@ bool Prefetcher::Land(const std::shared_ptr<Prefetch>& job) {
     arrived = std::move(job->arrived.front());
     job->arrived.pop_front();
   }
+  std::erase_if(job->flights, [&](const auto& flight) {
+    return flight->run.first == arrived.run.first;
+  });
   Place(*job, arrived);
   if (arrived.run.count == kPrefetchRunPages && idle_buffers_.size() < kIdleBuffersMax) {
     idle_buffers_.push_back(std::move(arrived.bytes));

@@ -8,8 +8,8 @@ import type { PrefetchFigures, PrefetchHandle } from '../native/prefetch.js';
 
 /** Prefetches of one region under way at once, at most. */
 const RUNNING_MAX = 16;
-/** How long a cancel waits for their ends: reads of a source that is silent take longer. */
-const CANCEL_MS = 500;
+/** How long a cancel waits for their ends: for the disk that keeps what came, and for no source. */
+const CANCEL_MS = 10_000;
 /** Ended ones that are remembered. */
 const ENDED_MAX = 16;
 

@@ -107,6 +107,22 @@ describe('a prefetch', () => {
     expect(here.appliance.regions()).toEqual([]);
   });
 
+  it('is over at once when it is cancelled, also while its source is silent', async () => {
+    const here = await serveAppliance();
+    const fill = () => new Promise<void>(() => {});
+    const source = { fill, timeoutMs: 120_000 };
+    await here.appliance.create({ name: 'silent', size: MIB, source });
+    const region = await (await connectClient(here.url)).attach('silent');
+    const { state } = await region.prefetch();
+    const words = ['prefetch', 'silent', '--cancel', '--json'];
+    const run = await farpage([...words, '--appliance', here.url]);
+    expect(state).toBe('running');
+    const ended = JSON.parse(run.stdout.toString()) as PrefetchReply;
+    expect(ended).toMatchObject({ state: 'cancelled', pages: { passed: 0, filled: 0 } });
+    // And another one may begin.
+    expect((await region.prefetch()).state).toBe('running');
+  }, 60_000);
+
   it('ends with its region, or when it is cancelled', async () => {
     const model = await serveModel();
     const here = await serveAppliance();
