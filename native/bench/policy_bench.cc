@@ -23,8 +23,8 @@ class Policy {
 };
 
 // The clock hand over a page table, in address order; with `trial` as the pager's Evictor: pages
-// not used again since they were filled go first, down to a tenth of the frames, and of the others
-// up to three uses are counted.
+// not used again since they were filled go first, down to a twentieth of the frames, and of the
+// others up to three uses are counted. A page that comes back soon after its trial needs no other.
 class PageTableClock final : public Policy {
  public:
   PageTableClock(uint64_t pages, uint64_t frames, bool trial)
@@ -42,20 +42,26 @@ class PageTableClock final : public Policy {
     }
     if (used_ == frames_) Evict();
     used_++;
-    word = {true, trial_, static_cast<uint8_t>(trial_ ? 0 : 1)};
-    if (trial_) on_trial_++;
+    const bool ghost = word.went != 0 && Step() - word.went < kGhostSteps;
+    const bool trial = trial_ && !ghost;
+    word = {true, trial, static_cast<uint8_t>(trial_ ? 0 : 1), 0};
+    if (trial) on_trial_++;
     return false;
   }
 
  private:
   static constexpr uint8_t kUsesMax = 3;
+  static constexpr uint64_t kGhostSteps = 4;
   struct Word {
     bool present = false;
     bool trial = false;
     uint8_t uses = 0;
+    uint64_t went = 0;  // when, if from its trial
   };
+  // Counts evictions, a tenth of the frames each.
+  [[nodiscard]] uint64_t Step() const { return 1 + evicted_ / (frames_ / 10); }
   void Evict() {
-    const bool only_trial = on_trial_ > frames_ / 10;
+    const bool only_trial = on_trial_ > frames_ / 20;
     for (uint64_t step = 0;; step++) {
       Word& word = words_[hand_];
       hand_ = hand_ + 1 == words_.size() ? 0 : hand_ + 1;
@@ -66,7 +72,8 @@ class PageTableClock final : public Policy {
         continue;
       }
       if (word.trial) on_trial_--;
-      word = {};
+      evicted_++;
+      word = {false, false, 0, word.trial ? Step() : 0};
       used_--;
       return;
     }
@@ -77,6 +84,7 @@ class PageTableClock final : public Policy {
   const bool trial_;
   uint64_t used_ = 0;
   uint64_t on_trial_ = 0;
+  uint64_t evicted_ = 0;
   uint64_t hand_ = 0;
 };
 

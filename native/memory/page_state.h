@@ -39,6 +39,8 @@ inline constexpr PageWord kTwice = 1u << 18;     // ACCESSED and used again
 inline constexpr PageWord kOften = 1u << 19;     // and again: more is not counted
 inline constexpr uint32_t kUsedShift = 20;       // from here on: when it was last used, by UseClock
 inline constexpr PageWord kUsed = 0xfffu << kUsedShift;
+// The same bits of an absent page that went while it was on trial: when, in steps of evictions.
+inline constexpr PageWord kGhost = kUsed;
 
 // Whoever has one of these has bytes that the store may not have: dropped only into a tier.
 inline constexpr PageWord kUnsafe = kDirty | kWriteback | kUnsynced;
@@ -70,6 +72,17 @@ constexpr PageWord WithUse(PageWord word) {
 constexpr PageWord WithoutUse(PageWord word) {
   if ((word & kOften) != 0) return word & ~kOften;
   return word & ~((word & kTwice) != 0 ? kTwice : kAccessed);
+}
+
+// Evictions in steps, each of a part of the frames, as the word has them: round and round, never 0.
+inline constexpr uint32_t kGhostStampMax = kGhost >> kUsedShift;
+constexpr PageWord GhostStamp(uint64_t step) {
+  return static_cast<PageWord>(step % kGhostStampMax + 1) << kUsedShift;
+}
+// Steps from the stamp in a word to `now`; as many as there are where there is none.
+constexpr uint32_t GhostAge(PageWord word, PageWord now) {
+  if ((word & kGhost) == 0) return kGhostStampMax;
+  return ((now >> kUsedShift) + kGhostStampMax - (word >> kUsedShift)) % kGhostStampMax;
 }
 
 // True: present, and not used again since it was filled.

@@ -127,6 +127,7 @@ class Region {
   const bool atomic;
   FrozenRun frozen;
   FrameBudget frames;  // the region's own bound; the pager has the one over all regions
+  std::atomic<uint64_t> evicted_pages{0};
   const std::shared_ptr<Protection> protection;
   const std::unique_ptr<PageTable> table;
   // The store before the memory: a mapping uses the store's descriptor and must go first.

@@ -10,7 +10,8 @@ namespace farpage {
 namespace {
 
 // What a page loses when it goes: the rights, and what was remembered of its use.
-constexpr PageWord kOfUse = kReadable | kWritable | kUses | kHeld | kAhead | kTrial | kUnused;
+constexpr PageWord kOfUse =
+    kReadable | kWritable | kUses | kHeld | kAhead | kTrial | kUnused | kUsed;
 
 }  // namespace
 
@@ -44,6 +45,7 @@ bool Evictor::Spares(Pick pick, PageWord word) {
 
 PageIndex Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, const Rules& rules,
                            Victims* victims, EvictionResult* result) {
+  const PageWord stamp = rules.ghosts ? GhostNow(region) : 0;
   PageIndex page = within.first;
   for (; page < within.end() && victims->pages < pages_max; page++) {
     bool dirty = false;
@@ -69,7 +71,8 @@ PageIndex Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, c
             if (Spares(rules.pick, word)) return word;
             chance = (word & kUses) != 0 && rules.pick != Pick::kAll;
             if (chance) return WithoutUse(word);
-            return WithState(word & ~kOfUse, PageState::kEvicting);
+            const PageWord ghost = OnTrial(word) ? stamp : 0;
+            return WithState(word & ~kOfUse, PageState::kEvicting) | ghost;
           },
           &after);
       if (StateOf(after) == PageState::kEvicting && StateOf(before) == PageState::kPresent) {
@@ -94,13 +97,16 @@ void Evictor::Drop(Victims& victims) {
   for (const PageRun& run : victims.runs) {
     for (PageIndex page = run.first; page < run.end(); page++) {
       const PageWord before = ChangePage(*region.table, page, [](PageWord word) {
-        return WithState(word & ~(kWaiters | kUsed), PageState::kAbsent);
+        // What went into a tier knows when it was used, and what was clean when it went.
+        const PageWord use = (word & kElsewhere) != 0 ? kUsed : 0;
+        return WithState(word & ~(kWaiters | use), PageState::kAbsent);
       });
       if ((before & kWaiters) != 0) waiters_.WakeAll(victims.region, page, Code::kOk);
     }
   }
   region.frames.Return(victims.pages);
   budget_.Return(victims.pages);
+  region.evicted_pages.fetch_add(victims.pages, std::memory_order_relaxed);
   evicted_.fetch_add(victims.pages, std::memory_order_relaxed);
   TidyChunks(region, victims.runs);
 }
@@ -169,6 +175,7 @@ void Evictor::GoRound(Sweep& work, uint64_t pages, size_t rounds, Pick pick,
   const auto& regions = work.regions;
   Rules rules;
   rules.pick = pick;
+  rules.ghosts = true;
   if (hand_region_ >= regions.size()) hand_region_ = 0;
   const size_t start_region = work.all ? hand_region_ : 0;
   const PageIndex start_page = hand_page_;

@@ -1,6 +1,7 @@
 // Eviction: the clock hand over present pages, in batches.
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -43,7 +44,12 @@ struct Cold {
 inline constexpr uint64_t kSpillPagesMax = 256;
 
 // The part of the frames that pages may have which were not used again since they were filled.
-inline constexpr uint64_t kTrialPart = 10;
+inline constexpr uint64_t kTrialPart = 20;
+
+// A page that went while it was on trial, and is wanted again before so many steps of evictions,
+// each of so large a part of the frames, needs no second trial.
+inline constexpr uint64_t kGhostStepPart = 10;
+inline constexpr uint32_t kGhostSteps = 4;
 
 // How often the hand goes round at most: each time it takes one use away, the last finds victims.
 inline constexpr size_t kRoundsMax = kUsesMax + 1;
@@ -106,6 +112,15 @@ class Evictor {
   // initialised. Not in a turn.
   void AwaitLent(const Region& region);
 
+  // The clock that ghosts of a region are stamped with: of its own frames where those are bounded.
+  [[nodiscard]] PageWord GhostNow(const Region& region) const {
+    const bool own = region.frames.max() < budget_.max();
+    const uint64_t frames = own ? region.frames.max() : budget_.max();
+    const auto& evicted = own ? region.evicted_pages : evicted_;
+    const uint64_t step = std::max<uint64_t>(frames / kGhostStepPart, 1);
+    return GhostStamp(evicted.load(std::memory_order_relaxed) / step);
+  }
+
   [[nodiscard]] uint64_t evicted_pages() const {
     return evicted_.load(std::memory_order_relaxed);
   }
@@ -141,6 +156,7 @@ class Evictor {
     bool dirty = false;
     std::vector<PageRun>* busy = nullptr;
     Cold cold{};
+    bool ghosts = false;  // what goes from its trial is stamped
   };
   // One call's work over some regions.
   struct Sweep {

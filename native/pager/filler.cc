@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "pager/page_change.h"
+#include "pager/pager_marks.h"
 
 namespace farpage {
 
@@ -105,7 +106,7 @@ bool Filler::EvictForFrames(Region& region, uint64_t frames, EvictionResult* res
   const bool own_bound = region.frames.used() + frames > region.frames.max();
   const uint64_t bound = own_bound ? region.frames.max() : budget_.max();
   if (frames > bound) return false;
-  const uint64_t extra = std::min(kEvictionBatchPages, bound / 16);
+  const uint64_t extra = std::min(kEvictionBatchPages, bound - LowMark(bound));
   *result = evictor_.Evict(frames + extra, own_bound ? &region : nullptr);
   // Frames that hold no dirty page come back: their pages are on their way in or out, or held for
   // who uses them at once.
@@ -319,6 +320,7 @@ void Filler::LoseElsewhere(const std::shared_ptr<Region>& region, PageIndex page
 void Filler::Install(const std::shared_ptr<Region>& region, PageRun run, PageWord flags) {
   // Counted first: who waits for the page may look at the counters as soon as it is there.
   region->fills.filled_pages.fetch_add(run.count, std::memory_order_relaxed);
+  const PageWord now = evictor_.GhostNow(*region);
   for (PageIndex page = run.first; page < run.end(); page++) {
     PageWord before = 0;
     {
@@ -329,7 +331,9 @@ void Filler::Install(const std::shared_ptr<Region>& region, PageRun run, PageWor
         const PageWord held = (word & kWaiters) != 0 ? kHeld : 0;
         // What comes out of a tier is as dirty as it went in.
         const PageWord lasting = kHistory | kAhead | kEpoch | kUnsafe;
-        const PageWord trial = ((word | flags) & kUnsafe) == 0 ? kTrial | kUnused : 0;
+        const bool again = GhostAge(word, now) < kGhostSteps;
+        const bool clean = ((word | flags) & kUnsafe) == 0;
+        const PageWord trial = !clean ? 0 : again ? kUnused : kTrial | kUnused;
         return (word & lasting) | present | held | trial | flags | region->table->UsedNow();
       });
     }
@@ -356,7 +360,7 @@ uint64_t Filler::Claim(Region& region, PageRun run) {
 void Filler::GiveUp(const std::shared_ptr<Region>& region, PageRun run, Code code) {
   for (PageIndex page = run.first; page < run.end(); page++) {
     const PageWord before = ChangePage(*region->table, page, [](PageWord word) {
-      return WithState(word & kLastingAbsent, PageState::kAbsent);
+      return WithState(word & (kLastingAbsent | kGhost), PageState::kAbsent);
     });
     if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, code);
   }

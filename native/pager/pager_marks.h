@@ -1,15 +1,24 @@
 // When memory counts as nearly full.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace farpage {
 
-// The pager evicts down to the low mark once the high one is passed: parts of the budget.
-inline constexpr uint64_t kHighMarkPart = 32;
-inline constexpr uint64_t kLowMarkPart = 16;
+// The pager evicts down to the low mark once the high one is passed. What is free there would make
+// hits: so little of a large budget, and in a small one what a sweep needs to be worth its grace
+// period, or the part of it that may be spent on that.
+inline constexpr uint64_t kFreePart = 128;
+inline constexpr uint64_t kFreePartMax = 32;
+inline constexpr uint64_t kFreePages = 64;
 
-constexpr uint64_t HighMark(uint64_t frames_max) { return frames_max - frames_max / kHighMarkPart; }
-constexpr uint64_t LowMark(uint64_t frames_max) { return frames_max - frames_max / kLowMarkPart; }
+constexpr uint64_t FreeAtHighMark(uint64_t frames_max) {
+  return std::max(frames_max / kFreePart, std::min(frames_max / kFreePartMax, kFreePages));
+}
+constexpr uint64_t HighMark(uint64_t frames_max) { return frames_max - FreeAtHighMark(frames_max); }
+constexpr uint64_t LowMark(uint64_t frames_max) {
+  return frames_max - 2 * FreeAtHighMark(frames_max);
+}
 
 }  // namespace farpage

@@ -329,7 +329,7 @@ Prefetcher::Next Prefetcher::NoRoom(const std::shared_ptr<Prefetch>& job, uint64
   if (evictor_.Reclaim(job->region, own, true).evicted_pages != 0) return Next::kMoved;
   // Others have all of it. A bound of its own, or one of a few pages, nobody else makes room in.
   const bool own_bound = region.frames.used() + frames > region.frames.max();
-  if (own_bound || budget_.max() < kHighMarkPart) {
+  if (own_bound || budget_.max() < kFreePartMax) {
     const auto evicted = evictor_.Evict(frames, own_bound ? &region : nullptr);
     if (evicted.evicted_pages != 0) return Next::kMoved;
   } else {

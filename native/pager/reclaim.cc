@@ -14,7 +14,7 @@ constexpr auto kReclaimRest = std::chrono::milliseconds(20);
 
 void Pager::WakeReclaim() {
   const uint64_t max = budget_.max();
-  if (budget_.used() < HighMark(max) || max < kHighMarkPart) return;
+  if (budget_.used() < HighMark(max) || max < kFreePartMax) return;
   if (reclaim_asked_.exchange(true, std::memory_order_acq_rel)) return;
   { std::lock_guard<std::mutex> lock(reclaim_mutex_); }
   reclaim_wake_.notify_one();

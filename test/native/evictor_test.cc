@@ -9,9 +9,12 @@ namespace farpage::test {
 namespace {
 
 struct Clock {
-  explicit Clock(uint64_t pages, uint64_t frames_max = 1u << 20)
-      : budget(frames_max), evictor(shootdown, budget, waiters) {
+  explicit Clock(uint64_t pages, uint64_t frames_max = 1u << 20, uint64_t own_frames = 1u << 20)
+      : budget(frames_max),
+        evictor(shootdown, budget, waiters),
+        filler(budget, evictor, waiters, [] {}, 1) {
     Region::Options options;
+    options.frames_max = own_frames;
     options.size_bytes = pages << kPageShift;
     options.writable = true;
     made = MakeFaultyRegion(options, &plan);
@@ -24,6 +27,15 @@ struct Clock {
       ChangePage(table(), page, [&](PageWord) { return made.region->PresentFlags() | flags; });
     }
   }
+  // As a fault does, and uses the pages.
+  void Fill(PageRun run) {
+    CHECK_EQ(Filler::Claim(*made.region, run), run.count);
+    CHECK(Filler::TryTakeFrames(*made.region, budget, run.count));
+    CHECK(filler.FillNow(made.region, run).ok());
+    for (PageIndex page = run.first; page < run.end(); page++) Use(page);
+  }
+  void Use(PageIndex page) { table().Use(page, table().Load(page)); }
+  [[nodiscard]] bool OnTrial(PageIndex page) { return farpage::OnTrial(table().Load(page)); }
   PageState State(PageIndex page) { return StateOf(table().Load(page)); }
   PageTable& table() { return *made.region->table; }
 
@@ -33,7 +45,12 @@ struct Clock {
   WaiterList waiters;
   Evictor evictor;
   FaultyRegion made;
+  Filler filler;
 };
+
+static_assert(GhostAge(GhostStamp(kGhostStampMax - 1), GhostStamp(kGhostStampMax + 1)) == 2);
+static_assert(GhostAge(GhostStamp(7), GhostStamp(7)) == 0);
+static_assert(GhostAge(0, GhostStamp(7)) > kGhostSteps);
 
 }  // namespace
 
@@ -110,14 +127,42 @@ FARPAGE_TEST(evictor_takes_what_was_used_once_before_what_was_used_again) {
   for (PageIndex page = 0; page < 25; page++) CHECK(clock.State(page) == PageState::kPresent);
   CHECK_EQ(clock.evictor.Evict(29).evicted_pages, 29u);
   CHECK_EQ(table.trial(), 6u);
-  // Down to its share of what is left, 3 of 31; of the others those go that were not used lately.
+  // Down to its share of what is left, 1 of 31; of the others those go that were not used lately.
   for (PageIndex page = 0; page < 10; page++) use(page);
   CHECK_EQ(clock.evictor.Evict(10).evicted_pages, 10u);
-  CHECK_EQ(table.trial(), 3u);
+  CHECK_EQ(table.trial(), 1u);
   for (PageIndex page = 0; page < 10; page++) CHECK(clock.State(page) == PageState::kPresent);
   CHECK_EQ(clock.evictor.Evict(100).evicted_pages, 21u);
   CHECK_EQ(table.trial(), 0u);
   CHECK_EQ(table.present(), 0u);
+}
+
+FARPAGE_TEST(evictor_puts_what_comes_back_soon_on_no_second_trial) {
+  // The frames that count are those of all regions, or fewer of the region's own.
+  for (const bool own : {false, true}) {
+    Clock clock(512, own ? 1u << 20 : 40, own ? 40 : 1u << 20);
+    clock.Fill({0, 20});
+    CHECK_EQ(clock.table().trial(), 20u);
+    CHECK_EQ(clock.evictor.Evict(4).evicted_pages, 4u);
+    for (PageIndex page = 0; page < 4; page++) CHECK(clock.State(page) == PageState::kAbsent);
+    clock.Fill({0, 2});
+    CHECK(!clock.OnTrial(0) && !clock.OnTrial(1));
+    // The use that it was filled for is no other, and its stamp is gone.
+    CHECK((clock.table().Load(0) & (kUnused | kUses | kGhost)) == 0);
+    // Those on trial go first.
+    CHECK_EQ(clock.evictor.Evict(14).evicted_pages, 14u);
+    CHECK(clock.State(0) == PageState::kPresent && clock.State(1) == PageState::kPresent);
+    // By now that of page 2 was long ago, four steps of four pages.
+    clock.Fill({2, 1});
+    CHECK(clock.OnTrial(2));
+    clock.Fill({17, 1});
+    CHECK(!clock.OnTrial(17));
+    // What somebody wanted to go tells nothing.
+    clock.Fill({300, 1});
+    CHECK_EQ(clock.evictor.Reclaim(clock.made.region, {300, 1}).evicted_pages, 1u);
+    clock.Fill({300, 1});
+    CHECK(clock.OnTrial(300));
+  }
 }
 
 FARPAGE_TEST(evictor_takes_a_use_whenever_it_passes) {

@@ -6,6 +6,7 @@
 
 #include "appliance_fixture.h"
 #include "check.h"
+#include "pager/pager_marks.h"
 
 namespace farpage::test {
 namespace {
@@ -245,7 +246,7 @@ FARPAGE_TEST(lend_pushes_nothing_out_of_a_full_memory) {
   ApplianceOptions options;
   options.frames_max = 32;
   Slow slow(FillValueStore::Value::kOne, options);
-  const uint64_t low = options.frames_max - options.frames_max / 16;
+  const uint64_t low = LowMark(options.frames_max);
   auto initiator = slow.appliance.Connect();
   REQUIRE(initiator != nullptr);
   uint64_t word = 0;
