@@ -16,6 +16,8 @@
 #include <cstring>
 #include <mutex>
 
+#include "call_record.h"
+
 // The names behind which the linker keeps the kernel's own.
 extern "C" {
 int __real_open64(const char* path, int flags, ...);
@@ -91,34 +93,9 @@ bool Fails(CallKind kind, int fd) {
 
 }  // namespace
 
-struct CallRecord::Call {
-  enum class What : uint8_t {
-    kWrite, kTruncate, kSync, kFailedSync, kCreate, kLink, kRename, kUnlink
-  };
-  What what;
-  uint64_t file = 0;  // inode; of a folder's fsync the folder's
-  uint64_t folder = 0;
-  std::string name;  // in its folder
-  std::string from;  // the name that a rename takes away
-  uint64_t at = 0;   // offset, or length
-  std::vector<std::byte> bytes;
-  size_t covers = 0;  // of a sync: the calls before this one
-};
-
-struct CallRecord::State {
-  std::string folder;
-  std::mutex mutex;
-  std::vector<Call> calls;
-
-  size_t Size() {
-    const std::lock_guard lock(mutex);
-    return calls.size();
-  }
-  void Add(Call call) {
-    const std::lock_guard lock(mutex);
-    calls.push_back(std::move(call));
-  }
-};
+CallRecord::State* RecordOf(int fd) {
+  return recording.load() && IsBelow(PathOf(fd), record->folder) ? record : nullptr;
+}
 
 namespace {
 
@@ -150,9 +127,11 @@ int Sync(int fd, int (*real)(int)) {
   const size_t covers = records ? record->Size() : 0;
   const bool fails = Fails(kCallSync, fd);
   const int number = errno;
-  // Nobody's power is lost but in PowerLoss: the device need not be waited for.
-  const bool below = records || (faulting.load() && IsBelow(PathOf(fd), fault.folder));
-  const int outcome = fails ? -1 : below ? 0 : real(fd);
+  // Nobody's power is lost but in PowerLoss: the device need not be waited for, unless pages are to
+  // leave the page cache.
+  const bool skipped = records ? !record->real_syncs
+                               : faulting.load() && IsBelow(PathOf(fd), fault.folder);
+  const int outcome = fails ? -1 : skipped ? 0 : real(fd);
   if (records) {
     const auto what = outcome == 0 ? Call::What::kSync : Call::What::kFailedSync;
     record->Add({what, InodeOf(fd), 0, {}, {}, 0, {}, covers});
@@ -220,8 +199,10 @@ CallFault::~CallFault() { faulting = false; }
 
 uint64_t CallFault::calls() const { return fault.calls.load(); }
 
-CallRecord::CallRecord(const std::string& folder) : state_(std::make_unique<State>()) {
+CallRecord::CallRecord(const std::string& folder, bool real_syncs)
+    : state_(std::make_unique<State>()) {
   state_->folder = FolderOf(folder);
+  state_->real_syncs = real_syncs;
   record = state_.get();
   recording = true;
 }
@@ -229,6 +210,7 @@ CallRecord::CallRecord(const std::string& folder) : state_(std::make_unique<Stat
 CallRecord::~CallRecord() { recording = false; }
 
 size_t CallRecord::size() const { return state_->Size(); }
+size_t CallRecord::ring_writes() const { return state_->ring_writes; }
 
 void CallRecord::PowerLoss(size_t cut, std::mt19937_64& random, const std::string& into) const {
   const std::lock_guard lock(state_->mutex);
@@ -245,6 +227,7 @@ void CallRecord::PowerLoss(size_t cut, std::mt19937_64& random, const std::strin
       const Call& call = calls[before];
       const bool data = call.what == Call::What::kWrite || call.what == Call::What::kTruncate;
       if ((data ? call.file : call.folder) != sync.file) continue;
+      if (call.ended_by > sync.covers) continue;  // it was under way
       if (good && !forgotten[before]) safe[before] = true;
       if (!good && !safe[before]) forgotten[before] = true;
     }

@@ -44,13 +44,17 @@ class CallFault {
 // What was done to the files below one folder while it lives, call by call. One at a time.
 class CallRecord {
  public:
-  explicit CallRecord(const std::string& folder);
+  // With `real_syncs` fdatasync and fsync reach the device; without that no page leaves its cache.
+  explicit CallRecord(const std::string& folder, bool real_syncs = false);
   ~CallRecord();
   CallRecord(const CallRecord&) = delete;
   CallRecord& operator=(const CallRecord&) = delete;
 
   // Calls so far: what a cut is measured in.
   [[nodiscard]] size_t size() const;
+  // Those of them that were writes by io_uring(7) which did well. Each may have reached the device
+  // from when it was queued; a barrier covers it if it was over when the barrier began.
+  [[nodiscard]] size_t ring_writes() const;
 
   // Builds in the empty folder `into` what a power loss after the first `cut` calls may leave.
   // Whatever a later fdatasync or fsync of the same file covers is there, and names that an fsync
