@@ -21,7 +21,8 @@ struct PageImage {
   PageRun run;
   const std::byte* bytes = nullptr;
   uint64_t length_bytes = 0;
-  Status outcome;  // set by Write
+  Status outcome;             // set by Write
+  bool around_cache = false;  // set by Write: the page cache has not got these bytes by it
 };
 
 // Where the bytes of a page come from when it is filled.

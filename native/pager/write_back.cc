@@ -147,10 +147,11 @@ Status WriteBack::Finish(const std::shared_ptr<Region>& region,
   }
   for (const Batch& batch : batches) Settle(*region, batch);
   for (const Batch& batch : batches) ForgetClean(region, batch.written);
-  // Only when the pages are safe: until then the private copy is the one to write again.
+  // Only when the pages are safe: until then the private copy is the one to write again. That of
+  // a page that went around the page cache is kept without asking.
   if (!region->memory->has_private_copies()) return synced;
   for (const Batch& batch : batches) {
-    DropPrivateCopies(region, batch.written);
+    DropPrivateCopies(region, batch.cached);
     DropPrivateCopies(region, batch.unsynced);
   }
   return synced;
@@ -191,7 +192,7 @@ void WriteBack::TidySummary(PageTable& table, PageRun run) {
 }
 
 WriteBack::Found WriteBack::Take(PageTable& table, PageIndex page, bool durable) {
-  const auto start = NowNs();
+  uint64_t give_up_ns = 0;  // a look at the clock takes longer than one at a page
   for (PageWord word = table.Load(page);;) {
     if ((word & kDirty) == 0) {
       return durable && (word & kUnsynced) != 0 ? Found::kInStore : Found::kNothing;
@@ -200,7 +201,9 @@ WriteBack::Found WriteBack::Take(PageTable& table, PageIndex page, bool durable)
     if (state == PageState::kLost) return Found::kGone;
     if (state == PageState::kFilling || state == PageState::kEvicting) {
       // Into the overlay or out of it: as long as its device takes.
-      if (NowNs() > start + kMovingWaitNs) return Found::kMoving;
+      const uint64_t now = NowNs();
+      if (give_up_ns == 0) give_up_ns = now + kMovingWaitNs;
+      if (now > give_up_ns) return Found::kMoving;
       const timespec nap{0, 100'000};
       ::nanosleep(&nap, nullptr);
       word = table.Load(page);
@@ -282,6 +285,7 @@ Status WriteBack::WriteBatch(Region& region, Batch& batch, WriteBackReceipt* rec
     } else {
       batch.written.push_back(image.run);
     }
+    if (!image.around_cache) batch.cached.push_back(image.run);
     receipt->pages_written += image.run.count;
     receipt->bytes_written += image.length_bytes;
     region.fills.written_back_pages.fetch_add(image.run.count, std::memory_order_relaxed);

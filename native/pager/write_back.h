@@ -60,6 +60,7 @@ class WriteBack {
     std::vector<PageRun> writing;    // DIRTY taken, WRITEBACK set
     std::vector<PageRun> unsynced;   // UNSYNCED before this sync
     std::vector<PageRun> written;    // now UNSYNCED by this sync
+    std::vector<PageRun> cached;     // of these, what the page cache has by it
     std::vector<PageRun> elsewhere;  // in the overlay, claimed by this sync
     uint64_t elsewhere_pages = 0;
     uint64_t pages = 0;

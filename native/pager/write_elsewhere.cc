@@ -55,6 +55,7 @@ Status WriteBack::WriteElsewhere(const std::shared_ptr<Region>& region, Batch& b
     settle(image.run.first, image.outcome);
     if (!image.outcome.ok()) continue;
     AppendPage(batch.written, image.run.first);
+    if (!image.around_cache) AppendPage(batch.cached, image.run.first);
     receipt->pages_written++;
     receipt->bytes_written += image.length_bytes;
     region->fills.written_back_pages.fetch_add(1, std::memory_order_relaxed);

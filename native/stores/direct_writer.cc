@@ -74,6 +74,7 @@ bool DirectWriter::Enter(uint32_t wait_for) {
     PageImage*& image = begun_[done.user_data];
     if (done.result < 0 || static_cast<uint64_t>(done.result) != image->length_bytes) continue;
     image->outcome = {};
+    image->around_cache = true;
     image = nullptr;
   }
   return entered;
