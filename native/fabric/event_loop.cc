@@ -208,7 +208,10 @@ bool EventLoop::RunOne(uint32_t index) {
     outcome = responder.Run();
   }
   const uint64_t operations = responder.TakeOperations();
-  if (operations != 0) OperationCounters::Add(stats_.operations, operations);
+  if (operations != 0) {
+    OperationCounters::Add(stats_.operations, operations);
+    answering_.Answered(last_activity_ns_);
+  }
   const uint64_t read = responder.TakeBytesRead();
   const uint64_t written = responder.TakeBytesWritten();
   if (read != 0) OperationCounters::Add(stats_.bytes_read, read);
@@ -220,11 +223,10 @@ bool EventLoop::RunOne(uint32_t index) {
   // A long turn may have taken longer than polling goes on after it.
   if (read + written >= kLongTurnBytes) last_activity_ns_ = NowNs();
   if (!responder.unsettled()) {
-    slot.since_ns = 0;
+    Unsettle(slot, 0);
   } else if (slot.since_ns == 0 || (read | written | operations) != 0) {
-    slot.since_ns = last_activity_ns_;
+    Unsettle(slot, last_activity_ns_);
   }
-  if (slot.since_ns != 0) sweep_wanted_ = true;
   if (slot.waits != responder.waits_for_fill()) {
     slot.waits = !slot.waits;
     waiting_ += slot.waits ? 1 : -1;
@@ -241,8 +243,8 @@ bool EventLoop::RunOne(uint32_t index) {
   return (read | written | operations) != 0;
 }
 
-void EventLoop::RunRunnable() {
-  if (runnable_.empty()) return;
+bool EventLoop::RunRunnable() {
+  if (runnable_.empty()) return false;
   last_activity_ns_ = NowNs();
   running_.swap(runnable_);
   for (const uint32_t index : running_) {
@@ -253,6 +255,7 @@ void EventLoop::RunRunnable() {
     }
   }
   running_.clear();
+  return true;
 }
 
 // Looks at the connections that were active lately without asking epoll; false when it is time
@@ -268,12 +271,22 @@ bool EventLoop::PollHot(uint64_t now) {
     HandleEvents(0);
     return true;
   }
-  bool waiting_only = fills_->outstanding() == 0;
+  return ServeHot(now) || fills_->outstanding() != 0;
+}
+
+// Serves the connections that are polled and not about to be served anyway; false when there are
+// none, or too many to be polled.
+bool EventLoop::ServeHot(uint64_t now) {
+  if (hot_.size() > kPolledConnectionsMax) {
+    WatchPolled();
+    return false;
+  }
+  bool any = false;
   for (size_t n = 0; n < hot_.size(); n++) {
     const uint32_t index = hot_[n];
     Responder& responder = *slots_[index].responder;
-    if (responder.waits_for_fill()) continue;
-    waiting_only = false;
+    if (slots_[index].runnable || responder.waits_for_fill()) continue;
+    any = true;
     responder.MarkReadable();
     if (RunOne(index)) {
       last_activity_ns_ = std::max(last_activity_ns_, now);
@@ -281,37 +294,60 @@ bool EventLoop::PollHot(uint64_t now) {
     }
     if (n < hot_.size() && hot_[n] != index) n--;
   }
-  return !waiting_only;
+  return any;
+}
+
+// Ends reads of its own that are done. Each takes as long as an answer to somebody else.
+void EventLoop::EndReads(uint64_t now) {
+  for (int n = 0; n < kFillsPerRound && fills_->outstanding() != 0 && fills_->Look(now); n++) {
+    ServeHot(now);
+  }
+}
+
+// The time. While somebody else had the core, connections were not polled: that does not count
+// as polling in vain, or who is kept from answering would then also have to be woken.
+uint64_t EventLoop::LookAtClock(bool polled) {
+  const uint64_t now = NowNs();
+  if (polled && now > looked_ns_ + kAwayNs) {
+    last_activity_ns_ = std::min(now, last_activity_ns_ + (now - looked_ns_));
+  }
+  looked_ns_ = now;
+  return now;
 }
 
 void EventLoop::Loop() {
-  const bool may_poll = options_.poll_ns != 0 && MayPoll();
-  if (may_poll) context_.fills = fills_.get();
+  may_poll_ = options_.poll_ns != 0 && MayPoll();
+  if (may_poll_) context_.fills = fills_.get();
   uint32_t rounds = 0;
   uint64_t now = 0;
   bool polling = false;
   while (!stopping_.load(std::memory_order_relaxed)) {
     DrainInbox();
-    RunRunnable();
+    const bool ran = RunRunnable();
     if (AnyRunnable()) {
-      // A connection that never rests must not keep the others from being swept, nor itself, nor
-      // from their fills.
+      // A connection that never rests must not keep the others from being served, which epoll does
+      // not tell of where they are polled, nor from being swept, nor itself, nor from their fills.
+      if (may_poll_) ServeHot(last_activity_ns_);
+      if (last_activity_ns_ < looked_round_ns_ + kShortTurnsNs) continue;
+      looked_round_ns_ = last_activity_ns_;
       if (last_activity_ns_ >= next_sweep_ns_) Sweep(last_activity_ns_);
-      if (fills_->outstanding() != 0) fills_->Look(last_activity_ns_);
+      EndReads(last_activity_ns_);
       HandleEvents(0);
       continue;
     }
-    if (!polling || rounds % kRoundsPerClock == 0 || fills_->outstanding() != 0) now = NowNs();
+    // A round that served somebody has looked at the clock.
+    const bool look = polling ? rounds % kRoundsPerClock == 0 : !ran;
+    if (look || fills_->outstanding() != 0) now = LookAtClock(polling);
     now = std::max(now, last_activity_ns_);
     polling = false;
     if (now >= next_sweep_ns_) Sweep(now);
     if (fills_->outstanding() != 0) {
       // Its own reads: worth polling for, because each ends soon or goes to a pager thread.
-      fills_->Look(now);
+      EndReads(now);
       last_activity_ns_ = now;
     }
     const bool reading = fills_->outstanding() != 0;
-    if (may_poll && (reading || !hot_.empty()) && PollHot(now)) {
+    if (may_poll_ && (reading || !hot_.empty()) && PollHot(now)) {
       if (++rounds % kRoundsPerEpoll == 0 || reading) HandleEvents(0);
       polling = true;
       continue;
@@ -322,7 +358,7 @@ void EventLoop::Loop() {
     sleeping_.store(true, std::memory_order_seq_cst);
     if (!inbox_full_.load(std::memory_order_seq_cst)) {
       const uint64_t nap_ns = waiting_ != 0 ? kNudgeNs : kSweepNs;
-      const bool timed = waiting_ != 0 || sweep_wanted_;
+      const bool timed = waiting_ != 0 || unsettled_ != 0;
       const int found = HandleEvents(timed ? static_cast<int>(nap_ns / 1'000'000) : -1);
       if (found == 0 && waiting_ != 0) pager_->Nudge();
     }

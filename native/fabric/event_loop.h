@@ -11,6 +11,7 @@
 
 #include "fabric/responder.h"
 #include "memory/shootdown.h"
+#include "os/short_cores.h"
 #include "os/thread.h"
 
 namespace farpage {
@@ -21,6 +22,15 @@ inline constexpr uint32_t kLoopConnectionsMax = 4096;
 inline constexpr size_t kPolledConnectionsMax = 4;
 // Rounds of polling between two looks at epoll.
 inline constexpr uint32_t kRoundsPerEpoll = 32;
+// Reads of its own that a loop ends in one round, at most; polled connections are looked at
+// between any two.
+inline constexpr int kFillsPerRound = 4;
+// How long connections that have more to do may go on before the loop looks at anything but those
+// that are polled.
+inline constexpr uint64_t kShortTurnsNs = 25'000;
+// A longer time between two looks at the clock was not spent polling: the kernel had given the
+// core to somebody else.
+inline constexpr uint64_t kAwayNs = 20'000;
 // How long a peer may take for the handshake, to read a Terminate, or to go on with half an FPDU
 // or an answer it does not take.
 inline constexpr uint64_t kHandshakeNs = 10'000'000'000;
@@ -115,11 +125,16 @@ class EventLoop final : public FaultWaiter {
   void WatchPolled();
   void AcceptAll(const Listener& listener);
   bool RunOne(uint32_t index);
-  void RunRunnable();
+  // True when there was one; it has looked at the clock then.
+  bool RunRunnable();
   bool PollHot(uint64_t now);
+  bool ServeHot(uint64_t now);
+  void EndReads(uint64_t now);
+  uint64_t LookAtClock(bool polled);
   bool AnyRunnable() const { return !runnable_.empty(); }
   void MakeRunnable(uint32_t index);
   void Release(uint32_t index);
+  void Unsettle(Slot& slot, uint64_t since_ns);
   void Sweep(uint64_t now);
   void Ring();
 
@@ -131,6 +146,7 @@ class EventLoop final : public FaultWaiter {
   Fd spare_;  // given up for a moment when descriptors run out
   TurnCounter* counter_;
   std::unique_ptr<FillQueue> fills_;
+  AnsweringThread answering_;
   ResponderContext context_;
   LoopStats stats_;
 
@@ -140,11 +156,14 @@ class EventLoop final : public FaultWaiter {
   std::vector<uint32_t> running_;
   std::vector<uint32_t> hot_;
   std::vector<Listener> listeners_;
+  bool may_poll_ = false;
   uint64_t last_activity_ns_ = 0;
+  uint64_t looked_ns_ = 0;        // at the clock, while polling
+  uint64_t looked_round_ns_ = 0;  // at everything else, while connections are runnable
   uint64_t next_sweep_ns_ = 0;
   int waiting_ = 0;            // connections that wait for fills
   uint32_t unwatched_ = 0;     // connections that polling alone looks at; all are in hot_
-  bool sweep_wanted_ = false;  // some peer is half-way through something
+  int unsettled_ = 0;          // connections whose peer is half-way through something
   uint32_t open_ = 0;
 
   // The inbox: the cold path's way in. A lock for a few instructions; the doorbell is rung only

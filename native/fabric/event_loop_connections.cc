@@ -35,8 +35,7 @@ void EventLoop::Adopt(Fd socket, Admission* admission,
   const uint64_t token = Token(index, slot.generation);
   slot.responder = std::make_unique<Responder>(std::move(socket), token, admission,
                                                std::move(export_port), &context_);
-  slot.since_ns = NowNs();
-  sweep_wanted_ = true;
+  Unsettle(slot, NowNs());
   open_++;
   stats_.accepted.fetch_add(1, std::memory_order_relaxed);
   unwatched_++;
@@ -91,6 +90,7 @@ void EventLoop::Release(uint32_t index) {
   if (slot.waits) waiting_--;
   slot.waits = false;
   slot.runnable = false;
+  Unsettle(slot, 0);
   std::erase(runnable_, index);
   std::erase(hot_, index);
   free_.push_back(index);
@@ -138,14 +138,20 @@ void EventLoop::AcceptAll(const Listener& listener) {
   }
 }
 
+// Since when its peer is half-way through something; 0: it is not. While nobody is, the loop
+// sleeps without a timer, which is set and cancelled with every sleep.
+void EventLoop::Unsettle(Slot& slot, uint64_t since_ns) {
+  unsettled_ += (since_ns != 0 ? 1 : 0) - (slot.since_ns != 0 ? 1 : 0);
+  slot.since_ns = since_ns;
+}
+
 // Ends connections whose peer has stopped in the middle of something.
 void EventLoop::Sweep(uint64_t now) {
   next_sweep_ns_ = now + kSweepNs;
-  sweep_wanted_ = false;
+  if (unsettled_ == 0) return;
   for (uint32_t index = 0; index < slots_.size(); index++) {
     Slot& slot = slots_[index];
     if (slot.responder == nullptr || slot.since_ns == 0) continue;
-    sweep_wanted_ = true;
     if (slot.since_ns > now) continue;
     const uint64_t limit = slot.responder->in_handshake() ? kHandshakeNs
                            : slot.responder->streaming()  ? kUnsettledNs

@@ -32,6 +32,7 @@ void Responder::Break() { state_ = State::kClosed; }
 
 Responder::Outcome Responder::Run() {
   turn_bytes_ = 0;
+  turn_reads_ = 0;
   again_ = false;
   blocked_ = false;
   if (state_ == State::kStreaming && domain_->closed()) Break();

@@ -29,6 +29,8 @@ inline constexpr uint32_t kCopyPayloadMax = 2048;
 inline constexpr uint32_t kDirectPayloadMin = 4096;
 // FPDUs behind a waiting WRITE whose pages are asked for ahead, at most: what bounds that turn.
 inline constexpr uint32_t kLookAheadMax = 64;
+// Pages whose reads one turn starts, at most: some 8 us each, which others on the loop wait for.
+inline constexpr uint32_t kTurnReadsMax = 2;
 // Pages that one round of answers leaves to be initialised behind it, at most: what each takes
 // (some 3 us) is added to the turn.
 inline constexpr uint32_t kLentPagesMax = 16;
@@ -269,6 +271,7 @@ class Responder {
   bool socket_full_ = false;
   bool blocked_ = false;    // an answer found no room in the send queue
   uint64_t turn_bytes_ = 0;
+  uint32_t turn_reads_ = 0;
   ReadAheadStream stream_;
 
   bool terminated_ = false;

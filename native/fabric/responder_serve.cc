@@ -73,7 +73,9 @@ void Responder::ServeOutOfOrder() {
       }
       if (step == Step::kAgain) again_ = true;
       if (step == Step::kBlocked) blocked_ = true;
-      stop = step == Step::kBlocked || step == Step::kFailed;
+      // Who is behind one that has to wait for the next turn is judged then, not before it.
+      stop = step == Step::kBlocked || step == Step::kFailed ||
+             (step == Step::kAgain && turn_reads_ >= kTurnReadsMax);
     }
     if (kept != n) pending(kept) = std::move(behind);
     kept++;
@@ -87,6 +89,10 @@ void Responder::Prefetch() {
   for (uint32_t n = 1; n < count_; n++) {
     Pending& behind = pending(n);
     if (behind.is_atomic || behind.prefetched) continue;
+    if (turn_reads_ >= kTurnReadsMax) {
+      again_ = true;
+      return;
+    }
     behind.prefetched = true;
     const MemoryRegion* target = domain_->Find(behind.read.source_stag);
     if (target == nullptr || target->removed() ||
@@ -104,6 +110,7 @@ void Responder::Prefetch() {
     for (PageIndex page = run.first; page < run.end(); page++) {
       if ((target->region->table->Load(page) & kReadable) != 0) continue;
       behind.faulted = true;
+      turn_reads_++;
       (void)context_->pager->Fault(target->region, {page, run.end() - page}, FaultKind::kRead,
                                    nullptr, 0, nullptr, context_->fills);
       break;
@@ -189,6 +196,7 @@ Responder::Step Responder::ServeRead(Pending& pending) {
 Responder::Step Responder::Await(Pending& pending, const MemoryRegion& target, PageRun run,
                                  FaultKind kind, uint64_t* ready_pages) {
   pending.faulted = true;
+  if (turn_reads_ >= kTurnReadsMax) return Step::kAgain;
   SettleLent();  // one of them may be what is waited for
   const FaultOutcome outcome = context_->pager->Fault(target.region, run, kind, context_->waiter,
                                                       token_, &stream_, context_->fills);
@@ -208,6 +216,7 @@ Responder::Step Responder::Await(Pending& pending, const MemoryRegion& target, P
       pending.waits_for = run.first;
       pending.waits_in = target.region;
       waits_++;
+      turn_reads_++;
       return Step::kWaiting;
     case FaultOutcome::Next::kFailed: break;
   }

@@ -65,9 +65,9 @@ struct FaultOutcome {
 class FillQueue {
  public:
   virtual ~FillQueue() = default;
-  // Installs pages whose reads are done and wakes their waiters; gives slow reads to pager
-  // threads. Not in a turn.
-  virtual void Look(uint64_t now_ns) = 0;
+  // Installs the pages of one read that is done and wakes their waiters; gives slow reads to pager
+  // threads. False: none of those it looked at was done. Not in a turn.
+  virtual bool Look(uint64_t now_ns) = 0;
   // Gives all of them to pager threads: the door goes to sleep, or away.
   virtual void HandOverAll() = 0;
   [[nodiscard]] virtual size_t outstanding() const = 0;

@@ -13,10 +13,13 @@ bool PolledFills::Add(const std::shared_ptr<Region>& region, PageRun run) {
   return true;
 }
 
-void PolledFills::Look(uint64_t now_ns) {
+bool PolledFills::Look(uint64_t now_ns) {
+  bool done = false;
   size_t looks = 0;
-  for (auto read = reads_.begin(); read != reads_.end() && looks < kPolledLooksMax; looks++) {
+  for (auto read = reads_.begin(); read != reads_.end() && !done && looks < kPolledLooksMax;
+       looks++) {
     if (read->region->memory->IsRead(read->run)) {
+      done = true;
       (void)filler_.FillNow(read->region, read->run);
     } else if (now_ns > read->started_ns + kPolledNs ||
                read->region->removed.load(std::memory_order_acquire)) {
@@ -28,6 +31,7 @@ void PolledFills::Look(uint64_t now_ns) {
     read->region->jobs.fetch_sub(1, std::memory_order_acq_rel);
     read = reads_.erase(read);
   }
+  return done;
 }
 
 void PolledFills::HandOverAll() {

@@ -12,7 +12,7 @@ namespace farpage {
 
 // Reads of one door under way, at most; further fills go to the pager's threads.
 inline constexpr size_t kPolledReadsMax = 64;
-// Reads looked at in one round, oldest first: a look costs a microsecond.
+// Reads looked at by one call, oldest first: a look costs a microsecond.
 inline constexpr size_t kPolledLooksMax = 4;
 // How long a read is polled for before a pager thread waits for it instead.
 inline constexpr uint64_t kPolledNs = 500'000;
@@ -29,7 +29,7 @@ class PolledFills final : public FillQueue {
   // is no place.
   bool Add(const std::shared_ptr<Region>& region, PageRun run);
 
-  void Look(uint64_t now_ns) override;
+  bool Look(uint64_t now_ns) override;
   void HandOverAll() override;
   [[nodiscard]] size_t outstanding() const override { return reads_.size(); }
 

@@ -95,6 +95,47 @@ FARPAGE_TEST(fairness_look_ahead_has_a_bound) {
   CHECK(Await([&] { return faulty.appliance.region->table->dirty() == 400; }));
 }
 
+// One turn starts a bounded number of reads, so who asks meanwhile is answered before the rest.
+FARPAGE_TEST(fairness_reads_of_one_connection_start_a_few_at_a_time) {
+  constexpr uint32_t kReads = 32;
+  for (const uint8_t flags : {kFlagAnyOrder, uint8_t{0}}) {
+    FaultyAppliance faulty({});
+    auto other = DialUnix(faulty.appliance.socket_path, NowNs() + 5'000'000'000);
+    REQUIRE(other.ok());
+    const int socket = other.value().get();
+    REQUIRE(Enter(faulty.appliance, socket));
+    std::array<std::byte, kReadRequestFpdu> fence{};
+    EncodeReadRequest(fence.data(), 1, {1, 0, 0, faulty.stag, 0});
+    std::atomic<uint32_t> started{0};
+    std::atomic<uint32_t> answered_at{0};
+    faulty.memory->on_start_read = [&] {
+      std::array<std::byte, 64> answer;
+      const uint32_t now = ++started;
+      // As long as a device takes, so that two of them are more than short turns.
+      const uint64_t until = NowNs() + kShortTurnsNs / kTurnReadsMax;
+      while (NowNs() < until) SpinPause();
+      if (now == 1) {
+        CHECK_EQ(::send(socket, fence.data(), fence.size(), MSG_NOSIGNAL), ssize_t(fence.size()));
+      } else if (answered_at == 0 &&
+                 ::recv(socket, answer.data(), answer.size(), MSG_DONTWAIT) > 0) {
+        answered_at = now;
+      }
+    };
+    faulty.memory->hold_fills = true;
+    auto cold = faulty.appliance.Connect(false, false, kReads, flags);
+    REQUIRE(cold != nullptr);
+    std::vector<std::byte> into;
+    PostReads(*cold, faulty.stag, kReads, 64, into);
+    CHECK(Await([&] { return started == kReads; }));
+    faulty.memory->hold_fills = false;
+    CHECK_EQ(int(AwaitAll(*cold)), int(Code::kOk));
+    // A turn that had begun, one behind which the loop looks, one that was due before the other
+    // connection's.
+    CHECK(answered_at > 1);
+    CHECK(answered_at <= 3 * kTurnReadsMax + 1);
+  }
+}
+
 // Asking again while a page is on its way adds nothing: one wake is enough.
 FARPAGE_TEST(fairness_a_waiter_waits_once_however_often_it_asks) {
   class Counter final : public FaultWaiter {

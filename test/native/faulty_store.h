@@ -144,7 +144,9 @@ class FaultyMemory final : public RegionMemory {
   [[nodiscard]] uint64_t PopulatesInPlace(PageRun run) const override {
     return in_place ? run.count : 0;
   }
-  void StartRead(PageRun) override {}
+  void StartRead(PageRun) override {
+    if (on_start_read) on_start_read();
+  }
   [[nodiscard]] bool IsRead(PageRun) const override { return !hold_fills.load(); }
   Status Populate(PageRun run) override {
     waiting_fills++;
@@ -171,6 +173,7 @@ class FaultyMemory final : public RegionMemory {
   // While set, fills wait for it to be cleared, as for a device that does not answer.
   std::atomic<bool> hold_fills{false};
   std::atomic<uint32_t> waiting_fills{0};
+  std::function<void()> on_start_read;  // on the thread that met the fault
   bool in_place = false;
   bool private_copies = false;
   std::atomic<uint64_t> dropped_pages{0};

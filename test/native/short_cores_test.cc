@@ -1,0 +1,61 @@
+// When threads that answer need all cores, and when they do not.
+#include "appliance_fixture.h"
+#include "os/thread.h"
+#include "short_cores.h"
+
+namespace farpage::test {
+
+FARPAGE_TEST(short_cores_are_those_of_who_answers_lately) {
+  Thread("short", [] {
+    PinToOneProcessor();
+    CHECK(!CoresAreShort());  // nobody answers
+    const uint64_t now = NowNs();
+    AnsweringThread first;
+    first.Answered(now - 2 * kAnsweringNs);
+    CHECK(!CoresAreShort());  // not lately
+    AnsweringThread second;
+    second.Answered(now + kLongNs);
+    CHECK(CoresAreShort());
+  }).Join();
+  CHECK(!CoresAreShort());  // both have gone
+}
+
+FARPAGE_TEST(short_cores_are_not_where_the_pager_has_its_own) {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  CHECK_EQ(::sched_getaffinity(0, sizeof cores, &cores), 0);
+  const int processors = CPU_COUNT(&cores);
+  std::vector<std::unique_ptr<AnsweringThread>> threads;
+  // Two processors each, and two for the pager.
+  while (2 * static_cast<int>(threads.size() + 1) + 2 <= processors) {
+    threads.push_back(std::make_unique<AnsweringThread>());
+    threads.back()->Answered(NowNs() + kLongNs);
+    CHECK(!CoresAreShort());
+  }
+  threads.push_back(std::make_unique<AnsweringThread>());
+  threads.back()->Answered(NowNs() + kLongNs);
+  CHECK(CoresAreShort());
+}
+
+// Who answers tells of it by itself, again and again.
+FARPAGE_TEST(short_cores_are_known_of_from_answers) {
+  Appliance appliance;
+  const uint32_t stag = appliance.OpenAnonymous(kPageBytes, FillValueStore::Value::kZero);
+  auto client = appliance.Connect();
+  REQUIRE(client != nullptr);
+  Thread("short", [&] {
+    PinToOneProcessor();
+    uint64_t got = 0;
+    bool known = false;
+    const uint64_t deadline = NowNs() + 20'000'000'000;
+    while (!known && NowNs() < deadline) {
+      CHECK_EQ(int(Read(*client, stag, 0, &got, sizeof got).code), int(Code::kOk));
+      known = CoresAreShort();
+    }
+    CHECK(known);
+    while (CoresAreShort() && NowNs() < deadline) std::this_thread::yield();
+    CHECK(!CoresAreShort());  // nobody asks any more
+  }).Join();
+}
+
+}  // namespace farpage::test
