@@ -15,12 +15,28 @@ namespace {
 #define __NR_io_uring_setup 425
 #define __NR_io_uring_enter 426
 #endif
+#ifndef IORING_SETUP_SINGLE_ISSUER
+#define IORING_SETUP_SINGLE_ISSUER (1U << 12)
+#endif
+#ifndef IORING_SETUP_DEFER_TASKRUN
+#define IORING_SETUP_DEFER_TASKRUN (1U << 13)
+#endif
+
+// Completions wait for the owner's next Enter instead of waking it one by one (Linux 6.1).
+constexpr uint32_t kOneOwner = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+
+int Setup(uint32_t entries, io_uring_params* params, uint32_t flags) {
+  *params = {};
+  params->flags = flags;
+  return static_cast<int>(::syscall(__NR_io_uring_setup, entries, params));
+}
 
 }  // namespace
 
 Result<std::unique_ptr<IoRing>> IoRing::Create(uint32_t entries) {
   io_uring_params params{};
-  Fd ring(static_cast<int>(::syscall(__NR_io_uring_setup, entries, &params)));
+  Fd ring(Setup(entries, &params, kOneOwner));
+  if (!ring.valid() && errno == EINVAL) ring = Fd(Setup(entries, &params, 0));
   if (!ring.valid()) {
     const int number = errno;
     if (number == ENOSYS || number == EPERM || number == EACCES) {

@@ -12,7 +12,7 @@
 
 namespace farpage {
 
-// One submission and one completion queue. One owner thread.
+// One submission and one completion queue. One owner thread, which also creates it.
 class IoRing {
  public:
   struct Completion {

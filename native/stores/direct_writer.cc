@@ -4,10 +4,12 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "os/page_cache.h"
+#include "os/short_cores.h"
 
 namespace farpage {
 namespace {
@@ -53,9 +55,7 @@ DirectWriter::~DirectWriter() { WaitForAll(); }
 bool DirectWriter::Begin(PageImage* image) {
   // O_DIRECT takes whole pages.
   if (image->length_bytes != image->run.length_bytes() || !file_.Uncache(image->run)) return false;
-  while (under_way_ + ring_->queued() == kDirectWritesMax) {
-    if (!Enter(1)) return false;
-  }
+  if (!MakeRoom()) return false;
   if (!ring_->QueueWrite(file_.fd(), image->bytes, static_cast<uint32_t>(image->length_bytes),
                          file_.OffsetOf(image->run), RWF_NOWAIT, begun_.size())) {
     return false;
@@ -65,10 +65,23 @@ bool DirectWriter::Begin(PageImage* image) {
   return true;
 }
 
+// Room for one write more; false when the kernel refuses.
+bool DirectWriter::MakeRoom() {
+  while (under_way_ + ring_->queued() >= most_) {
+    most_ = CoresAreShort() ? kDirectWritesShort : kDirectWritesMax;
+    const uint32_t begun = under_way_ + ring_->queued();
+    if (begun < most_) break;
+    // One completion makes room for one write, and each would wake this thread.
+    if (!Enter(most_ == kDirectWritesShort ? begun : 1)) return false;
+  }
+  return true;
+}
+
 bool DirectWriter::Enter(uint32_t wait_for) {
   const uint32_t queued = ring_->queued();
   const bool entered = ring_->Enter(wait_for);
   under_way_ += queued - ring_->queued();
+  peak_ = std::max(peak_, under_way_);
   for (IoRing::Completion done; ring_->Reap(&done);) {
     under_way_--;
     PageImage*& image = begun_[done.user_data];

@@ -13,6 +13,9 @@ namespace farpage {
 
 // Writes that one thread has under way, at most.
 inline constexpr uint32_t kDirectWritesMax = 64;
+// The same while cores are short (os/short_cores.h): begun together and waited for together, so
+// that their thread keeps its core for some 25 us at a time (`bench --only beside-sync`).
+inline constexpr uint32_t kDirectWritesShort = 4;
 // Folios in a row that could not be split, before splits are not tried any more.
 inline constexpr uint32_t kHopelessSplitsMax = 16;
 
@@ -64,16 +67,22 @@ class DirectWriter {
   // buffered write of the same image tells.
   std::vector<PageImage*> Finish();
 
+  // Writes that have been under way at once, at most.
+  [[nodiscard]] uint32_t peak() const { return peak_; }
+
  private:
   DirectWriter(DirectFile& file, std::unique_ptr<IoRing> ring)
       : file_(file), ring_(std::move(ring)) {}
   bool Enter(uint32_t wait_for);
+  bool MakeRoom();
   void WaitForAll();
 
   DirectFile& file_;
   std::unique_ptr<IoRing> ring_;
   std::vector<PageImage*> begun_;  // null: written
   uint32_t under_way_ = 0;         // with the kernel, not yet reaped
+  uint32_t peak_ = 0;
+  uint32_t most_ = kDirectWritesShort;  // under way or queued, as of the last look
 };
 
 }  // namespace farpage

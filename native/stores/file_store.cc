@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include <algorithm>
 #include <atomic>
@@ -12,6 +13,7 @@
 
 #include "memory/region_copy.h"
 #include "os/page_cache.h"
+#include "os/short_cores.h"
 #include "os/thread.h"
 
 namespace farpage {
@@ -25,22 +27,42 @@ constexpr size_t kWriteThreads = 2;
 constexpr size_t kImagesPerKick = 64;
 // Fewer images than this are not worth starting threads for.
 constexpr size_t kParallelImagesMin = 64;
+// Images that a writer takes at once.
+constexpr size_t kShareImages = kImagesPerKick;
+// How long the second writer stands aside before it looks again.
+constexpr long kAsideNs = 1'000'000;
 
-// `work` on equal parts of `items`, each on a thread.
-template <typename Item, typename Work>
-void InShares(std::span<Item> items, Work work) {
-  if (items.size() < kParallelImagesMin) {
-    work(items);
-    return;
+// Images that writers divide among themselves, each taking the next ones when it has done its own.
+class Shares {
+ public:
+  explicit Shares(std::span<PageImage* const> images) : images_(images) {}
+
+  // The next images for one writer; none when all are taken. `helps`: not while cores are short.
+  std::span<PageImage* const> Take(bool helps) {
+    while (helps && next_.load(std::memory_order_relaxed) < images_.size() && CoresAreShort()) {
+      const timespec nap{0, kAsideNs};
+      ::nanosleep(&nap, nullptr);
+    }
+    const size_t first = next_.fetch_add(kShareImages, std::memory_order_relaxed);
+    if (first >= images_.size()) return {};
+    return images_.subspan(first, std::min(kShareImages, images_.size() - first));
   }
-  std::vector<Thread> threads;
-  const size_t share = (items.size() + kWriteThreads - 1) / kWriteThreads;
-  for (size_t first = share; first < items.size(); first += share) {
-    const auto part = items.subspan(first, std::min(share, items.size() - first));
-    threads.emplace_back("write", [&work, part] { work(part); });
+
+ private:
+  std::span<PageImage* const> images_;
+  std::atomic<size_t> next_{0};
+};
+
+// `work` takes its images out of the shares until there are none, here and on helping threads.
+template <typename Work>
+void Divide(std::span<PageImage* const> images, Work work) {
+  Shares shares(images);
+  std::vector<Thread> helpers;
+  while (images.size() >= kParallelImagesMin && helpers.size() + 1 < kWriteThreads) {
+    helpers.emplace_back("write", [&] { work([&shares] { return shares.Take(true); }); });
   }
-  work(items.first(share));
-  for (Thread& thread : threads) thread.Join();
+  work([&shares] { return shares.Take(false); });
+  for (Thread& helper : helpers) helper.Join();
 }
 
 Status LockRange(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
@@ -174,22 +196,26 @@ void FileStore::WillWrite(PageRun run) {
   (void)direct_->Uncache(run);
 }
 
-std::vector<PageImage*> FileStore::WriteAroundCache(std::span<PageImage* const> images) {
+std::vector<PageImage*> FileStore::WriteAroundCache(const NextImages& next) {
   std::vector<PageImage*> left;
+  uint64_t pages = 0;
   auto writer = DirectWriter::Create(*direct_);
-  if (!writer.ok()) return {images.begin(), images.end()};
-  for (PageImage* image : images) {
-    // A file cut meanwhile must not grow again; WriteImage says so.
-    auto available = AvailableBytes();
-    if (!available.ok() || image->run.offset_bytes() + image->length_bytes > available.value() ||
-        !writer.value()->Begin(image)) {
-      left.push_back(image);
+  for (auto images = next(); !images.empty(); images = next()) {
+    for (PageImage* image : images) {
+      pages += image->run.count;
+      // A file cut meanwhile must not grow again; WriteImage says so.
+      auto available = AvailableBytes();
+      if (!writer.ok() || !available.ok() ||
+          image->run.offset_bytes() + image->length_bytes > available.value() ||
+          !writer.value()->Begin(image)) {
+        left.push_back(image);
+      }
     }
   }
-  const std::vector<PageImage*> refused = writer.value()->Finish();
-  left.insert(left.end(), refused.begin(), refused.end());
-  uint64_t pages = 0;
-  for (const PageImage* image : images) pages += image->run.count;
+  if (writer.ok()) {
+    const std::vector<PageImage*> refused = writer.value()->Finish();
+    left.insert(left.end(), refused.begin(), refused.end());
+  }
   for (const PageImage* image : left) pages -= image->run.count;
   direct_pages_.fetch_add(pages, std::memory_order_relaxed);
   return left;
@@ -219,8 +245,8 @@ Status FileStore::Write(std::span<PageImage> images) {
     writes_under_way_.fetch_add(1, std::memory_order_relaxed);
     std::mutex mutex;
     std::vector<PageImage*> refused;
-    InShares(std::span<PageImage* const>(left), [&](std::span<PageImage* const> share) {
-      const std::vector<PageImage*> own = WriteAroundCache(share);
+    Divide(left, [&](const NextImages& next) {
+      const std::vector<PageImage*> own = WriteAroundCache(next);
       std::lock_guard<std::mutex> lock(mutex);
       refused.insert(refused.end(), own.begin(), own.end());
     });
@@ -232,8 +258,9 @@ Status FileStore::Write(std::span<PageImage> images) {
   }
   // Only now, when nothing is under way around the page cache: a neighbour made dirty in a folio
   // that somebody has read meanwhile would keep the kernel from dropping it (EIO at fdatasync).
-  InShares(std::span<PageImage* const>(left),
-           [this](std::span<PageImage* const> share) { WriteThroughCache(share); });
+  Divide(left, [this](const NextImages& next) {
+    for (auto share = next(); !share.empty(); share = next()) WriteThroughCache(share);
+  });
   return {};
 }
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -72,7 +74,9 @@ class FileStore final : public PageStore {
     if (writable_) direct_ = std::make_unique<DirectFile>(fd_.get(), offset_bytes_);
     if (direct_ != nullptr && !direct_->valid()) direct_.reset();
   }
-  std::vector<PageImage*> WriteAroundCache(std::span<PageImage* const> images);
+  // Hands a writer images that nobody else writes; none: there are no more.
+  using NextImages = std::function<std::span<PageImage* const>()>;
+  std::vector<PageImage*> WriteAroundCache(const NextImages& next);
   void WriteThroughCache(std::span<PageImage* const> images) const;
   Status WriteImage(const PageImage& image) const;
 

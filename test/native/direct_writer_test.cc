@@ -17,6 +17,7 @@
 #include "os/io_ring.h"
 #include "os/page_cache.h"
 #include "os/thread.h"
+#include "short_cores.h"
 
 namespace farpage::test {
 namespace {
@@ -297,6 +298,50 @@ FARPAGE_TEST(write_hints_clear_the_page_cache_before_the_sync) {
   CHECK_EQ(int(Read(*client, stag, kStep << kPageShift, bytes.data(), 64).code), 0);
   CHECK(bytes[0] == ByteOf(kStep, 1));
   CheckFile(path, 0);
+}
+
+// A thread that writes beside one that answers, with too few cores for both, keeps its core for a
+// few writes at a time, and all get written.
+FARPAGE_TEST(direct_writes_are_few_at_a_time_while_cores_are_short) {
+  const TemporaryFolder folder;
+  const std::string path = folder.File("data");
+  MakeHotFile(path, kSize);
+  if (!GoesAround(path)) return Skip("no O_DIRECT, io_uring or cachestat here");
+  const auto peak = [&](int round) {
+    const Fd file(::open(path.c_str(), O_RDWR));
+    DirectFile direct(file.get(), 0);
+    auto writer = DirectWriter::Create(direct);
+    if (!writer.ok()) std::abort();
+    Images made(round);
+    std::vector<PageImage*> left;
+    for (PageImage& image : made.images) {
+      if (!writer.value()->Begin(&image)) left.push_back(&image);
+    }
+    // Under load the kernel may refuse some, whose writers then go through the page cache.
+    const std::vector<PageImage*> refused = writer.value()->Finish();
+    left.insert(left.end(), refused.begin(), refused.end());
+    CHECK(left.size() < made.images.size() / 2);
+    for (const PageImage* image : left) {
+      CHECK(!image->around_cache);
+      CHECK_EQ(::pwrite(file.get(), image->bytes, kPageBytes, off_t(image->run.offset_bytes())),
+               ssize_t(kPageBytes));
+    }
+    CheckFile(path, round);
+    return writer.value()->peak();
+  };
+  Thread("short", [&] {
+    PinToOneProcessor();
+    CHECK(peak(8) > kDirectWritesShort);
+    AnsweringThread answering;
+    answering.Answered(NowNs() + kLongNs);
+    CHECK_EQ(peak(9), kDirectWritesShort);
+    // The second writer stands aside meanwhile; the first one does all.
+    auto store = OpenStore(path);
+    Images made(10);
+    CheckWritten(*store, made);
+    CHECK(store->direct_pages() > kPages / kStep / 2);
+  }).Join();
+  CheckFile(path, 10);
 }
 
 FARPAGE_TEST(io_ring_tells_each_write_its_outcome) {
