@@ -106,6 +106,8 @@ FARPAGE_TEST(cold_dirty_pages_without_a_tier_stay) {
   auto initiator = appliance.Connect();
   REQUIRE(Put(*initiator, stag, 0, 1) == Code::kOk);
   REQUIRE(Touch(*initiator, stag, 1) == Code::kOk);
+  // Initialised behind its answer, and so perhaps in a later tick.
+  appliance.pager.AwaitLent(*appliance.region);
   for (int n = 0; n < 3; n++) appliance.pager.TickUses();
   const EvictionResult gone = appliance.pager.Demote(appliance.region, {0, kPages}, kHourNs);
   CHECK_EQ(gone.evicted_pages, 1u);
