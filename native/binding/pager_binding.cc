@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <limits>
 
 #include "binding/region_arguments.h"
 #include "binding/tier_options.h"
+#include "os/process_memory.h"
 
 namespace farpage::binding {
 namespace {
@@ -41,17 +43,31 @@ Napi::Value PagerStats(const Napi::CallbackInfo& info) {
   Pager& pager = object->pager;
   uint64_t present = 0;
   uint64_t dirty = 0;
+  uint64_t accounted = pager.budget().all_tables() << kPageShift;
   for (RegionObject* each : object->regions) {
     const Region* region = each->Look();
     if (region == nullptr) continue;
     present += region->table->present();
     dirty += region->table->dirty();
+    // Of a mapped file, pages that were written are private copies: memory of no file.
+    if (region->memory != nullptr && region->memory->has_private_copies()) {
+      accounted += region->table->dirty() << kPageShift;
+    }
   }
+  const TierStack* tiers = pager.tiers();
+  for (size_t n = 0; tiers != nullptr && n < tiers->size(); n++) {
+    if (tiers->tier(n).gets_in_place()) accounted += tiers->tier(n).used_bytes();
+  }
+  const ProcessMemory process = ProcessMemory::Now();
+  const uint64_t resident = process.anonymous_bytes + process.table_bytes;
   Napi::Object stats = Napi::Object::New(info.Env());
   const auto put = [&](const char* name, uint64_t value) {
     stats.Set(name, Napi::Number::New(info.Env(), static_cast<double>(value)));
   };
   put("memoryBytes", pager.budget().max() << kPageShift);
+  put("pageBytes", pager.budget().pages() << kPageShift);
+  put("tableBytes", pager.budget().all_tables() << kPageShift);
+  put("ownBytes", resident - std::min(resident, accounted));
   const AllocationAccount& account = *pager.account();
   put("allocatedBytes", account.bytes());
   stats.Set("allocatedBytesMax", BytesMax(info.Env(), account));

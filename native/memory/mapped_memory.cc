@@ -27,20 +27,38 @@ Result<std::unique_ptr<MappedMemory>> MappedMemory::Create(int fd, uint64_t offs
 }
 
 Status MappedMemory::Map() {
-  const int protection = PROT_READ | (writable_ ? PROT_WRITE : 0);
-  const int flags = writable_ ? MAP_PRIVATE : MAP_SHARED;
-  auto mapping = Mapping::OfFile(fd_, offset_bytes_, length_bytes_, protection, flags);
+  auto mapping = Mapping::OfFile(fd_, offset_bytes_, length_bytes_, protection(), flags());
   if (!mapping.ok()) return mapping.error();
   mapping_ = std::move(mapping).value();
-  std::byte* at = mapping_.data();
-  const uint64_t size = mapping_.size();
-  // Reads bring in the page that was asked for and nothing else: "nothing untouched is touched".
-  ::madvise(at, size, MADV_RANDOM);
-  ::madvise(at, size, MADV_DONTDUMP);
-  // A child between fork and exec must not make the parent's next write copy a page.
-  ::madvise(at, size, MADV_DONTFORK);
-  address_.store(at, std::memory_order_relaxed);
+  Advise(mapping_.data(), mapping_.size());
+  address_.store(mapping_.data(), std::memory_order_relaxed);
   return {};
+}
+
+int MappedMemory::protection() const { return PROT_READ | (writable_ ? PROT_WRITE : 0); }
+int MappedMemory::flags() const { return writable_ ? MAP_PRIVATE : MAP_SHARED; }
+
+void MappedMemory::Advise(std::byte* at, uint64_t length_bytes) {
+  // Reads bring in the page that was asked for and nothing else: "nothing untouched is touched".
+  ::madvise(at, length_bytes, MADV_RANDOM);
+  ::madvise(at, length_bytes, MADV_DONTDUMP);
+  // A child between fork and exec must not make the parent's next write copy a page.
+  ::madvise(at, length_bytes, MADV_DONTFORK);
+}
+
+bool MappedMemory::DropTables(std::span<const PageRun> windows) {
+  if (address() == nullptr) return true;  // the kernel freed them with the range
+  if (FreeTables(address(), windows)) return true;
+  // Mapped over: what was there is unmapped, tables and all.
+  for (const PageRun& run : windows) {
+    std::byte* at = address() + run.offset_bytes();
+    if (!mapping_.Renew(at, run.length_bytes(), fd_, offset_bytes_ + run.offset_bytes(),
+                        protection(), flags())) {
+      return false;
+    }
+    Advise(at, run.length_bytes());
+  }
+  return true;
 }
 
 void MappedMemory::Unmap() {

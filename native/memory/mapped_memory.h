@@ -36,6 +36,7 @@ class MappedMemory final : public RegionMemory {
   Status PopulateToWrite(PageRun run) override;
   void Drop(std::span<const PageRun> runs) override;
   void DropPrivateCopies(std::span<const PageRun> runs) override;
+  bool DropTables(std::span<const PageRun> windows) override;
   void DropWindow(PageRun window) override;
   [[nodiscard]] bool has_private_copies() const override { return writable_; }
 
@@ -43,6 +44,9 @@ class MappedMemory final : public RegionMemory {
   MappedMemory(int fd, uint64_t offset_bytes, uint64_t length_bytes, bool writable)
       : fd_(fd), offset_bytes_(offset_bytes), length_bytes_(length_bytes), writable_(writable) {}
   Status Advise(PageRun run, int advice);
+  static void Advise(std::byte* at, uint64_t length_bytes);
+  [[nodiscard]] int protection() const;
+  [[nodiscard]] int flags() const;
   void DropRanges(std::span<const PageRun> runs);
 
   int fd_;

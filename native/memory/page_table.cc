@@ -2,14 +2,25 @@
 
 #include <algorithm>
 #include <bit>
+#include <vector>
 
 #include "base/check.h"
+#include "os/drop_pages.h"
 
 namespace farpage {
 
 static_assert(sizeof(std::atomic<PageWord>) == 4 && std::atomic<PageWord>::is_always_lock_free);
 static_assert(kSummaryPages * sizeof(PageWord) == 4096, "what MemoryFiles reserves at once");
 static_assert(sizeof(std::atomic<uint64_t>) == 8 && std::atomic<uint64_t>::is_always_lock_free);
+
+namespace {
+
+// Where the states of windows begin, behind the words.
+uint64_t StatesAt(uint64_t pages) {
+  return (pages * sizeof(PageWord) + kPageBytes - 1) & ~(kPageBytes - 1);
+}
+
+}  // namespace
 
 const SyncEpoch PageTable::kNoEpoch;
 const UseClock PageTable::kNoClock;
@@ -44,12 +55,12 @@ Result<PageTable::Summaries> PageTable::MakeSummaries(uint64_t pages) {
 }
 
 Result<std::unique_ptr<PageTable>> PageTable::Create(uint64_t pages) {
-  auto words = Mapping::Anonymous(pages * sizeof(PageWord));
+  auto words = Mapping::Anonymous(StatesAt(pages) + TablePages::StateBytes(pages));
   if (!words.ok()) return words.error();
   auto summaries = MakeSummaries(pages);
   if (!summaries.ok()) return summaries.error();
-  return std::unique_ptr<PageTable>(
-      new PageTable(std::move(words).value(), std::move(summaries).value(), pages));
+  return std::unique_ptr<PageTable>(new PageTable(std::move(words).value(), StatesAt(pages),
+                                                  std::move(summaries).value(), pages));
 }
 
 Result<std::unique_ptr<PageTable>> PageTable::Over(std::unique_ptr<MemoryFiles> files,
@@ -58,18 +69,24 @@ Result<std::unique_ptr<PageTable>> PageTable::Over(std::unique_ptr<MemoryFiles> 
   if (!summaries.ok()) return summaries.error();
   auto reserved = Summary::Create(pages);
   if (!reserved.ok()) return reserved.error();
+  auto states = Mapping::Anonymous(TablePages::StateBytes(pages));
+  if (!states.ok()) return states.error();
   std::unique_ptr<PageTable> table(
-      new PageTable(Mapping(), std::move(summaries).value(), pages));
+      new PageTable(std::move(states).value(), 0, std::move(summaries).value(), pages));
   table->words_ = files->words();
   table->reserved_ = std::move(reserved).value();
   for (PageIndex page = files->NextTouched(0); page < pages; page = files->NextTouched(page)) {
     table->reserved_.Set(page);
+    table->tables_.ChargeWords(page);
     const PageIndex end = std::min(pages, (page / kSummaryPages + 1) * kSummaryPages);
     for (; page < end; page++) {
       const PageWord word = table->words_[page].load(std::memory_order_relaxed);
       if (word == 0) continue;
       table->Count(0, word);
-      if (HoldsFrame(word)) table->present_summary_.Set(page);
+      if (HoldsFrame(word)) {
+        table->present_summary_.Set(page);
+        table->tables_.Enter(page);
+      }
       if ((word & kUnsafe) != 0) table->dirty_summary_.Set(page);
       if (HasHistory(word)) table->history_summary_.Set(page);
     }
@@ -85,18 +102,24 @@ Status PageTable::Reserve(PageRun run) {
     if (reserved_.Has(page)) continue;
     if (Status room = files_->ReserveWords(page); !room.ok()) return room;
     reserved_.Set(page);
+    tables_.ChargeWords(page);
   }
   return {};
 }
 
 bool PageTable::Change(PageIndex page, PageWord& from, PageWord to) {
   FARPAGE_CHECK(MayChange(from, to), "a page may not make this move");
+  const bool enters = HoldsFrame(to) && !HoldsFrame(from);
+  const bool leaves = HoldsFrame(from) && !HoldsFrame(to);
+  if (enters) tables_.Enter(page);
   if (!words_[page].compare_exchange_strong(from, to, std::memory_order_seq_cst,
                                             std::memory_order_acquire)) {
+    if (enters) tables_.Leave(page);
     return false;
   }
   Count(from, to);
-  if (HoldsFrame(to) && !HoldsFrame(from)) present_summary_.Set(page);
+  if (leaves) tables_.Leave(page);
+  if (enters) present_summary_.Set(page);
   if ((to & kUnsafe) != 0 && (from & kUnsafe) == 0) dirty_summary_.Set(page);
   if (HasHistory(to) && !HasHistory(from)) history_summary_.Set(page);
   return true;
@@ -145,6 +168,36 @@ bool PageTable::MarkDirty(PageIndex page) {
       return true;
     }
   }
+}
+
+void PageTable::DropWords(std::span<const uint64_t> windows) {
+  // Words of a file stay there; where pages are larger than a chunk's words, words stay too.
+  if (files_ != nullptr || kPageBytes != kSummaryPages * sizeof(PageWord)) return;
+  std::vector<iovec> going;
+  std::vector<uint64_t> gone;
+  std::vector<uint64_t> closed;
+  std::vector<uint64_t> others;
+  for (const uint64_t window : windows) {
+    const PageIndex first = tables_.RunOf(window).first / kSummaryPages * kSummaryPages;
+    std::atomic<PageWord>* const words = words_ + first;
+    if (!going.empty() && going.back().iov_base == words) continue;
+    const PageIndex count = std::min(kSummaryPages, pages_ - first);
+    // Ghosts go with the words: nothing of the chunk was kept, so little of it comes back soon.
+    const auto says = [](const std::atomic<PageWord>& word) {
+      return (word.load(std::memory_order_relaxed) & ~kGhost) != 0;
+    };
+    if (std::any_of(words, words + count, says) || !tables_.CloseChunk(window, &others)) continue;
+    // Looked at before it was closed, which is cheap, and again now that nobody claims a page.
+    if (std::none_of(words, words + count, says)) {
+      going.push_back({words, kPageBytes});
+      gone.push_back(window);
+    }
+    closed.insert(closed.end(), others.begin(), others.end());
+    others.clear();
+  }
+  DropPages(going);
+  for (const uint64_t window : gone) tables_.ReturnWords(window);
+  for (const uint64_t window : closed) tables_.Open(window, false);
 }
 
 void PageTable::Count(PageWord from, PageWord to) {

@@ -4,11 +4,13 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/page.h"
 #include "base/result.h"
 #include "memory/memory_files.h"
 #include "memory/page_state.h"
+#include "memory/table_pages.h"
 #include "memory/use_clock.h"
 #include "os/mapping.h"
 
@@ -146,6 +148,13 @@ class PageTable {
   [[nodiscard]] uint64_t trial() const { return trial_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t elsewhere() const { return elsewhere_.load(std::memory_order_relaxed); }
 
+  // What the table and the kernel's tables of the region cost.
+  TablePages& tables() { return tables_; }
+  [[nodiscard]] const TablePages& tables() const { return tables_; }
+  // Gives the memory of words back that say nothing but when their pages went: a word that reads as
+  // zero is one of a page that was never touched. Requires: the windows are closed, by the caller.
+  void DropWords(std::span<const uint64_t> windows);
+
   Summary& present_summary() { return present_summary_; }
   Summary& dirty_summary() { return dirty_summary_; }
   // Pages that a word tells of though they are absent: written, stored, in a tier, lost. Its bits
@@ -159,22 +168,24 @@ class PageTable {
     Summary history;
   };
   static Result<Summaries> MakeSummaries(uint64_t pages);
-  PageTable(Mapping words, Summaries summaries, uint64_t pages)
+  PageTable(Mapping words, uint64_t states_at, Summaries summaries, uint64_t pages)
       : mapping_(std::move(words)),
         words_(reinterpret_cast<std::atomic<PageWord>*>(mapping_.data())),
         pages_(pages),
         present_summary_(std::move(summaries.present)),
         dirty_summary_(std::move(summaries.dirty)),
-        history_summary_(std::move(summaries.history)) {}
+        history_summary_(std::move(summaries.history)),
+        tables_(mapping_.data() + states_at, pages) {}
   void Count(PageWord from, PageWord to);
   void Stamp(PageIndex page);
 
-  Mapping mapping_;  // empty where the words are in files
+  Mapping mapping_;  // words, unless they are in files, and the states of tables_
   std::atomic<PageWord>* words_;
   uint64_t pages_;
   Summary present_summary_;
   Summary dirty_summary_;
   Summary history_summary_;
+  TablePages tables_;
   std::atomic<uint64_t> present_{0};
   std::atomic<uint64_t> dirty_{0};
   std::atomic<uint64_t> written_{0};

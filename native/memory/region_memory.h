@@ -92,6 +92,10 @@ class RegionMemory {
   // before and after. Thread: pager.
   virtual void DropPrivateCopies(std::span<const PageRun> runs) = 0;
 
+  // Frees the kernel's tables of whole windows of kWindowBytes that have no page, and get none
+  // before this returns. False: they could not be freed. Thread: pager.
+  virtual bool DropTables(std::span<const PageRun>) { return false; }
+
   // Tells caches kept in windows of kWindowBytes that no page of the window is present any more.
   virtual void DropWindow(PageRun window) = 0;
 

@@ -46,10 +46,29 @@ Status StagedMemory::Map() {
       Mapping::OfFile(fd_.get(), 0, length_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED);
   if (!mapping.ok()) return mapping.error();
   mapping_ = std::move(mapping).value();
-  ::madvise(mapping_.data(), length_bytes_, MADV_DONTDUMP);
+  Advise(mapping_.data(), length_bytes_);
   InstallBusErrorGuard();
   address_.store(mapping_.data(), std::memory_order_relaxed);
   return {};
+}
+
+void StagedMemory::Advise(std::byte* at, uint64_t length_bytes) {
+  ::madvise(at, length_bytes, MADV_DONTDUMP);
+}
+
+bool StagedMemory::DropTables(std::span<const PageRun> windows) {
+  if (address() == nullptr) return true;  // the kernel freed them with the range
+  if (FreeTables(address(), windows)) return true;
+  // Mapped over: what was there is unmapped, tables and all.
+  for (const PageRun& run : windows) {
+    std::byte* at = address() + run.offset_bytes();
+    if (!mapping_.Renew(at, run.length_bytes(), fd_.get(), run.offset_bytes(),
+                        PROT_READ | PROT_WRITE, MAP_SHARED)) {
+      return false;
+    }
+    Advise(at, run.length_bytes());
+  }
+  return true;
 }
 
 Status StagedMemory::ReadUnmapped(PageRun run, std::byte* into) const {

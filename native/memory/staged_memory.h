@@ -41,6 +41,7 @@ class StagedMemory final : public RegionMemory {
   Status PopulateFrom(PageRun run, const std::byte* bytes) override;
   void Drop(std::span<const PageRun> runs) override;
   void DropPrivateCopies(std::span<const PageRun>) override {}
+  bool DropTables(std::span<const PageRun> windows) override;
   void DropWindow(PageRun) override {}
   [[nodiscard]] bool has_private_copies() const override { return false; }
 
@@ -48,6 +49,7 @@ class StagedMemory final : public RegionMemory {
   StagedMemory(Fd fd, uint64_t length_bytes, PageStore* store)
       : fd_(std::move(fd)), length_bytes_(length_bytes), store_(store) {}
   Status Commit(PageRun run);
+  static void Advise(std::byte* at, uint64_t length_bytes);
 
   Fd fd_;
   const uint64_t length_bytes_;  // whole pages

@@ -5,6 +5,8 @@
 
 #include <span>
 
+#include "base/page.h"
+
 namespace farpage {
 
 // MADV_DONTNEED for every range: private copies go, the file's pages show again; what is mapped
@@ -13,5 +15,13 @@ namespace farpage {
 // 13 us while another core runs in this process. Linux before 6.13 refuses the advice for
 // process_madvise: then one call each. Thread: any.
 void DropPages(std::span<iovec> ranges);
+
+// Takes windows of kWindowBytes out of a mapping that begins at `base`, and frees the kernel's
+// tables of them: Linux 6.14 and later does so when a whole window is given up. False: this kernel
+// does not, nothing was done. Thread: any.
+bool FreeTables(std::byte* base, std::span<const PageRun> windows);
+
+// For tests: as if the kernel did not.
+void PretendTablesStay(bool stay);
 
 }  // namespace farpage

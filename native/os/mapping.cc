@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include "base/check.h"
 #include "base/page.h"
 
 namespace farpage {
@@ -62,6 +63,13 @@ Result<Mapping> Mapping::OfFile(int fd, uint64_t offset_bytes, uint64_t length_b
     return error;
   }
   return Mapping(static_cast<std::byte*>(at), rounded);
+}
+
+bool Mapping::Renew(std::byte* at, uint64_t length_bytes, int fd, uint64_t offset_bytes,
+                    int protection, int flags) const {
+  FARPAGE_CHECK(at >= base_ && at + length_bytes <= base_ + length_, "a part of the mapping");
+  return ::mmap(at, length_bytes, protection, flags | MAP_FIXED | MAP_NORESERVE, fd,
+                static_cast<off_t>(offset_bytes)) != MAP_FAILED;
 }
 
 Result<Mapping> Mapping::Shared(int fd, uint64_t offset_bytes, uint64_t length_bytes) {

@@ -30,6 +30,11 @@ class Mapping {
   static Result<Mapping> OfFile(int fd, uint64_t offset_bytes, uint64_t length_bytes,
                                 int protection, int flags);
 
+  // Maps the same part of the same file anew over a part of what OfFile mapped: private copies and
+  // the kernel's tables of it go, advice too. False: the system says no, what was there stays.
+  [[nodiscard]] bool Renew(std::byte* at, uint64_t length_bytes, int fd, uint64_t offset_bytes,
+                           int protection, int flags) const;
+
   // Maps what a descriptor of the kernel's offers at `offset_bytes`, shared and populated.
   static Result<Mapping> Shared(int fd, uint64_t offset_bytes, uint64_t length_bytes);
 

@@ -109,34 +109,24 @@ void Evictor::Drop(Victims& victims) {
   region.evicted_pages.fetch_add(victims.pages, std::memory_order_relaxed);
   evicted_.fetch_add(victims.pages, std::memory_order_relaxed);
   TidyChunks(region, victims.runs);
+  GiveTablesBack(region);
 }
 
 void Evictor::TidyChunks(Region& region, const std::vector<PageRun>& runs) {
-  const uint64_t window_pages = kWindowBytes >> kPageShift;
-  const auto empty = [&](PageIndex first, PageIndex end) {
-    end = std::min(end, region.table->pages());
-    for (PageIndex page = first; page < end; page++) {
-      if (HoldsFrame(region.table->Load(page))) return false;
-    }
-    return true;
-  };
+  PageTable& table = *region.table;
+  Summary& summary = table.present_summary();
   uint64_t chunk_done = ~uint64_t{0};
-  uint64_t window_done = ~uint64_t{0};
   for (const PageRun& run : runs) {
     for (PageIndex page = run.first; page < run.end(); page++) {
-      if (page / window_pages != window_done) {
-        window_done = page / window_pages;
-        const PageIndex first = window_done * window_pages;
-        if (empty(first, first + window_pages)) region.memory->DropWindow({first, window_pages});
-      }
-      if (page / kSummaryPages != chunk_done) {
-        chunk_done = page / kSummaryPages;
-        Summary& summary = region.table->present_summary();
-        const std::lock_guard<std::mutex> lock(tidy_mutex_);
-        summary.Clear(chunk_done);
-        const PageIndex first = chunk_done * kSummaryPages;
-        if (!empty(first, first + kSummaryPages)) summary.Set(first);
-      }
+      if (page / kSummaryPages == chunk_done) continue;
+      chunk_done = page / kSummaryPages;
+      const PageIndex first = chunk_done * kSummaryPages;
+      const PageIndex end = std::min(first + kSummaryPages, table.pages());
+      const std::lock_guard<std::mutex> lock(tidy_mutex_);
+      summary.Clear(chunk_done);
+      bool empty = true;
+      for (PageIndex at = first; at < end && empty; at++) empty = !HoldsFrame(table.Load(at));
+      if (!empty) summary.Set(first);
     }
   }
 }
@@ -147,6 +137,9 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only) {
   if (only != nullptr) std::erase_if(regions, [&](const auto& r) { return r.get() != only; });
   EvictionResult result;
   if (regions.empty()) return result;
+  for (const auto& region : regions) result.table_pages += GiveTablesBack(*region);
+  if (result.table_pages >= pages) return result;
+  pages -= result.table_pages;
   Sweep work{regions, only == nullptr, {}, std::vector<uint64_t>(regions.size())};
   // A scan is used once: what is on trial beyond its share goes before what was used again.
   uint64_t trial = 0;

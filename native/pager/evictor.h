@@ -31,6 +31,8 @@ struct EvictionResult {
   // Dirty pages that went into the overlay of their region, and those that found no room there.
   uint64_t spilled_pages = 0;
   uint64_t refused_pages = 0;
+  // Of tables that no page needed any more, before anything was evicted.
+  uint64_t table_pages = 0;
 };
 
 // Pages that nobody used for some time. By default all of them.
@@ -39,6 +41,9 @@ struct Cold {
   PageWord now = 0;    // the clock
   [[nodiscard]] bool Has(PageWord word) const { return AgeTicks(word, now) >= ticks; }
 };
+
+// Windows that no page may enter while their tables are freed, at once: some 0.1 ms.
+inline constexpr size_t kClosedWindowsMax = 64;
 
 // Dirty pages that one sweep hands to overlays, at most: a fill waits for them.
 inline constexpr uint64_t kSpillPagesMax = 256;
@@ -121,6 +126,9 @@ class Evictor {
     return GhostStamp(evicted.load(std::memory_order_relaxed) / step);
   }
 
+  // Frees what tables fills that failed have left, and lost pages; how many pages they took.
+  uint64_t GiveTablesBack();
+
   [[nodiscard]] uint64_t evicted_pages() const {
     return evicted_.load(std::memory_order_relaxed);
   }
@@ -193,6 +201,8 @@ class Evictor {
   // The sweep's lock, once no page of the region is on its way into its overlay.
   std::unique_lock<std::mutex> LockAtRest(const Region& region);
   uint64_t DiscardElsewhere(const std::shared_ptr<Region>& region, PageRun run);
+  // Frees the tables of windows that no page is left in; how many pages they took.
+  static uint64_t GiveTablesBack(Region& region);
   void TidyChunks(Region& region, const std::vector<PageRun>& runs);
 
   Shootdown& shootdown_;

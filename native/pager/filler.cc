@@ -110,8 +110,10 @@ bool Filler::EvictForFrames(Region& region, uint64_t frames, EvictionResult* res
   *result = evictor_.Evict(frames + extra, own_bound ? &region : nullptr);
   // Frames that hold no dirty page come back: their pages are on their way in or out, or held for
   // who uses them at once.
-  *full = result->evicted_pages == 0 && result->dirty_pages + frames > bound;
-  if (result->evicted_pages == 0 && result->dirty_pages != 0) {
+  const uint64_t stuck = result->dirty_pages + (own_bound ? 0 : budget_.tables());
+  const bool none_went = result->evicted_pages + result->table_pages == 0;
+  *full = none_went && stuck + frames > bound;
+  if (none_went && result->dirty_pages != 0) {
     // Only dirty pages are left, beside those on their way, which a slow store may keep there.
     // Those that only lack fdatasync, or are of regions that may be written behind, become clean.
     const auto regions = evictor_.Regions();
@@ -136,7 +138,7 @@ Code Filler::WaitForFrame(Region& region) {
     EvictionResult result;
     bool full = false;
     if (!EvictForFrames(region, 1, &result, &full)) return Code::kMemoryFull;
-    if (result.evicted_pages != 0) continue;
+    if (result.evicted_pages + result.table_pages != 0) continue;
     // A sync may be making pages clean while the sweep looks: one look proves nothing.
     hopeless = full ? hopeless + 1 : 0;
     if (hopeless == kHopelessLooks || NowNs() > deadline) {
@@ -347,7 +349,7 @@ uint64_t Filler::Claim(Region& region, PageRun run) {
   PageWord first = 0;
   for (PageIndex page = run.first; page < run.end(); page++) {
     PageWord word = region.table->Load(page);
-    if (StateOf(word) != PageState::kAbsent) break;
+    if (StateOf(word) != PageState::kAbsent || region.table->tables().IsClosed(page)) break;
     // Pages of one run come from the same place: the overlay, or the store.
     if (claimed == 0) first = word;
     if (((word ^ first) & kElsewhere) != 0) break;

@@ -61,7 +61,8 @@ class Filler {
   // reads it or (`to_write`) writes it next. Thread: any.
   Status FillNow(const std::shared_ptr<Region>& region, PageRun run, bool to_write = false);
 
-  // Claims absent pages from the start of `run` on; how many. Thread: any.
+  // Claims absent pages from the start of `run` on; how many. None also while the tables of its
+  // window are given back (TablePages::IsClosed): soon then. Thread: any.
   static uint64_t Claim(Region& region, PageRun run);
 
   // Makes a claimed run present whose bytes have come, with `flags` beside the usual ones, and

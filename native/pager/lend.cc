@@ -31,6 +31,11 @@ const std::byte* Pager::Lend(const std::shared_ptr<Region>& region, PageIndex pa
   if (region->removed.load(std::memory_order_acquire)) return nullptr;
   const std::byte* constant = ConstantOf(region->store->fill_byte());
   const PageRun run{page, 1};
+  // Where tables have taken the rest of memory, a page without them waits for its turn.
+  if (budget_.tables() != 0 && budget_.used() >= budget_.max() &&
+      !region->table->tables().HasWords(page)) {
+    return nullptr;
+  }
   if (constant == nullptr || !region->table->Reserve(run).ok() ||
       !MayHave(*region, page, kReadable) || Filler::Claim(*region, run) == 0) {
     return nullptr;
@@ -58,6 +63,8 @@ void Pager::Settle(const std::shared_ptr<Region>& region, PageIndex page) {
     region->table->ClearFlags(page, kUnused);
   } else {
     filler_.GiveUp(region, {page, 1}, Code::kOk);
+    // The claim took tables, which nobody needs now.
+    if (region->table->tables().has_emptied()) WakeReclaim();
   }
   region->fills.lent_pages.fetch_sub(1, std::memory_order_seq_cst);
 }

@@ -22,7 +22,8 @@ bool Usable(const Region& region, PageWord word, FaultKind kind) {
 }  // namespace
 
 Pager::Pager(const Options& options)
-    : budget_(std::max<uint64_t>(options.frames_max, 1)),
+    : shared_budget_(std::make_shared<FrameBudget>(std::max<uint64_t>(options.frames_max, 1))),
+      budget_(*shared_budget_),
       read_ahead_pages_max_(options.read_ahead_pages_max),
       use_tick_ns_(std::max<uint64_t>(options.use_tick_ns, 1)),
       evictor_(shootdown_, budget_, waiters_),
@@ -64,6 +65,7 @@ void Pager::RemoveRegion(const std::shared_ptr<Region>& region) {
   }
   budget_.Return(region->frames.used());
   region->Discard();
+  budget_.ReturnTables(region->table->tables().charged());
 }
 
 void Pager::EndReservation(const std::shared_ptr<Reservation>& reservation) {
@@ -117,12 +119,14 @@ void Pager::AddRegion(std::shared_ptr<Region> region) {
   const bool spills = region->writable && !region->atomic && region->table->files() == nullptr;
   if (tiers_ != nullptr && spills) {
     // Without room for the entries its dirty pages stay in memory, as without tiers.
-    if (auto overlay = tiers_->Attach(region->table->pages()); overlay.ok()) {
+    if (auto overlay = tiers_->Attach(region->table->pages(), shared_budget_);
+        overlay.ok()) {
       region->overlay = std::move(overlay).value();
     }
   }
   if (region->atomic) region->table->Follow(&atomic_sync_.epoch());
   region->table->Follow(&use_clock_);
+  region->table->tables().ChargeTo(budget_);
   const uint64_t adopted = region->table->present();
   region->frames.Take(adopted);
   budget_.Take(adopted);
@@ -145,6 +149,12 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
         *code = room.error().code;
         return Step::kFailed;
       }
+      if (full_of_tables_.load(std::memory_order_relaxed) && budget_.IsFullOfTables() &&
+          !region->table->tables().HasWords(page)) {
+        WakeReclaim();
+        *code = Code::kMemoryFull;
+        return Step::kFailed;
+      }
       const uint64_t permitted =
           Protection::View(*region->protection).Permitted(rest, RightFor(kind));
       if (permitted == 0) {
@@ -152,7 +162,10 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
         return Step::kFailed;
       }
       const uint64_t claimed = Filler::Claim(*region, {page, permitted});
-      if (claimed == 0) return Step::kReady;  // somebody else was faster: look again
+      if (claimed == 0) {
+        // Its tables are just being given back, or somebody else was faster: look again.
+        return region->table->tables().IsClosed(page) ? Step::kAgain : Step::kReady;
+      }
       const uint64_t done = FillInPlace(region, {page, claimed}, kind, in_place_left);
       if (done == claimed) return Step::kReady;
       // Registered before the fill can end: a failure is told to who waits, and to nobody else.

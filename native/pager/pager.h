@@ -159,7 +159,8 @@ class Pager final : public FaultHandler {
 
   std::shared_ptr<TierStack> tiers_;  // outlives the regions that are in it
   Shootdown shootdown_;
-  FrameBudget budget_;
+  const std::shared_ptr<FrameBudget> shared_budget_;  // with what the tiers keep of regions
+  FrameBudget& budget_;
   const uint32_t read_ahead_pages_max_;
   const uint64_t use_tick_ns_;
   UseClock use_clock_;
@@ -175,6 +176,8 @@ class Pager final : public FaultHandler {
   std::condition_variable reclaim_wake_;
   bool closing_ = false;
   std::atomic<bool> reclaim_asked_{false};
+  // A sweep has found tables that leave no room, and nothing that would make them go.
+  std::atomic<bool> full_of_tables_{false};
   std::atomic<bool> pressed_{false};  // fills wait for dirty pages to become clean
   const std::shared_ptr<AllocationAccount> account_;
   RegionAllocator allocator_;

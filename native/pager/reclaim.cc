@@ -14,7 +14,9 @@ constexpr auto kReclaimRest = std::chrono::milliseconds(20);
 
 void Pager::WakeReclaim() {
   const uint64_t max = budget_.max();
-  if (budget_.used() < HighMark(max) || max < kFreePartMax) return;
+  if (max < kFreePartMax) return;
+  const bool told = full_of_tables_.load(std::memory_order_relaxed) == budget_.IsFullOfTables();
+  if (told && budget_.PagesBeyond(HighMark(max) - 1) == 0) return;
   if (reclaim_asked_.exchange(true, std::memory_order_acq_rel)) return;
   { std::lock_guard<std::mutex> lock(reclaim_mutex_); }
   reclaim_wake_.notify_one();
@@ -49,12 +51,15 @@ void Pager::ReclaimLoop() {
       continue;
     }
     if (pressed_.exchange(false, std::memory_order_acq_rel)) WriteBehind();
+    (void)evictor_.GiveTablesBack();
     bool freed = true;
-    while (freed && budget_.used() > low) {
-      const uint64_t want = std::min(budget_.used() - low, kEvictionBatchPages * 8);
-      freed = evictor_.Evict(want).evicted_pages != 0;
+    while (freed && budget_.PagesBeyond(low) != 0) {
+      const uint64_t want = std::min(budget_.PagesBeyond(low), kEvictionBatchPages * 8);
+      const EvictionResult result = evictor_.Evict(want);
+      freed = result.evicted_pages + result.table_pages != 0;
       if (!freed) WriteBehind();
     }
+    full_of_tables_.store(budget_.IsFullOfTables(), std::memory_order_relaxed);
     lock.lock();
     const auto wanted = [this] {
       return closing_ || pressed_.load(std::memory_order_acquire);

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/crc32c.h"
+#include "os/drop_pages.h"
 #include "stores/tier_stack.h"
 
 namespace farpage {
@@ -17,7 +18,7 @@ uint32_t SumOf(const std::byte* page) { return Crc32c(0, {page, kPageBytes}); }
 
 RegionTiers::~RegionTiers() {
   for (uint64_t chunk = held_.Next(0); chunk < held_.chunks(); chunk = held_.Next(chunk + 1)) {
-    const PageIndex end = std::min((chunk + 1) * kSummaryPages, entries_.size() / sizeof(Entry));
+    const PageIndex end = std::min((chunk + 1) * kSummaryPages, entry_count_);
     for (PageIndex page = chunk * kSummaryPages; page < end; page++) Forget(page);
   }
 }
@@ -66,7 +67,7 @@ bool RegionTiers::Pin(PageIndex page, Entry* found) {
   const Guard guard(entry_locks_[page % kLocks]);
   Entry& at = entry(page);
   if (at.none() || !stack_->tiers_[at.tier()]->starts_gets()) return false;
-  at.version++;
+  at.version = NextVersion();
   *found = at;
   return true;
 }
@@ -103,8 +104,24 @@ void RegionTiers::Drop(PageIndex page) {
   if (at.none()) return;
   stack_->tiers_[at.tier()]->Free(at.slot());
   pages_[at.tier()].fetch_sub(1, std::memory_order_relaxed);
-  // The version stays: a move of the old bytes must not be taken for one of the next.
-  at = Entry{0, 0, at.version + 1};
+  Put(page, Entry{});
+}
+
+void RegionTiers::Put(PageIndex page, const Entry& to) {
+  const uint64_t number = page * sizeof(Entry) >> kPageShift;
+  const uint64_t counts_at = EntryPages(entry_count_) << kPageShift;
+  Count& count = reinterpret_cast<Count*>(entries_.data() + counts_at)[number];
+  const Guard guard(count_locks_[number % kLocks]);
+  entry(page) = to;
+  if (!to.none()) {
+    if (count++ == 0 && budget_ != nullptr) budget_->TakeTables(1);
+    return;
+  }
+  if (--count != 0) return;
+  // None of them is looked at without reading zeros, before and after.
+  iovec range{entries_.data() + (number << kPageShift), kPageBytes};
+  DropPages({&range, 1});
+  if (budget_ != nullptr) budget_->ReturnTables(1);
 }
 
 Status RegionTiers::Load(PageIndex page, std::byte* into) {
@@ -174,8 +191,9 @@ void RegionTiers::Set(PageIndex page, Entry to) {
   const Guard guard(entry_locks_[page % kLocks]);
   Entry& at = entry(page);
   FARPAGE_CHECK(at.none(), "a page comes into the tiers once");
-  to.version = at.version + 1;
-  at = to;
+  // A move of older bytes must not be taken for one of these.
+  to.version = NextVersion();
+  Put(page, to);
   held_.Set(page);
   pages_[to.tier()].fetch_add(1, std::memory_order_relaxed);
   stack_->Arrive(to.tier(), shared_from_this(), page, to.version);
@@ -230,7 +248,7 @@ bool RegionTiers::EndDemotion(PageIndex page, const Entry& found, TierSlot slot)
   stack_->tiers_[found.tier()]->Free(at.slot());
   pages_[found.tier()].fetch_sub(1, std::memory_order_relaxed);
   pages_[below].fetch_add(1, std::memory_order_relaxed);
-  at = Entry{Entry::At(below, slot), at.checksum, at.version + 1};
+  at = Entry{Entry::At(below, slot), at.checksum, NextVersion()};
   stack_->Arrive(below, shared_from_this(), page, at.version);
   return true;
 }

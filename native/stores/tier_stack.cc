@@ -38,13 +38,16 @@ void TierStack::Close() {
   thread_.Join();
 }
 
-Result<std::shared_ptr<RegionTiers>> TierStack::Attach(uint64_t pages) {
-  auto entries = Mapping::Anonymous(pages * sizeof(RegionTiers::Entry));
+Result<std::shared_ptr<RegionTiers>> TierStack::Attach(uint64_t pages,
+                                                       std::shared_ptr<FrameBudget> budget) {
+  const uint64_t entry_pages = RegionTiers::EntryPages(pages);
+  auto entries =
+      Mapping::Anonymous((entry_pages << kPageShift) + entry_pages * sizeof(RegionTiers::Count));
   if (!entries.ok()) return entries.error();
   auto held = Summary::Create(pages);
   if (!held.ok()) return held.error();
-  return std::shared_ptr<RegionTiers>(
-      new RegionTiers(this, std::move(entries).value(), std::move(held).value()));
+  return std::shared_ptr<RegionTiers>(new RegionTiers(
+      this, std::move(entries).value(), pages, std::move(held).value(), std::move(budget)));
 }
 
 TierStats TierStack::stats(size_t index) const {

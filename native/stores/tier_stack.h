@@ -10,6 +10,7 @@
 #include <numeric>
 #include <vector>
 
+#include "memory/frame_budget.h"
 #include "memory/page_overlay.h"
 #include "memory/page_table.h"
 #include "os/mapping.h"
@@ -37,7 +38,8 @@ struct TierStats {
 };
 
 // The overlay of one region over a stack. An entry per page, in a lazily committed mapping: where
-// its bytes are, their checksum, and a version that tells an old move from a new one.
+// its bytes are, their checksum, and a version that tells an old move from a new one. Pages of the
+// mapping that have entries are charged as tables; one without is given back.
 class RegionTiers final : public PageOverlay,
                           public std::enable_shared_from_this<RegionTiers> {
  public:
@@ -77,14 +79,29 @@ class RegionTiers final : public PageOverlay,
   };
   static_assert(sizeof(Entry) == 16);
   static constexpr size_t kLocks = 64;
+  using Count = uint16_t;
 
-  RegionTiers(TierStack* stack, Mapping entries, Summary held)
-      : stack_(stack), entries_(std::move(entries)), held_(std::move(held)) {}
+  RegionTiers(TierStack* stack, Mapping entries, uint64_t pages, Summary held,
+              std::shared_ptr<FrameBudget> budget)
+      : stack_(stack),
+        entries_(std::move(entries)),
+        entry_count_(pages),
+        held_(std::move(held)),
+        budget_(std::move(budget)) {}
+  // Pages of entries of a region; a count of each of them comes behind all.
+  static uint64_t EntryPages(uint64_t pages) {
+    return (pages * sizeof(Entry) + kPageBytes - 1) >> kPageShift;
+  }
   [[nodiscard]] Entry& entry(PageIndex page) const {
     return reinterpret_cast<Entry*>(entries_.data())[page];
   }
   [[nodiscard]] Entry Read(PageIndex page) const;
   void Set(PageIndex page, Entry to);
+  // Counts entries of a page of the mapping; the last one to go gives it back. Requires the lock of
+  // the entry, whose next bytes are `to`.
+  void Put(PageIndex page, const Entry& to);
+  // One that no entry of this region had before: what is given back forgets its versions.
+  uint32_t NextVersion() { return next_version_.fetch_add(1, std::memory_order_relaxed); }
   void Drop(PageIndex page);
   // Reads what `from` says and verifies it.
   Status Fetch(const Entry& from, std::byte* into) const;
@@ -104,7 +121,10 @@ class RegionTiers final : public PageOverlay,
 
   TierStack* stack_;
   Mapping entries_;
+  const uint64_t entry_count_;
   Summary held_;  // chunks that may have entries
+  const std::shared_ptr<FrameBudget> budget_;
+  std::atomic<uint32_t> next_version_{1};
   std::array<std::atomic<uint64_t>, kTiersMax> pages_{};
   // Two locks of a page, both of the path of absent pages only. The first is held while the slot
   // of a tier that waits for a device is read or freed, by pager threads alone; the second, always
@@ -112,6 +132,8 @@ class RegionTiers final : public PageOverlay,
   // microseconds.
   mutable std::array<std::mutex, kLocks> device_locks_;
   mutable std::array<std::mutex, kLocks> entry_locks_;
+  // And inside these the locks of counts.
+  std::array<std::mutex, kLocks> count_locks_;
 };
 
 // Pages come in at the first tier that takes them; what has been longest in a tier goes on to the
@@ -123,8 +145,10 @@ class TierStack {
   explicit TierStack(std::vector<std::unique_ptr<Tier>> tiers);
   ~TierStack();
 
-  // The overlay of a region of `pages` pages; the stack must outlive it. Fails: kMemoryFull.
-  Result<std::shared_ptr<RegionTiers>> Attach(uint64_t pages);
+  // The overlay of a region of `pages` pages; the stack must outlive it. `budget` is charged with
+  // what its entries take; null: nobody is. Fails: kMemoryFull.
+  Result<std::shared_ptr<RegionTiers>> Attach(uint64_t pages,
+                                              std::shared_ptr<FrameBudget> budget = nullptr);
 
   [[nodiscard]] size_t size() const { return tiers_.size(); }
   [[nodiscard]] const Tier& tier(size_t index) const { return *tiers_[index]; }

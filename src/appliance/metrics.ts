@@ -16,7 +16,10 @@ const sumOf = (from: Snapshot, of: (region: RegionStat) => number) =>
 
 const SCALARS: readonly (readonly [string, string, (from: Snapshot) => number])[] = [
   ['sessions', 'Open sessions', (s) => s.sessions],
-  ['memory_limit_bytes', 'Bound on present pages', (s) => s.pager.memoryBytes],
+  ['memory_limit_bytes', 'Bound on pages and their tables', (s) => s.pager.memoryBytes],
+  ['memory_page_bytes', 'Memory of pages', (s) => s.pager.pageBytes],
+  ['memory_table_bytes', 'Memory of the tables they need', (s) => s.pager.tableBytes],
+  ['memory_own_bytes', 'Memory of the process beside these', (s) => s.pager.ownBytes],
   ['reserved_bytes', 'Bytes of all regions', (s) => sumOf(s, (r) => r.reservedBytes)],
   ['allocated_bytes', 'Bytes of allocated regions', (s) => s.pager.allocatedBytes],
   ['allocated_limit_bytes', 'Bound on these: the overcommit', (s) => s.pager.allocatedBytesMax],

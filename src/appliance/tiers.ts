@@ -120,10 +120,12 @@ export class Tiers {
 
   /** Memory and the tiers below it as they are now. */
   list(pager: PagerHandle): TierList {
-    const { memoryBytes: capacityBytes, presentPages: pages } = native().pagerStats(pager);
+    const stats = native().pagerStats(pager);
+    const { memoryBytes: capacityBytes, presentPages: pages } = stats;
+    const { pageBytes, tableBytes, ownBytes } = stats;
     const tiers = native().pagerTiers(pager);
     const told = tiers.map((tier, index) => this.#told(tier, index));
-    return { memory: { capacityBytes, pages }, tiers: told };
+    return { memory: { capacityBytes, pages, pageBytes, tableBytes, ownBytes }, tiers: told };
   }
 
   /** Ends the sessions at other appliances. Idempotent. */

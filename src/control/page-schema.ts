@@ -53,7 +53,15 @@ export const demoteReply = v.object({
 export const promoteReply = v.object({ region: regionName, pagesPromoted: count });
 /** The tiers below memory, the nearest first. */
 export const tierList = v.object({
-  memory: v.object({ capacityBytes: bytes, pages: count }),
+  memory: v.object({
+    capacityBytes: bytes,
+    pages: count,
+    /** What counts towards the capacity: pages, and the tables that they need. */
+    pageBytes: bytes,
+    tableBytes: bytes,
+    /** What the process takes beside that. */
+    ownBytes: bytes,
+  }),
   tiers: v.array(
     v.object({
       kind: v.picklist(['compressed', 'file', 'appliance']),

@@ -113,6 +113,11 @@ export interface PagerOptions {
 /** Counters of one pager since it was opened. */
 export interface PagerStats {
   readonly memoryBytes: number;
+  /** Of these: pages, and the tables that they need, the kernel's and ours. */
+  readonly pageBytes: number;
+  readonly tableBytes: number;
+  /** What the process takes beside them: an estimate, resident memory of no file less these. */
+  readonly ownBytes: number;
   /** Bytes of allocated regions, and their bound; Infinity where there is none. */
   readonly allocatedBytes: number;
   readonly allocatedBytesMax: number;

@@ -46,5 +46,12 @@ export function statOf(name: string, figures: Figures): RegionStat {
 }
 
 export function readingOf(atMs: number, regions: readonly RegionStat[]): Reading {
-  return { atMs, regions, tiers: { memory: { capacityBytes: 2 ** 30, pages: 10 }, tiers: [] } };
+  const memory = {
+    capacityBytes: 2 ** 30,
+    pages: 10,
+    pageBytes: 40_960,
+    tableBytes: 8192,
+    ownBytes: 50 * 2 ** 20,
+  };
+  return { atMs, regions, tiers: { memory, tiers: [] } };
 }

@@ -47,6 +47,9 @@ export function tiersCommand(shell: Shell): Command {
     for (const { pool, error } of list.tiers) {
       if (error !== undefined) shell.out.line(`\n${pool}: ${error.message}`);
     }
-    if (list.tiers.length === 0) shell.out.line('\nno tiers; `serve --tier` names some');
+    const { tableBytes, ownBytes } = list.memory;
+    const beside = `the process beside it ${formatSize(ownBytes)}`;
+    shell.out.line(`\ntables ${formatSize(tableBytes)} of the memory, ${beside}`);
+    if (list.tiers.length === 0) shell.out.line('no tiers; `serve --tier` names some');
   });
 }

@@ -69,6 +69,8 @@ function summaryOf({ memory, regions, rates }: Sample): string {
     `memory ${inBytes(memory.pages)} of ${formatSize(memory.capacityBytes)}`,
     `${inBytes(dirty)} dirty`,
     ...rateWords(rates),
+    `tables ${formatSize(memory.tableBytes)}`,
+    `process ${formatSize(memory.ownBytes)}`,
   ].join(', ');
 }
 

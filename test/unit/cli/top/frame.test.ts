@@ -41,6 +41,7 @@ describe('frameOf', () => {
     const lines = await frameOf(viewOf({}));
     expect(lines[0]).toBe('farpage top');
     expect(lines[1]).toMatch(/^memory 40 KiB of 1 GiB, .* dirty, 3\.2 k op\/s/);
+    expect(lines[1]).toMatch(/, tables 8 KiB, process 50 MiB$/);
     expect(lines.filter((line) => line.startsWith('>'))).toEqual([
       expect.stringMatching(/^> +region-20 /),
     ]);
