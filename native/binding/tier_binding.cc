@@ -33,7 +33,9 @@ Result<std::unique_ptr<Tier>> OpenTier(const Napi::Object& options) {
     if (!tier.ok()) return tier.error();
     return std::unique_ptr<Tier>(std::move(tier).value());
   }
-  auto tier = SpillTier::Open(TextOf(options, "directory"), capacity);
+  const std::string directory = TextOf(options, "directory");
+  auto tier = options.Get("later").ToBoolean().Value() ? SpillTier::Later(directory, capacity)
+                                                       : SpillTier::Open(directory, capacity);
   if (!tier.ok()) return tier.error();
   return std::unique_ptr<Tier>(std::move(tier).value());
 }
@@ -99,6 +101,12 @@ Napi::Value PagerTiers(const Napi::CallbackInfo& info) {
   return found;
 }
 
+Napi::Value CanSpillTo(const Napi::CallbackInfo& info) {
+  const bool text = info[0].IsString();
+  return Napi::Boolean::New(info.Env(),
+                            text && SpillTier::CanOpen(info[0].As<Napi::String>().Utf8Value()));
+}
+
 RemoteTier* TierOf(const Napi::CallbackInfo& info) {
   const auto object = Unwrap<PagerObject>(info[0]);
   if (object == nullptr || object->closed || !info[1].IsNumber()) return nullptr;
@@ -146,6 +154,7 @@ Napi::Value RegionPromote(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void ExportTiers(Napi::Env env, Napi::Object exports) {
+  exports.Set("canSpillTo", Napi::Function::New(env, CanSpillTo));
   exports.Set("pagerTiers", Napi::Function::New(env, PagerTiers));
   exports.Set("tierOpenDoor", Napi::Function::New(env, TierOpenDoor));
   exports.Set("tierRefuseDoor", Napi::Function::New(env, TierRefuseDoor));

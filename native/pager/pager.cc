@@ -115,8 +115,10 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
 }
 
 void Pager::AddRegion(std::shared_ptr<Region> region) {
-  // Pages of an atomic region stay where a sync takes them: in memory.
-  const bool spills = region->writable && !region->atomic && region->table->files() == nullptr;
+  // Pages of an atomic region stay where a sync takes them: in memory. Those of one that may be
+  // written behind go to its store.
+  const bool spills = region->writable && !region->atomic && !region->write_behind &&
+                      region->table->files() == nullptr;
   if (tiers_ != nullptr && spills) {
     // Without room for the entries its dirty pages stay in memory, as without tiers.
     if (auto overlay = tiers_->Attach(region->table->pages(), shared_budget_);

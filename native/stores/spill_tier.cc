@@ -42,28 +42,54 @@ bool TakesDirect(int fd) {
   return works;
 }
 
+// A file without a name, around the page cache where the file system can.
+Result<Fd> OpenUnnamed(const std::string& directory) {
+  constexpr int kFlags = O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL;
+  Fd fd(::open(directory.c_str(), kFlags | O_DIRECT, 0600));
+  if (!fd.valid() || !TakesDirect(fd.get())) fd = Fd(::open(directory.c_str(), kFlags, 0600));
+  if (fd.valid()) return fd;
+  if (errno == EOPNOTSUPP || errno == EISDIR) {
+    return Error{Code::kUnsupported, errno, "this file system has no unnamed files"};
+  }
+  return SystemError("open O_TMPFILE");
+}
+
 }  // namespace
 
-Result<std::unique_ptr<SpillTier>> SpillTier::Open(const std::string& directory,
-                                                   uint64_t capacity_bytes) {
+bool SpillTier::CanOpen(const std::string& directory) {
+  return Fd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600)).valid();
+}
+
+Result<std::unique_ptr<SpillTier>> SpillTier::Later(const std::string& directory,
+                                                    uint64_t capacity_bytes) {
   const uint64_t slots = capacity_bytes >> kPageShift;
   if (slots == 0 || slots >> kTierSlotBits != 0) {
     return Error{Code::kArgument, 0, "a spill tier of no page, or of too many"};
   }
-  constexpr int kFlags = O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL;
-  Fd fd(::open(directory.c_str(), kFlags | O_DIRECT, 0600));
-  if (!fd.valid() || !TakesDirect(fd.get())) fd = Fd(::open(directory.c_str(), kFlags, 0600));
-  if (!fd.valid()) {
-    if (errno == EOPNOTSUPP || errno == EISDIR) {
-      return Error{Code::kUnsupported, errno, "this file system has no unnamed files"};
-    }
-    return SystemError("open O_TMPFILE");
-  }
-  return std::unique_ptr<SpillTier>(new SpillTier(std::move(fd), directory, slots));
+  return std::unique_ptr<SpillTier>(new SpillTier(directory, slots));
 }
 
-SpillTier::SpillTier(Fd fd, std::string directory, uint64_t slots)
-    : fd_(std::move(fd)), directory_(std::move(directory)), slots_(slots), taken_(slots) {}
+Result<std::unique_ptr<SpillTier>> SpillTier::Open(const std::string& directory,
+                                                   uint64_t capacity_bytes) {
+  auto tier = Later(directory, capacity_bytes);
+  if (!tier.ok()) return tier;
+  if (Status opened = tier.value()->Prepare(); !opened.ok()) return opened.error();
+  return tier;
+}
+
+Status SpillTier::Prepare() {
+  if (file() >= 0) return {};
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (fd_.valid()) return {};
+  auto opened = OpenUnnamed(directory_);
+  if (!opened.ok()) return opened.error();
+  fd_ = std::move(opened).value();
+  file_.store(fd_.get(), std::memory_order_release);
+  return {};
+}
+
+SpillTier::SpillTier(std::string directory, uint64_t slots)
+    : directory_(std::move(directory)), slots_(slots), taken_(slots) {}
 
 uint64_t SpillTier::capacity_bytes() const { return slots_ << kPageShift; }
 
@@ -96,11 +122,15 @@ Status SpillTier::WriteRun(std::span<const TierPage> pages) {
                       parts[static_cast<size_t>(count++)] = {
                           const_cast<std::byte*>(page.bytes) + here, kPageBytes - here};
                     }
-                    return ::pwritev(fd_.get(), parts.data(), count, offset);
+                    return ::pwritev(file(), parts.data(), count, offset);
                   });
 }
 
 void SpillTier::Put(std::span<TierPage> pages) {
+  if (const Status ready = Prepare(); !ready.ok()) {
+    for (TierPage& page : pages) page.outcome = ready;
+    return;
+  }
   while (!pages.empty()) {
     TierSlot first = 0;
     const uint64_t count = Take(std::min(pages.size(), kSpillBatchPages), &first);
@@ -126,7 +156,7 @@ void SpillTier::Put(std::span<TierPage> pages) {
 Status SpillTier::Get(TierSlot slot, std::byte* into) {
   return Transfer(kPageBytes, static_cast<off_t>(slot << kPageShift), "pread spill",
                   [&](uint64_t done, off_t offset) {
-                    return ::pread(fd_.get(), into + done, kPageBytes - done, offset);
+                    return ::pread(file(), into + done, kPageBytes - done, offset);
                   });
 }
 

@@ -1,6 +1,7 @@
 // A file that nobody else sees, as a tier.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -19,6 +20,12 @@ inline constexpr size_t kSpillBatchPages = 256;
 // put here was cold. Its bytes are worth nothing after a restart and are never synced. Thread: any.
 class SpillTier final : public Tier {
  public:
+  // Whether a tier could be opened in `directory`; nothing stays open.
+  static bool CanOpen(const std::string& directory);
+  // The same as Open, but the file is opened when the first page comes; a failure is that page's, and
+  // the next one tries again. Fails: kArgument.
+  static Result<std::unique_ptr<SpillTier>> Later(const std::string& directory,
+                                                  uint64_t capacity_bytes);
   // In `directory`, for at most `capacity_bytes`; no room is reserved. Fails: kFileNotFound,
   // kFileAccess, kUnsupported (the file system has no unnamed files), kArgument (not a page), kIo.
   static Result<std::unique_ptr<SpillTier>> Open(const std::string& directory,
@@ -34,16 +41,20 @@ class SpillTier final : public Tier {
   [[nodiscard]] const std::string& directory() const { return directory_; }
 
  private:
-  SpillTier(Fd fd, std::string directory, uint64_t slots);
+  SpillTier(std::string directory, uint64_t slots);
+  // Opens the file unless it is.
+  Status Prepare();
+  [[nodiscard]] int file() const { return file_.load(std::memory_order_acquire); }
   // Up to `want` slots that follow one another; how many.
   uint64_t Take(uint64_t want, TierSlot* first);
   void Release(TierSlot first, uint64_t count);
   Status WriteRun(std::span<const TierPage> pages);
 
-  const Fd fd_;
   const std::string directory_;
   const uint64_t slots_;
+  std::atomic<int> file_{-1};  // of fd_
   std::mutex mutex_;  // guards the rest
+  Fd fd_;
   SlotMap taken_;
 };
 

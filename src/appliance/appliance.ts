@@ -35,6 +35,7 @@ import { RegionAccessUnit } from './region-access-unit.js';
 import { createService } from './service.js';
 import { Sessions } from './sessions.js';
 import { startReportOf } from './start-report.js';
+import type { Spill } from './spill.js';
 import { SyncJournal } from './sync-journal.js';
 import { Tiers } from './tiers.js';
 
@@ -68,6 +69,8 @@ export class Appliance implements AsyncDisposable {
   readonly #predecessor: Predecessor;
   /** What the start found committed and not yet in its file. */
   readonly recovered: readonly RecoveredFile[];
+  /** Where dirty pages go by default; undefined where tiers were named, or none was wanted. */
+  readonly spill: Spill | undefined;
   #closing: Promise<void> | undefined;
 
   private constructor(parts: {
@@ -84,6 +87,7 @@ export class Appliance implements AsyncDisposable {
     memory: MemoryDirectory | undefined;
     predecessor: Predecessor;
     recovered: readonly RecoveredFile[];
+    spill: Spill | undefined;
   }) {
     this.start = parts.start;
     this.doors = parts.doors;
@@ -98,6 +102,7 @@ export class Appliance implements AsyncDisposable {
     this.#memory = parts.memory;
     this.#predecessor = parts.predecessor;
     this.recovered = parts.recovered;
+    this.spill = parts.spill;
   }
 
   /**
@@ -207,6 +212,7 @@ export class Appliance implements AsyncDisposable {
       memory,
       predecessor,
       recovered: journal.recovered,
+      spill: settings.spill,
     });
   }
 

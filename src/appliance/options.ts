@@ -10,6 +10,7 @@ import { floorToPage, PAGE_BYTES, parseSize } from '../units.js';
 import { makePrivateDirectory } from './private-directory.js';
 import { QUOTA_DEFAULT, type Quota } from './quota.js';
 import { resolveRoot } from './root.js';
+import { type Spill, spillIn } from './spill.js';
 import { resolveTiers, type TierSpec } from './tiers.js';
 import { keepToken, readToken } from './token.js';
 
@@ -51,7 +52,9 @@ export interface ApplianceOptions {
   /**
    * Where dirty pages go when memory is short, the nearest to memory first: `compressed:SIZE`,
    * `file:DIRECTORY:SIZE`, or the URL of a region at another appliance, perhaps with `:SIZE` behind
-   * it. None by default: they stay in memory until somebody syncs.
+   * it. By default a file without a name in the state directory, of 16 times the memory at most, and
+   * no more than half of what is free there; `none` alone, or no element: they stay in memory until
+   * somebody syncs.
    */
   readonly tiers?: readonly (TierSpec | string)[] | undefined;
   /** Holds the token for the appliances of tiers that do not name one of their own. */
@@ -90,6 +93,8 @@ export interface ResolvedOptions {
   readonly quota: Quota;
   readonly nic: NicOptions;
   readonly tiers: readonly TierSpec[];
+  /** Where dirty pages go by default; none where tiers were named, or refused. */
+  readonly spill: Spill | undefined;
   readonly pager: PagerOptions;
 }
 
@@ -139,6 +144,11 @@ function endpointOf(
   return typeof given === 'string' ? parseHostPort(given, defaultPort) : given;
 }
 
+function tiersOf({ tiers, tierTokenFile }: ApplianceOptions, spill: Spill | undefined): TierSpec[] {
+  if (spill === undefined) return resolveTiers(tiers ?? [], tierTokenFile);
+  return 'reason' in spill ? [] : [{ kind: 'file', later: true, ...spill }];
+}
+
 /** Fills in the defaults and makes the directories. ERR_ARGUMENT, ERR_SIZE, ERR_TOKEN, ERR_IO. */
 export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
   const { tokenFile } = options;
@@ -155,6 +165,7 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
   const readAhead =
     options.readAhead === undefined ? READ_AHEAD_BYTES : parseSize(options.readAhead);
   const present = memoryBytes(options.memory);
+  const spill = options.tiers === undefined ? spillIn(stateDirectory, present) : undefined;
   return {
     socket,
     listen,
@@ -174,7 +185,8 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
       pollUs: within('pollUs', options.pollUs ?? polling, [0, 1_000_000]),
       connectionsMax: CONNECTIONS_MAX,
     },
-    tiers: resolveTiers(options.tiers ?? [], options.tierTokenFile),
+    tiers: tiersOf(options, spill),
+    spill,
     pager: {
       memoryBytes: present,
       allocatedBytesMax: Math.floor(present * overcommitOf(options.overcommit)),

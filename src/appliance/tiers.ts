@@ -19,7 +19,11 @@ export type TierSpec =
   | Exclude<TierOptions, { kind: 'appliance' }>
   | ({ readonly kind: 'appliance' } & TierPoolOptions);
 
-const FORMS = 'compressed:SIZE, file:DIRECTORY:SIZE or farpage://HOST:PORT/REGION[:SIZE]';
+const FORMS =
+  'compressed:SIZE, file:DIRECTORY:SIZE or farpage://HOST:PORT/REGION[:SIZE], or none alone';
+
+/** Instead of tiers: there shall be none. */
+const NONE = 'none';
 
 /** Names of regions have no colon: what is behind one is a size. */
 function parsePool(text: string): TierSpec {
@@ -65,6 +69,7 @@ export function resolveTiers(
   given: readonly (TierSpec | string)[],
   tokenFile?: string,
 ): TierSpec[] {
+  if (given.length === 1 && given[0] === NONE) return [];
   const tiers = given.map((tier) => (typeof tier === 'string' ? parseTier(tier) : tier));
   if (tiers.length > TIERS_MAX) {
     throw new FarpageError('ERR_ARGUMENT', `${tiers.length} tiers; ${TIERS_MAX} at most`);

@@ -1,6 +1,9 @@
 /** What a machine has that Farpage uses, looked up without changing anything. */
-import { readFileSync, statfsSync } from 'node:fs';
+import { existsSync, readFileSync, statfsSync } from 'node:fs';
 import { availableParallelism, release, totalmem } from 'node:os';
+import { dirname } from 'node:path';
+import { defaultMemoryBytes, defaultStateDirectory } from '../appliance/options.js';
+import { describeSpill, spillIn } from '../appliance/spill.js';
 import { FarpageError } from '../errors.js';
 import { native } from '../native/load.js';
 import { formatSize, PAGE_BYTES } from '../units.js';
@@ -123,6 +126,23 @@ function sharedMemory(): Finding {
   }
 }
 
+/** The nearest part of a path that there is. */
+function existing(path: string): string {
+  return existsSync(path) || dirname(path) === path ? path : existing(dirname(path));
+}
+
+function spillFile(): Finding {
+  const directory = defaultStateDirectory();
+  const costs = 'writers wait, and fail, once dirty pages fill the memory, unless `--tier` names some';
+  try {
+    const spill = spillIn(existing(directory), defaultMemoryBytes());
+    const good = !('reason' in spill);
+    return judge('spill file', { found: describeSpill({ ...spill, directory }), good, costs });
+  } catch (error) {
+    return judge('spill file', { found: (error as Error).message, good: false, costs });
+  }
+}
+
 function freeMemory(): Finding[] {
   const available = process.availableMemory();
   const limit = process.constrainedMemory();
@@ -197,6 +217,7 @@ export async function examine(): Promise<Finding[]> {
     memoryLock(),
     hugePages(),
     sharedMemory(),
+    spillFile(),
     ioUring(),
     await mappedInput(),
   ];

@@ -56,6 +56,8 @@ export type TierOptions =
       /** Where its unnamed file is made. */
       readonly directory: string;
       readonly capacityBytes: number;
+      /** Made when the first page comes; a failure is that page's. */
+      readonly later?: boolean;
     }
   | {
       readonly kind: 'appliance';
@@ -279,6 +281,8 @@ export interface NativeBinding extends PrefetchBinding, ProvenanceBinding, Journ
     region: RegionHandle,
     options: { offset: number; lengthBytes: number; dirty: 'refuse' | 'keep' | 'discard' },
   ): Promise<InvalidateReceipt>;
+  /** Whether an unnamed file can be made in a directory; none is left open. */
+  canSpillTo(directory: string): boolean;
   pagerTiers(pager: PagerHandle): readonly TierStats[];
   /** The door that a tier at another appliance asked for; its index counts all tiers. */
   tierOpenDoor(pager: PagerHandle, index: number, door: PoolDoor): void;

@@ -1,6 +1,6 @@
 /** Temporary directories and files with known bytes, gone when the test is over. */
 import { createCipheriv, createHash } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
@@ -22,5 +22,13 @@ export function patternOf(length: number, seed = 0): Buffer {
 export function patternFile(folder: string, options: { length: number; name?: string }): string {
   const path = join(folder, options.name ?? 'file.bin');
   writeFileSync(path, patternOf(options.length));
+  return path;
+}
+
+/** The same on a device: where the system keeps temporary files in memory, below this project. */
+export function scratchOnDisk(): string {
+  const inMemory = statfsSync(tmpdir()).type === 0x01021994;
+  const path = mkdtempSync(join(inMemory ? process.cwd() : tmpdir(), '.fp-'));
+  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
   return path;
 }

@@ -125,7 +125,7 @@ describe('regions', () => {
   });
 
   it('that fill the memory say so, though writes beside the failing one end unknown', async () => {
-    const { appliance, url } = await serveAppliance({ memory: '1MiB' });
+    const { appliance, url } = await serveAppliance({ memory: '1MiB', tiers: [] });
     await appliance.create({ name: 'r', size: 4 * 2 ** 20, fill: 'zero' });
     const region = await (await connectClient(url)).attach('r');
     const pieces = async function* () {

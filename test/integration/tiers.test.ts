@@ -88,7 +88,7 @@ it.each([
 it('says that there are no tiers, and evicts clean pages all the same', async () => {
   const folder = scratch();
   const file = patternFile(folder, { length: LENGTH });
-  const serve = await ServeProcess.start(folder, [`r=${file}`]);
+  const serve = await ServeProcess.start(folder, [`r=${file}`, '--tier', 'none']);
   const region = await (await connectClient(serve.ready.control)).attach('r');
   await region.read(0, 10 * PAGE);
   await region.write(0, Buffer.from('stays'));

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { Appliance, type Doors } from '../../appliance/appliance.js';
 import type { Quota } from '../../appliance/quota.js';
+import { describeSpill } from '../../appliance/spill.js';
 import { describeStart } from '../../appliance/start-report.js';
 import { CONTROL_PORT, formatUrl } from '../../control/address.js';
 import type { RegionBody } from '../../control/schema.js';
@@ -78,6 +79,7 @@ function announce(doors: Doors, { appliance, shell, json }: Announced): void {
       regions,
       start: appliance.start,
       recovered: appliance.recovered,
+      spill: appliance.spill ?? null,
     });
     return;
   }
@@ -90,6 +92,7 @@ function announce(doors: Doors, { appliance, shell, json }: Announced): void {
   const { tcp: fabric } = doors.fabric;
   if (fabric !== undefined) out.line(`fabric on ${fabric.host}:${fabric.port}`);
   if (doors.tokenPath !== undefined) out.line(`token in ${doors.tokenPath}`);
+  if (appliance.spill !== undefined) out.line(describeSpill(appliance.spill));
   out.line(`started: ${describeStart(appliance.start)}`);
   if (regions.length > 0) out.line(`serving ${regions.join(' ')}`);
 }
@@ -156,7 +159,7 @@ export function serveCommand(shell: Shell): Command {
     .option('--session-allocate <size>', 'bytes that a session allocates at most', size)
     .option(
       '--tier <tier>',
-      'compressed:SIZE, file:DIRECTORY:SIZE or farpage://HOST:PORT/REGION[:SIZE]; repeatable',
+      'compressed:SIZE, file:DIRECTORY:SIZE or farpage://HOST:PORT/REGION[:SIZE], repeatable, or none; by default a file in the state directory',
       collect,
     )
     .option('--tier-token-file <file>', 'token for the appliances of these tiers')
