@@ -22,8 +22,8 @@ class SpillTier final : public Tier {
  public:
   // Whether a tier could be opened in `directory`; nothing stays open.
   static bool CanOpen(const std::string& directory);
-  // The same as Open, but the file is opened when the first page comes; a failure is that page's, and
-  // the next one tries again. Fails: kArgument.
+  // The same as Open, but the file is opened when the first page comes; a failure is that page's,
+  // and the next one tries again. Fails: kArgument.
   static Result<std::unique_ptr<SpillTier>> Later(const std::string& directory,
                                                   uint64_t capacity_bytes);
   // In `directory`, for at most `capacity_bytes`; no room is reserved. Fails: kFileNotFound,

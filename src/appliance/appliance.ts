@@ -34,8 +34,8 @@ import type { Region } from './region.js';
 import { RegionAccessUnit } from './region-access-unit.js';
 import { createService } from './service.js';
 import { Sessions } from './sessions.js';
-import { startReportOf } from './start-report.js';
 import type { Spill } from './spill.js';
+import { startReportOf } from './start-report.js';
 import { SyncJournal } from './sync-journal.js';
 import { Tiers } from './tiers.js';
 

@@ -52,9 +52,9 @@ export interface ApplianceOptions {
   /**
    * Where dirty pages go when memory is short, the nearest to memory first: `compressed:SIZE`,
    * `file:DIRECTORY:SIZE`, or the URL of a region at another appliance, perhaps with `:SIZE` behind
-   * it. By default a file without a name in the state directory, of 16 times the memory at most, and
-   * no more than half of what is free there; `none` alone, or no element: they stay in memory until
-   * somebody syncs.
+   * it. By default a file without a name in the state directory, of 16 times the memory at most,
+   * and no more than half of what is free there; `none` alone, or no element: they stay in memory
+   * until somebody syncs.
    */
   readonly tiers?: readonly (TierSpec | string)[] | undefined;
   /** Holds the token for the appliances of tiers that do not name one of their own. */

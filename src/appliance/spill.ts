@@ -36,5 +36,6 @@ export function describeSpill(spill: Spill): string {
   if ('reason' in spill) {
     return `dirty pages stay in memory, not in ${spill.directory}: ${REASONS[spill.reason]}`;
   }
-  return `dirty pages beyond the memory go to ${spill.directory}, ${formatSize(spill.capacityBytes)} at most`;
+  const most = formatSize(spill.capacityBytes);
+  return `dirty pages beyond the memory go to ${spill.directory}, ${most} at most`;
 }

@@ -133,7 +133,8 @@ function existing(path: string): string {
 
 function spillFile(): Finding {
   const directory = defaultStateDirectory();
-  const costs = 'writers wait, and fail, once dirty pages fill the memory, unless `--tier` names some';
+  const costs =
+    'writers wait, and fail, once dirty pages fill the memory, unless `--tier` names some';
   try {
     const spill = spillIn(existing(directory), defaultMemoryBytes());
     const good = !('reason' in spill);

@@ -128,7 +128,14 @@ describe('doctor', () => {
       .split('\n')
       .map((line) => JSON.parse(line));
     const names = findings.map(({ what }: { what: string }) => what);
-    const expected = ['kernel', 'native addon', 'userfaultfd', 'locked memory', '/dev/shm', 'spill file'];
+    const expected = [
+      'kernel',
+      'native addon',
+      'userfaultfd',
+      'locked memory',
+      '/dev/shm',
+      'spill file',
+    ];
     for (const name of [...expected, 'overcommit']) {
       expect(names).toContain(name);
     }

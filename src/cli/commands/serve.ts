@@ -159,7 +159,7 @@ export function serveCommand(shell: Shell): Command {
     .option('--session-allocate <size>', 'bytes that a session allocates at most', size)
     .option(
       '--tier <tier>',
-      'compressed:SIZE, file:DIRECTORY:SIZE or farpage://HOST:PORT/REGION[:SIZE], repeatable, or none; by default a file in the state directory',
+      'compressed:SIZE, file:DIRECTORY:SIZE or farpage://HOST:PORT/REGION[:SIZE]; none',
       collect,
     )
     .option('--tier-token-file <file>', 'token for the appliances of these tiers')
