@@ -19,6 +19,7 @@ export type {
   DirtyRule,
   InvalidateReply,
   Permission,
+  Pins,
   PrefetchReply,
   Protection,
   ProvenanceRun,

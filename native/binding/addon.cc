@@ -33,6 +33,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportTiers(env, exports);
   ExportJournal(env, exports);
   ExportRegionIndicators(env, exports);
+  ExportRegionPins(env, exports);
   ExportNic(env, exports);
   ExportSystem(env, exports);
   ExportQueuePair(env, exports);

@@ -83,6 +83,7 @@ Napi::Value ReceiptOf(Napi::Env env, const Invalidation& done, uint64_t elapsed_
   Napi::Object receipt = Napi::Object::New(env);
   receipt.Set("pages", static_cast<double>(done.pages));
   receipt.Set("dirtyPages", static_cast<double>(done.dirty_pages));
+  receipt.Set("pinnedPages", static_cast<double>(done.pinned_pages));
   receipt.Set("busyPages", static_cast<double>(done.busy_pages));
   receipt.Set("shootdownNs", static_cast<double>(done.shootdown_ns));
   receipt.Set("elapsedNs", static_cast<double>(elapsed_ns));

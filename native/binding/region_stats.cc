@@ -31,6 +31,7 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
   stats.Set("failure", failure == Code::kOk ? env.Null()
                                             : Napi::String::New(env, CodeName(failure)));
   stats.Set("address", Napi::BigInt::New(env, static_cast<uint64_t>(object->Address())));
+  put("pinnedPages", object->reservation->pins->pages());
   put("totalPages", (object->reservation->size_bytes + kPageBytes - 1) >> kPageShift);
   stats.Set("writeBackFailure", env.Null());
   if (object->Look() == nullptr) {

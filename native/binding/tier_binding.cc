@@ -5,6 +5,7 @@
 #include "binding/caller.h"
 #include "binding/js_error.h"
 #include "binding/pages_worker.h"
+#include "binding/region_worker.h"
 #include "binding/region_arguments.h"
 #include "binding/remote_source.h"
 #include "binding/tier_options.h"
@@ -133,12 +134,20 @@ void TierRefuseDoor(const Napi::CallbackInfo& info) {
 Napi::Value RegionDemote(const Napi::CallbackInfo& info) {
   const auto object = ReservedRegion(info);
   if (object == nullptr) return info.Env().Undefined();
-  if (object->Look() == nullptr) return NoPages(info.Env());
   const PageRun run = RunOf(*object, ObjectOf(info[1]));
   const uint64_t age_ns = NumberOf(ObjectOf(info[1]), "coldMs") * 1'000'000;
-  return PagesWorker::Start(info.Env(), object, [run, age_ns](RegionObject& region) {
-    return region.pager->pager.Demote(region.region, run, age_ns).evicted_pages;
-  });
+  return RegionWorker<EvictionResult>::Start(
+      info.Env(), object,
+      [run, age_ns](Pager& pager, const std::shared_ptr<Region>& region) -> Result<EvictionResult> {
+        if (region == nullptr) return EvictionResult{};  // nothing of it is present
+        return pager.Demote(region, run, age_ns);
+      },
+      [](Napi::Env env, const EvictionResult& done, uint64_t) {
+        Napi::Object receipt = Napi::Object::New(env);
+        receipt.Set("pages", static_cast<double>(done.evicted_pages));
+        receipt.Set("pinnedPages", static_cast<double>(done.pinned_pages));
+        return receipt;
+      });
 }
 
 Napi::Value RegionPromote(const Napi::CallbackInfo& info) {

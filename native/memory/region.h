@@ -10,6 +10,7 @@
 #include "memory/frame_budget.h"
 #include "memory/page_overlay.h"
 #include "memory/page_table.h"
+#include "memory/pins.h"
 #include "memory/protection.h"
 #include "memory/region_memory.h"
 #include "memory/page_store.h"
@@ -129,6 +130,8 @@ class Region {
   FrameBudget frames;  // the region's own bound; the pager has the one over all regions
   std::atomic<uint64_t> evicted_pages{0};
   const std::shared_ptr<Protection> protection;
+  // That of its reservation, if it has one. Set before anybody uses the region.
+  std::shared_ptr<Pins> pins = std::make_shared<Pins>();
   const std::unique_ptr<PageTable> table;
   // The store before the memory: a mapping uses the store's descriptor and must go first.
   std::unique_ptr<PageStore> store;

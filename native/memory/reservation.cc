@@ -15,6 +15,7 @@ Status Reservation::Allocate(RangeKeeper* ranges) {
   }
   opened.value()->reservation = weak_from_this();
   opened.value()->ranges = ranges;
+  opened.value()->pins = pins;
   std::lock_guard<std::mutex> lock(mutex_);
   region_ = std::move(opened).value();
   return {};

@@ -93,6 +93,7 @@ class Reservation : public std::enable_shared_from_this<Reservation> {
   const bool writable;
   const std::shared_ptr<AllocationAccount> account;
   const std::shared_ptr<Protection> protection;
+  const std::shared_ptr<Pins> pins = std::make_shared<Pins>();
   Stage stage = Stage::kReserved;
   // Why the last try to reach it failed.
   std::atomic<Code> failure{Code::kOk};

@@ -47,19 +47,24 @@ PageIndex Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, c
                            Victims* victims, EvictionResult* result) {
   const PageWord stamp = rules.ghosts ? GhostNow(region) : 0;
   PageIndex page = within.first;
+  Pins::View pins(*region.pins);
   for (; page < within.end() && victims->pages < pages_max; page++) {
     bool dirty = false;
     bool unsynced = false;
     bool again = false;
     bool chance = false;
+    bool stays = false;
+    const bool is_pinned = !rules.pinned && pins.Has(page);
     PageWord after = 0;
     do {
       const PageWord before = ChangePage(
           *region.table, page,
           [&](PageWord word) {
-            dirty = unsynced = again = chance = false;
+            dirty = unsynced = again = chance = stays = false;
             if (StateOf(word) != PageState::kPresent) return word;
             if (!rules.cold.Has(word)) return word;
+            stays = is_pinned;
+            if (stays) return word;
             // What is being written back will be clean soon.
             if ((word & kWriteback) != 0) return word;
             if ((word & kHeld) != 0 && !rules.held) return word;
@@ -81,6 +86,7 @@ PageIndex Evictor::Collect(Region& region, PageRun within, uint64_t pages_max, c
       }
     } while (again);
     if (chance) victims->chances++;
+    if (stays) result->pinned_pages++;
     if (dirty) result->dirty_pages++;
     if (unsynced) result->unsynced_pages++;
     const PageState state = StateOf(after);
@@ -232,7 +238,9 @@ EvictionResult Evictor::Discard(const std::shared_ptr<Region>& region, PageRun r
 EvictionResult Evictor::Invalidate(const std::shared_ptr<Region>& region,
                                    std::span<const PageRun> runs, bool discard,
                                    std::vector<PageRun>* busy) {
-  return Take(region, runs, {Pick::kAll, true, discard, busy});
+  Rules rules{Pick::kAll, true, discard, busy};
+  rules.pinned = true;
+  return Take(region, runs, rules);
 }
 
 EvictionResult Evictor::Take(const std::shared_ptr<Region>& region,

@@ -33,6 +33,8 @@ struct EvictionResult {
   uint64_t refused_pages = 0;
   // Of tables that no page needed any more, before anything was evicted.
   uint64_t table_pages = 0;
+  // Pages that would have gone and are pinned. Told by sweeps of ranges.
+  uint64_t pinned_pages = 0;
 };
 
 // Pages that nobody used for some time. By default all of them.
@@ -98,7 +100,8 @@ class Evictor {
   // the region is under way.
   EvictionResult Discard(const std::shared_ptr<Region>& region, PageRun run);
 
-  // The same of runs in order, with pages that are held for a waiter too, who will look again.
+  // The same of runs in order, with pages that are held for a waiter too, who will look again, and
+  // those that are pinned: their bytes are not wanted any more.
   // What is on its way in or being copied is added to `busy`: it may become present later.
   EvictionResult Invalidate(const std::shared_ptr<Region>& region, std::span<const PageRun> runs,
                             bool discard, std::vector<PageRun>* busy);
@@ -165,6 +168,7 @@ class Evictor {
     std::vector<PageRun>* busy = nullptr;
     Cold cold{};
     bool ghosts = false;  // what goes from its trial is stamped
+    bool pinned = false;  // what is pinned goes too
   };
   // One call's work over some regions.
   struct Sweep {

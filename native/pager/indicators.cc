@@ -147,6 +147,7 @@ Invalidation Indicators::Reclaim(const std::shared_ptr<Region>& region, PageRun 
     swept = evictor_.Reclaim(region, run);
   }
   outcome.pages = swept.evicted_pages;
+  outcome.pinned_pages = swept.pinned_pages;
   outcome.dirty_pages = swept.dirty_pages;
   outcome.shootdown_ns = swept.shootdown_ns;
   return outcome;

@@ -24,6 +24,7 @@ enum class DirtyRule : uint8_t {
 struct Invalidation {
   uint64_t pages = 0;        // that are absent now and were not
   uint64_t dirty_pages = 0;  // that stay, or for which it was refused
+  uint64_t pinned_pages = 0; // that stay because they are pinned
   uint64_t busy_pages = 0;   // that were still on their way in or out at the deadline
   uint64_t shootdown_ns = 0; // until the fabric had forgotten them
 };

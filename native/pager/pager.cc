@@ -30,6 +30,7 @@ Pager::Pager(const Options& options)
       write_back_(shootdown_, waiters_, budget_),
       atomic_sync_(shootdown_, waiters_),
       indicators_(shootdown_, evictor_, atomic_sync_),
+      pinning_(evictor_, budget_.max()),
       filler_(budget_, evictor_, waiters_, [this] { Press(); }, options.fill_threads),
       prefetcher_(budget_, evictor_, filler_, write_back_, [this] { WakeReclaim(); }),
       account_(std::make_shared<AllocationAccount>(options.allocated_bytes_max)),
@@ -72,6 +73,7 @@ void Pager::EndReservation(const std::shared_ptr<Reservation>& reservation) {
   const std::shared_ptr<Region> early = reservation->region();
   if (early != nullptr) early->removed.store(true, std::memory_order_seq_cst);
   allocator_.End(reservation);
+  pinning_.End(*reservation->pins);
   const std::shared_ptr<Region> region = reservation->region();
   if (region == nullptr) return;
   RemoveRegion(region);

@@ -13,6 +13,7 @@
 #include "pager/filler.h"
 #include "pager/indicators.h"
 #include "pager/pager_marks.h"
+#include "pager/pinning.h"
 #include "pager/polled_fills.h"
 #include "pager/prefetcher.h"
 #include "pager/region_allocator.h"
@@ -125,6 +126,7 @@ class Pager final : public FaultHandler {
   WriteBack& write_back() { return write_back_; }
   AtomicSync& atomic_sync() { return atomic_sync_; }
   Indicators& indicators() { return indicators_; }
+  Pinning& pinning() { return pinning_; }
   Evictor& evictor() { return evictor_; }
   Shootdown& shootdown() { return shootdown_; }
   [[nodiscard]] const FrameBudget& budget() const { return budget_; }
@@ -170,6 +172,7 @@ class Pager final : public FaultHandler {
   AtomicSync atomic_sync_;
   WriteHints write_hints_;
   Indicators indicators_;
+  Pinning pinning_;
   Filler filler_;
   Prefetcher prefetcher_;
   std::mutex reclaim_mutex_;  // guards closing_; the condition variable needs one

@@ -9,7 +9,9 @@ namespace farpage {
 
 void Evictor::CollectDirty(Region& region, PageRun within, uint64_t pages_max,
                            const Cold* cold, Victims* victims) {
+  Pins::View pins(*region.pins);
   for (PageIndex page = within.first; page < within.end() && victims->pages < pages_max; page++) {
+    if (pins.Has(page)) continue;
     PageWord after = 0;
     const PageWord before = ChangePage(
         *region.table, page,

@@ -10,10 +10,13 @@ import {
   type InvalidateReply,
   invalidateBody,
   type Permission,
+  type Pins,
   type Protection,
+  pinBody,
   protectBody,
   type RegionBody,
   type RegionStat,
+  rangeBody,
   regionBody,
   type StartReport,
 } from '../control/schema.js';
@@ -239,6 +242,22 @@ export class Appliance implements AsyncDisposable {
     options: { access: Permission; offset?: number; length?: number },
   ): Promise<Protection> {
     return await this.#unit.protect(name, validate(protectBody, options, 'ERR_ARGUMENT'));
+  }
+
+  /**
+   * Keeps the pages of a range in memory once they are there, and brings them near unless `lazy`.
+   * All such ranges then. ERR_QUOTA beyond half of the memory.
+   */
+  async pin(
+    name: string,
+    options: { offset?: number; length?: number; lazy?: boolean } = {},
+  ): Promise<Pins> {
+    return await this.#unit.pin(name, validate(pinBody, options, 'ERR_ARGUMENT'));
+  }
+
+  /** Lets the pages of a range go like others again; the ranges that still stay. */
+  async unpin(name: string, options: { offset?: number; length?: number } = {}): Promise<Pins> {
+    return await this.#unit.unpin(name, validate(rangeBody, options, 'ERR_ARGUMENT'));
   }
 
   /**

@@ -4,7 +4,14 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { parseJson, validate } from '../control/message.js';
-import { access, fill, protectedRange, regionName, secret } from '../control/schema.js';
+import {
+  access,
+  fill,
+  pinnedRange,
+  protectedRange,
+  regionName,
+  secret,
+} from '../control/schema.js';
 import { ERROR_TEXT, FarpageError } from '../errors.js';
 import { formatCount } from '../units.js';
 import { fileFailure, replaceFile } from './durable-file.js';
@@ -24,6 +31,7 @@ const record = v.object({
   reserve: v.optional(v.boolean()),
   atomic: v.optional(v.boolean()),
   protection: v.optional(v.array(protectedRange)),
+  pins: v.optional(v.array(pinnedRange)),
   source: v.variant('kind', [
     v.object({ kind: v.literal('anonymous'), fill, persist: v.boolean() }),
     v.object({

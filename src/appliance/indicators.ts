@@ -80,6 +80,7 @@ export async function reclaim(work: Work, rule: ReclaimRule): Promise<ReclaimRep
     pagesReclaimed: done.pages,
     pagesWritten,
     pagesDirty: done.dirtyPages,
+    pagesPinned: done.pinnedPages,
     shootdownMs: milliseconds(done.shootdownNs),
     elapsedMs: milliseconds(done.elapsedNs),
   };

@@ -6,8 +6,8 @@ import type { Door } from '../control/authorize.js';
 import type { RegionSpec } from '../control/schema.js';
 import { fileNameOf, isWebUrl } from '../control/web-url.js';
 import { FarpageError } from '../errors.js';
-import type { Access, ProtectedRange } from '../native/binding.js';
-import { ceilToPage, floorToPage, isPageAligned } from '../units.js';
+import type { Access, PinnedRange, ProtectedRange } from '../native/binding.js';
+import { ceilToPage, floorToPage, isPageAligned, pageCount } from '../units.js';
 import type { WebVersion } from './http-file.js';
 import { takesNoWrites, webRecord, webUrlOf } from './web-record.js';
 
@@ -28,6 +28,8 @@ export interface RegionRecord {
   readonly reserve?: boolean | undefined;
   /** Ranges that permit less than the region, in order. */
   readonly protection?: readonly ProtectedRange[] | undefined;
+  /** Ranges whose pages stay in memory, in order. */
+  readonly pins?: readonly PinnedRange[] | undefined;
   readonly source:
     | {
         readonly kind: 'anonymous';
@@ -78,6 +80,13 @@ export interface RegionRecord {
 }
 
 const ID_BYTES = 16;
+/** The part of a region's own bound that its pinned pages may have. */
+const PINNED_PART = 2;
+
+/** Pages of a region that may be pinned, as far as its own bound goes. */
+export function pinnedPagesMax({ resident }: RegionRecord): number {
+  return resident === 0 ? Number.MAX_SAFE_INTEGER : Math.floor(pageCount(resident) / PINNED_PART);
+}
 
 /** ERR_ALIGNMENT, with the values that would do. */
 export function checkAligned(what: string, value: number): void {

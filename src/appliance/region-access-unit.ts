@@ -5,6 +5,7 @@ import type {
   DirtyRule,
   InvalidateReply,
   Permission,
+  Pins,
   Protection,
   Receipt,
   RegionSpec,
@@ -208,6 +209,28 @@ export class RegionAccessUnit {
     const protection = await region.pages.protect(range);
     if (this.#regions.get(name) === region) this.#catalog.update(region.record);
     return protection;
+  }
+
+  /**
+   * Keeps the pages of a range in memory once they are there, over restarts too where the catalog
+   * has the region: no eviction takes them, nor a demotion or a reclaim. They are brought near in
+   * the background, unless `lazy`, as far as there is free memory. ERR_NO_SUCH_REGION, ERR_RANGE;
+   * ERR_QUOTA beyond half of the memory, half of the region's own bound, or 1,024 ranges.
+   */
+  async pin(name: string, { lazy, ...range }: Range & { lazy: boolean }): Promise<Pins> {
+    const region = this.find(name);
+    const pins = await region.pages.pin(range);
+    if (this.#regions.get(name) === region) this.#catalog.update(region.record);
+    if (!lazy) region.prefetch(range);
+    return pins;
+  }
+
+  /** Lets the pages of a range go like others again. ERR_NO_SUCH_REGION, ERR_RANGE, ERR_QUOTA. */
+  async unpin(name: string, range: Range): Promise<Pins> {
+    const region = this.find(name);
+    const pins = await region.pages.unpin(range);
+    if (this.#regions.get(name) === region) this.#catalog.update(region.record);
+    return pins;
   }
 
   /**

@@ -52,6 +52,7 @@ export function figuresOf(handle: RegionHandle | undefined, size: number) {
       lost: found?.lostPages ?? 0,
       elsewhere: found?.elsewherePages ?? 0,
       unreachable: found?.unreachablePages ?? 0,
+      pinned: found?.pinnedPages ?? 0,
     },
     frames: { max: found?.maxFrames ?? 0, used: found?.usedFrames ?? 0 },
     operations: {

@@ -1,22 +1,24 @@
 /** What is done to pages of a region, a range at a time, and a picture of them. */
 import type {
+  DemoteReply,
   DirtyRule,
   InvalidateReply,
   Permission,
+  Pins,
   Protection,
   Provenance,
   ReclaimReply,
   ReclaimRule,
 } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
-import type { PagerStats, ProtectedRange, RegionHandle } from '../native/binding.js';
+import type { PagerStats, RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { formatAge, pageCount } from '../units.js';
 import { findDirtyRuns } from './dirty-runs.js';
 import { invalidate, protect, reclaim, type Work } from './indicators.js';
 import { provenanceOf } from './provenance.js';
 import { boundsOf, type Range } from './range.js';
-import type { RegionRecord } from './record.js';
+import { pinnedPagesMax, type RegionRecord } from './record.js';
 
 /** What is needed of the region. */
 interface Host {
@@ -32,8 +34,8 @@ interface Host {
   readonly track: <T>(work: Promise<T>) => Promise<T>;
   /** Writes back what is dirty in the range, durably; pages. */
   readonly sync: (range: Range) => Promise<number>;
-  /** From now on these ranges permit less than the region. */
-  readonly keep: (protection: readonly ProtectedRange[]) => void;
+  /** From now on its record says this. */
+  readonly keep: (said: Pick<RegionRecord, 'protection'> | Pick<RegionRecord, 'pins'>) => void;
 }
 
 export class RegionPages {
@@ -55,7 +57,8 @@ export class RegionPages {
 
   /** Permits these accesses and no others, as `indicators.ts` says. */
   async protect(range: Range & { access: Permission }): Promise<Protection> {
-    this.#region.keep(await this.#region.track(protect(this.#work(range), range.access)));
+    const work = protect(this.#work(range), range.access);
+    this.#region.keep({ protection: await this.#region.track(work) });
     return this.protection();
   }
 
@@ -65,19 +68,44 @@ export class RegionPages {
     return { region: name, ranges: [...protection] };
   }
 
+  /** Its pages stay in memory once they are there; all that do. ERR_QUOTA. */
+  async pin(range: Range): Promise<Pins> {
+    return await this.#pin(range, true);
+  }
+
+  /** Its pages go like others again; those that still stay. */
+  async unpin(range: Range): Promise<Pins> {
+    return await this.#pin(range, false);
+  }
+
+  async #pin(range: Range, pinned: boolean): Promise<Pins> {
+    const record = this.#region.record();
+    const options = { ...boundsOf(record, range), pinned, pagesMax: pinnedPagesMax(record) };
+    const work = native().regionPin(this.#region.open(), options);
+    this.#region.keep({ pins: await this.#region.track(work) });
+    return this.pins();
+  }
+
+  /** The ranges whose pages stay in memory: after a restart as many as there is room for. */
+  pins(): Pins {
+    const { name, pins = [] } = this.#region.record();
+    const handle = this.#region.opened();
+    return { region: name, ranges: handle === undefined ? [...pins] : native().regionPins(handle) };
+  }
+
   /**
    * Evicts the range, dirty pages into the tiers, if there are any; with `coldMs` only what nobody
    * has used for so long, rounded up to what is known. ERR_ARGUMENT beyond that.
    */
   async demote(
     range: Range & { coldMs?: number | undefined },
-  ): Promise<{ pagesDemoted: number; coldMs?: number }> {
+  ): Promise<Omit<DemoteReply, 'region'>> {
     const bounds = boundsOf(this.#region.record(), range);
     const coldMs = range.coldMs === undefined ? undefined : this.#knownAge(range.coldMs);
     const options = { ...bounds, coldMs: coldMs ?? 0 };
     const work = native().regionDemote(this.#region.open(), options);
-    const pagesDemoted = await this.#region.track(work);
-    return { pagesDemoted, ...(coldMs !== undefined && { coldMs }) };
+    const { pages: pagesDemoted, pinnedPages: pagesPinned } = await this.#region.track(work);
+    return { pagesDemoted, pagesPinned, ...(coldMs !== undefined && { coldMs }) };
   }
 
   #knownAge(coldMs: number): number {

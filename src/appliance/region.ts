@@ -21,7 +21,7 @@ import { openNative } from './open-native.js';
 import type { PageCallbacks } from './page-callbacks.js';
 import { Prefetches } from './prefetches.js';
 import { boundsOf, type Range } from './range.js';
-import { isCopy, isKept, noSinkOf, persists, type RegionRecord } from './record.js';
+import { isCopy, isKept, noSinkOf, persists, pinnedPagesMax, type RegionRecord } from './record.js';
 import { describe, figuresOf, unwrittenOf } from './region-figures.js';
 import { identityOf } from './region-identity.js';
 import { RegionPages } from './region-pages.js';
@@ -105,8 +105,8 @@ export class Region {
       keptPath: () => (isKept(this.record) && this.owner === undefined ? this.#keptPath : ''),
       track: (work) => this.#track(work),
       sync: async (range) => (await this.writeBack({ ...range, durable: true })).pagesWritten,
-      keep: (protection) => {
-        this.#record = { ...this.#record, protection };
+      keep: (said) => {
+        this.#record = { ...this.#record, ...said };
       },
     });
   }
@@ -126,6 +126,8 @@ export class Region {
         const handle = this.#openNative(reserve);
         try {
           native().regionRestoreProtection(handle, this.record.protection ?? []);
+          const pagesMax = pinnedPagesMax(this.record);
+          native().regionRestorePins(handle, this.record.pins ?? [], { pagesMax });
           this.#begin(handle);
         } catch (error) {
           native().regionClose(handle);

@@ -71,6 +71,15 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       ownOnly(unit.find(params.region), { door, what: 'protecting' });
       return await unit.protect(params.region, body);
     },
+    pins: ({ params }) => unit.find(params.region).pages.pins(),
+    pin: async ({ params, body, door }) => {
+      ownOnly(unit.find(params.region), { door, what: 'pinning' });
+      return await unit.pin(params.region, body);
+    },
+    unpin: async ({ params, query, door }) => {
+      ownOnly(unit.find(params.region), { door, what: 'unpinning' });
+      return await unit.unpin(params.region, query);
+    },
     prefetch: ({ params, body }) => unit.find(params.region).prefetch(body),
     prefetches: ({ params }) => ({ prefetches: unit.find(params.region).prefetches.list() }),
     cancelPrefetch: async ({ params }) => {

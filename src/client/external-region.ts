@@ -2,6 +2,7 @@
 import { setTimeout } from 'node:timers/promises';
 import type { ControlClient } from '../control/http-client.js';
 import { provenanceRuns } from '../control/provenance.js';
+import { rangeQueryOf } from '../control/range-query.js';
 import type {
   DirtyRule,
   Permission,
@@ -14,7 +15,7 @@ import type {
   RestartReceipt,
 } from '../control/schema.js';
 import { FarpageError, isErrorCode } from '../errors.js';
-import type { Access } from '../native/binding.js';
+import type { Access, PinnedRange } from '../native/binding.js';
 import { parseAge, parseSize } from '../units.js';
 import type { Attached, ClientSession } from './client-session.js';
 import { ExternalMemory } from './external-memory.js';
@@ -177,6 +178,29 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
   async promote(options: RangeOptions = NO_LIMITS): Promise<number> {
     const call = { ...limitsOf(options), ...this.#request(options) };
     return (await this.#control.call('promote', call)).pagesPromoted;
+  }
+
+  /**
+   * Keeps pages in memory once they are there: nothing evicts them. They are brought near in the
+   * background unless `lazy`. All ranges that stay. ERR_QUOTA beyond half of the memory.
+   */
+  async pin(options: RangeOptions & { lazy?: boolean } = NO_LIMITS): Promise<PinnedRange[]> {
+    const { params, body } = this.#request(options);
+    const { lazy = false } = options;
+    const call = { ...limitsOf(options), params, body: { ...body, lazy } };
+    return (await this.#control.call('pin', call)).ranges;
+  }
+
+  /** Lets pages go like others again; the ranges that still stay. */
+  async unpin(options: RangeOptions = NO_LIMITS): Promise<PinnedRange[]> {
+    const { params, body } = this.#request(options);
+    const call = { ...limitsOf(options), params, query: rangeQueryOf(body) };
+    return (await this.#control.call('unpin', call)).ranges;
+  }
+
+  /** The ranges whose pages stay in memory. */
+  async pins(limits: Limits = NO_LIMITS): Promise<PinnedRange[]> {
+    return (await this.#control.call('pins', { ...limits, params: { region: this.name } })).ranges;
   }
 
   /**

@@ -16,6 +16,15 @@ export const protectedRange = v.object({ offset: bytes, length: bytes, access: p
 /** Every range that permits less than the region does, in order; at most 1,024. */
 export const protection = v.object({ region: regionName, ranges: v.array(protectedRange) });
 
+export const pinBody = v.strictObject({
+  ...range,
+  /** What is absent comes when it is touched, and is not brought near at once. */
+  lazy: v.optional(v.boolean(), false),
+});
+export const pinnedRange = v.object({ offset: bytes, length: bytes });
+/** Every range whose pages stay in memory, in order; at most 1,024. */
+export const pins = v.object({ region: regionName, ranges: v.array(pinnedRange) });
+
 /** What becomes of dirty pages that are to go. */
 export const dirtyRule = v.picklist(['refuse', 'sync', 'discard']);
 const reclaimRule = v.picklist(['keep', 'sync', 'discard']);
@@ -47,6 +56,8 @@ export const demoteBody = v.strictObject({
 export const demoteReply = v.object({
   region: regionName,
   pagesDemoted: count,
+  /** That would have gone and are pinned. */
+  pagesPinned: count,
   /** How long nobody had used them at least, where that was asked. */
   coldMs: v.optional(count),
 });
@@ -96,6 +107,8 @@ export const reclaimReply = v.object({
   /** Written back for it, and dirty ones that stay. */
   pagesWritten: count,
   pagesDirty: count,
+  /** That would have gone and are pinned. */
+  pagesPinned: count,
   /** Until the fabric had forgotten all of them; the rest is giving their memory back. */
   shootdownMs: milliseconds,
   elapsedMs: milliseconds,
@@ -108,6 +121,12 @@ const digits = (name: string) =>
     v.transform(Number),
     v.safeInteger(),
   );
+
+/** A range as a query has it. */
+export const rangeQuery = v.strictObject({
+  offset: v.optional(digits('offset'), '0'),
+  length: v.optional(digits('length')),
+});
 
 export const pageMapQuery = v.strictObject({
   offset: v.optional(digits('offset'), '0'),
@@ -167,6 +186,7 @@ export const provenance = v.object({
 });
 
 export type PrefetchReply = v.InferOutput<typeof prefetch>;
+export type Pins = v.InferOutput<typeof pins>;
 export type Protection = v.InferOutput<typeof protection>;
 export type Provenance = v.InferOutput<typeof provenance>;
 export type ProvenanceRun = v.InferOutput<typeof provenanceRun>;

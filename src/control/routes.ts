@@ -176,6 +176,26 @@ export const ROUTES = {
     body: s.protectBody,
     reply: s.protection,
   },
+  pins: {
+    method: 'GET',
+    path: `${REGION}/pins`,
+    summary: 'List the ranges whose pages stay in memory',
+    reply: s.pins,
+  },
+  pin: {
+    method: 'POST',
+    path: `${REGION}/pins`,
+    summary: 'Keep the pages of a range in memory, and bring them near',
+    body: s.pinBody,
+    reply: s.pins,
+  },
+  unpin: {
+    method: 'DELETE',
+    path: `${REGION}/pins`,
+    summary: 'Let the pages of a range go like others again',
+    query: s.rangeQuery,
+    reply: s.pins,
+  },
   receipt: {
     method: 'GET',
     path: `${REGION}/receipt`,

@@ -68,6 +68,8 @@ export const region = v.object({
     elsewhere: count,
     /** Of these, in a tier that cannot be reached now. */
     unreachable: count,
+    /** Of pinned ranges, present or not. */
+    pinned: count,
   }),
   frames: v.object({ max: count, used: count }),
   operations: v.object({ bypassed: count, faulted: count, bytes }),

@@ -16,6 +16,7 @@ import type {
   InvalidateReceipt,
   PageRequest,
   Permission,
+  PinnedRange,
   ProtectedRange,
   RegionStats,
   SourceDoor,
@@ -269,6 +270,22 @@ export interface NativeBinding extends PrefetchBinding, ProvenanceBinding, Journ
   /** Sets what was protected before a restart; before the region's address is registered. */
   regionRestoreProtection(region: RegionHandle, ranges: readonly ProtectedRange[]): void;
   /**
+   * Pages that the range touches stay in memory once they are there, or with `pinned: false` may
+   * go again; settles with all ranges that stay. ERR_QUOTA beyond 1,024 of them, `pagesMax` pages
+   * of this region or half of the pager's memory.
+   */
+  regionPin(
+    region: RegionHandle,
+    options: { offset: number; lengthBytes: number; pinned: boolean; pagesMax: number },
+  ): Promise<PinnedRange[]>;
+  regionPins(region: RegionHandle): PinnedRange[];
+  /** Pins what was before a restart, as far as there is room; before anybody uses the region. */
+  regionRestorePins(
+    region: RegionHandle,
+    ranges: readonly PinnedRange[],
+    options: { pagesMax: number },
+  ): void;
+  /**
    * Makes the pages that the range touches absent, also those whose fill had begun; waits for
    * these up to 15 s. `refuse` does nothing while one of them is dirty.
    */
@@ -295,7 +312,7 @@ export interface NativeBinding extends PrefetchBinding, ProvenanceBinding, Journ
   regionDemote(
     region: RegionHandle,
     options: { offset: number; lengthBytes: number; coldMs: number },
-  ): Promise<number>;
+  ): Promise<{ readonly pages: number; readonly pinnedPages: number }>;
   /** Brings pages back from the tiers as far as there is memory; how many came. */
   regionPromote(
     region: RegionHandle,

@@ -132,6 +132,8 @@ export interface RegionStats {
   /** Code of the last write-back if it left pages dirty, whoever asked for it. */
   readonly writeBackFailure: string | null;
   readonly totalPages: number;
+  /** Of pinned ranges, present or not. */
+  readonly pinnedPages: number;
   readonly presentPages: number;
   readonly dirtyPages: number;
   readonly writtenPages: number;
@@ -168,12 +170,20 @@ export interface ProtectedRange {
   readonly access: Permission;
 }
 
+/** A range in bytes whose pages stay in memory. */
+export interface PinnedRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
 /** What an invalidation or a reclaim did. */
 export interface InvalidateReceipt {
   /** That are absent now and were not. */
   readonly pages: number;
   /** Dirty ones that stay, or for which it was refused. */
   readonly dirtyPages: number;
+  /** That stay because they are pinned. */
+  readonly pinnedPages: number;
   /** Still on their way in or out. */
   readonly busyPages: number;
   /** Until the fabric had forgotten them; the rest is giving their memory back. */

@@ -33,6 +33,7 @@ export function statOf(name: string, figures: Figures): RegionStat {
       lost: 0,
       elsewhere: 0,
       unreachable: 0,
+      pinned: 0,
     },
     frames: { max: 256, used: present },
     operations: { bypassed, faulted, bytes },

@@ -17,9 +17,10 @@ export function demoteCommand(shell: Shell): Command {
         params,
         body: { ...range, ...(cold !== undefined && { coldMs: cold }) },
       }),
-    describe: ({ region, pagesDemoted, coldMs }) => {
+    describe: ({ region, pagesDemoted, pagesPinned, coldMs }) => {
       const unused = coldMs === undefined ? '' : `, unused for ${formatAge(coldMs)} or longer`;
-      return `${region}: ${formatPages(pagesDemoted)}${unused}`;
+      const pinned = pagesPinned > 0 ? `, ${pagesPinned} pinned ones stay` : '';
+      return `${region}: ${formatPages(pagesDemoted)}${unused}${pinned}`;
     },
   });
 }

@@ -13,10 +13,12 @@ export function reclaimCommand(shell: Shell): Command {
       const body = { ...range, dirty: dirtyOf(given) ?? 'keep' } as const;
       return control.call('reclaim', { ...wait, params, body });
     },
-    describe: ({ region, pagesReclaimed, pagesWritten, pagesDirty, elapsedMs }) => {
+    describe: ({ region, pagesReclaimed, pagesWritten, pagesDirty, pagesPinned, elapsedMs }) => {
       const written = pagesWritten > 0 ? `, ${pagesWritten} written back` : '';
       const dirty = pagesDirty > 0 ? `, ${pagesDirty} dirty ones stay` : '';
-      return `${region}: ${formatPages(pagesReclaimed)}${written}, ${elapsedMs} ms${dirty}`;
+      const pinned = pagesPinned > 0 ? `, ${pagesPinned} pinned ones stay` : '';
+      const stay = `${dirty}${pinned}`;
+      return `${region}: ${formatPages(pagesReclaimed)}${written}, ${elapsedMs} ms${stay}`;
     },
   });
 }

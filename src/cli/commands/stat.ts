@@ -24,6 +24,7 @@ function rowsOf(stat: RegionStat): string[][] {
     `${formatPages(group.pages, group.bytes)}`;
   const lost = pages.lost > 0 ? `, ${pages.lost} lost` : '';
   const away = pages.unreachable > 0 ? ` (${pages.unreachable} of them away)` : '';
+  const pinned = pages.pinned > 0 ? `, ${pages.pinned} pinned` : '';
   const inTiers = pages.elsewhere > 0 ? `, ${pages.elsewhere} in tiers${away}` : '';
   return [
     ['region', stat.name],
@@ -33,7 +34,7 @@ function rowsOf(stat: RegionStat): string[][] {
     ['reserved', `${formatSize(stat.reservedBytes)}, ${formatSize(stat.allocatedBytes)} allocated`],
     ['size', `${formatSize(stat.size)} (${stat.size} bytes)`],
     ['address', stat.address ?? 'none yet'],
-    ['pages', `${pages.total} of ${formatSize(stat.pageSize)}`],
+    ['pages', `${pages.total} of ${formatSize(stat.pageSize)}${pinned}`],
     [
       'present',
       `${pages.present}, ${pages.dirty} dirty, ${pages.written} ever written${inTiers}${lost}`,

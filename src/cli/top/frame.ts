@@ -65,9 +65,11 @@ function rowOf(sample: RegionSample, isSelected: boolean): string[] {
 
 function summaryOf({ memory, regions, rates }: Sample): string {
   const dirty = regions.reduce((sum, { pages }) => sum + pages.dirty, 0);
+  const pinned = regions.reduce((sum, { pages }) => sum + pages.pinned, 0);
   return [
     `memory ${inBytes(memory.pages)} of ${formatSize(memory.capacityBytes)}`,
     `${inBytes(dirty)} dirty`,
+    ...(pinned > 0 ? [`${inBytes(pinned)} pinned`] : []),
     ...rateWords(rates),
     `tables ${formatSize(memory.tableBytes)}`,
     `process ${formatSize(memory.ownBytes)}`,
