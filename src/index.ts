@@ -14,6 +14,7 @@ export {
   type RangeOptions,
 } from './client/external-region.js';
 export type { Limits } from './client/limits.js';
+export { RegionWorkingSet } from './client/region-working-set.js';
 export { Slab } from './client/slab.js';
 export type {
   DirtyRule,
@@ -28,6 +29,7 @@ export type {
   RegionBody,
   RegionStat,
   RestartReceipt,
+  WorkingSetReply,
 } from './control/schema.js';
 export {
   ERROR_TEXT,

@@ -34,6 +34,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportJournal(env, exports);
   ExportRegionIndicators(env, exports);
   ExportRegionPins(env, exports);
+  ExportWorkingSet(env, exports);
   ExportNic(env, exports);
   ExportSystem(env, exports);
   ExportQueuePair(env, exports);

@@ -122,6 +122,7 @@ void ExportPrefetch(Napi::Env env, Napi::Object exports);
 void ExportJournal(Napi::Env env, Napi::Object exports);
 void ExportRegionIndicators(Napi::Env env, Napi::Object exports);
 void ExportRegionPins(Napi::Env env, Napi::Object exports);
+void ExportWorkingSet(Napi::Env env, Napi::Object exports);
 void ExportNic(Napi::Env env, Napi::Object exports);
 void ExportTiers(Napi::Env env, Napi::Object exports);
 void ExportSystem(Napi::Env env, Napi::Object exports);

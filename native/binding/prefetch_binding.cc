@@ -40,10 +40,13 @@ Napi::Value RegionPrefetch(const Napi::CallbackInfo& info) {
   if (object == nullptr) return env.Undefined();
   auto settler = std::make_shared<Settler>(env, "farpage prefetch");
   const Napi::Promise done = settler->promise();
-  auto prefetch = object->pager->pager.prefetcher().Begin(
-      object->region, RunOf(*object, ObjectOf(info[1])), [settler](const PrefetchReport& report) {
-        settler->Settle(true, [report](Napi::Env e) { return FiguresOf(e, report); });
-      });
+  const auto ended = [settler](const PrefetchReport& report) {
+    settler->Settle(true, [report](Napi::Env e) { return FiguresOf(e, report); });
+  };
+  Prefetcher& prefetcher = object->pager->pager.prefetcher();
+  auto prefetch = info[1].IsTypedArray()
+                      ? prefetcher.Begin(object->region, RunsOf(info[1]), ended)
+                      : prefetcher.Begin(object->region, RunOf(*object, ObjectOf(info[1])), ended);
   Napi::Object begun = Napi::Object::New(env);
   begun.Set("handle", MakeHandle(env, HandleKind::kPrefetch,
                                  std::make_shared<PrefetchObject>(object->pager,

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "binding/arguments.h"
 #include "binding/objects.h"
@@ -52,5 +53,8 @@ inline PageRun RunOf(const RegionObject& object, const Napi::Object& options) {
   const uint64_t offset = std::min(NumberOf(options, "offset"), size);
   return PagesOf(offset, std::min(NumberOf(options, "lengthBytes", size), size - offset));
 }
+
+// Runs of pages as pairs of first page and count in a Float64Array; none of anything else.
+std::vector<PageRun> RunsOf(const Napi::Value& value);
 
 }  // namespace farpage::binding

@@ -35,8 +35,8 @@ Napi::Value RegionPin(const Napi::CallbackInfo& info) {
   return RegionWorker<bool>::Start(
       info.Env(), object,
       [run, pinned, own_max, pins = object->reservation->pins](
-          Pager& pager, const std::shared_ptr<Region>&) -> Result<bool> {
-        const Status done = pager.pinning().Set(*pins, run, pinned, own_max);
+          Pager& pager, const std::shared_ptr<Region>& region) -> Result<bool> {
+        const Status done = pager.pinning().Set(*pins, region.get(), run, pinned, own_max);
         if (!done.ok()) return done.error();
         return true;
       },

@@ -81,6 +81,13 @@ class Evictor {
     work();
   }
 
+  // Returns when no sweep is under way that began before, and no page of the region, if there is
+  // one, is on its way into its overlay.
+  void AwaitRest(const Region* region) {
+    if (region == nullptr) return WhileIdle([] {});
+    (void)LockAtRest(*region);
+  }
+
   // Evicts up to `pages` from all regions, or from `only`.
   EvictionResult Evict(uint64_t pages, const Region* only = nullptr);
 

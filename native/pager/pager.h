@@ -18,6 +18,7 @@
 #include "pager/prefetcher.h"
 #include "pager/region_allocator.h"
 #include "pager/write_back.h"
+#include "pager/working_set.h"
 #include "stores/tier_stack.h"
 #include "pager/write_hints.h"
 
@@ -109,6 +110,14 @@ class Pager final : public FaultHandler {
   EvictionResult Demote(const std::shared_ptr<Region>& region, PageRun run, uint64_t age_ns = 0) {
     const uint64_t ticks = age_ns == 0 ? 0 : ColdTicks(age_ns, use_tick_ns_);
     return evictor_.Demote(region, run, {static_cast<uint32_t>(ticks), use_clock_.Now()});
+  }
+  // The pages that were used within so many milliseconds, rounded up to ticks.
+  WorkingSet WorkingSetOf(Region& region, uint64_t within_ms) {
+    AwaitLent(region);
+    const uint64_t tick_ms = std::max<uint64_t>(use_tick_ns_ / 1'000'000, 1);
+    const uint64_t ticks = within_ms / tick_ms + (within_ms % tick_ms == 0 ? 0 : 1);
+    const auto known = static_cast<uint32_t>(std::min<uint64_t>(ticks, kUseTicks));
+    return FindWorkingSet(region, evictor_, use_clock_.Now(), known);
   }
   // How finely and how far back it is known when pages were used.
   [[nodiscard]] uint64_t use_tick_ns() const { return use_tick_ns_; }

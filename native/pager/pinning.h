@@ -20,10 +20,11 @@ class Pinning {
       : evictor_(evictor), pages_max_(frames_max / kPinnedPart) {}
 
   // Pages of the run that are present, or will be, stay from the return on, or may go. At most
-  // `own_max` of the region. Fails: as Pins::Set. Waits for a sweep that is under way.
-  Status Set(Pins& pins, PageRun run, bool pinned, uint64_t own_max) {
+  // `own_max` of the region, which is null while it is only reserved. Fails: as Pins::Set. Waits
+  // for a sweep that is under way.
+  Status Set(Pins& pins, const Region* region, PageRun run, bool pinned, uint64_t own_max) {
     if (Status set = Restore(pins, run, pinned, own_max); !set.ok()) return set;
-    evictor_.WhileIdle([] {});
+    evictor_.AwaitRest(region);
     return {};
   }
   // The same before anybody uses the region: waits for nothing.

@@ -24,7 +24,12 @@ std::shared_ptr<Prefetch> Prefetcher::Begin(std::shared_ptr<Region> region, Page
   job->region = std::move(region);
   job->done = std::move(done);
   job->at = job->recycled_to = range.first;
+  job->pages = job->range.count;
   job->pulls = job->region->store->keeps_what_it_pulls();
+  return Start(std::move(job));
+}
+
+std::shared_ptr<Prefetch> Prefetcher::Start(std::shared_ptr<Prefetch> job) {
   job->demands = job->region->fills.demands.load(std::memory_order_relaxed);
   // From here on it has a range of addresses, and keeps it while the job is under way.
   const RegionUse use(*job->region);
@@ -55,7 +60,7 @@ void Prefetcher::Cancel(Prefetch& prefetch) {
 
 PrefetchReport Prefetcher::Report(const Prefetch& prefetch) {
   PrefetchReport report;
-  report.pages = prefetch.range.count;
+  report.pages = prefetch.pages;
   const uint64_t missing = prefetch.flying_pages.load(std::memory_order_relaxed) +
                            prefetch.failed_pages.load(std::memory_order_relaxed);
   const uint64_t passed = prefetch.passed_pages.load(std::memory_order_relaxed);
@@ -159,6 +164,7 @@ Prefetcher::Next Prefetcher::Step(const std::shared_ptr<Prefetch>& job) {
     const Next next = StepOver(job);
     return landed ? Next::kMoved : next;
   }
+  if (NextRange(*job)) return Next::kMoved;
   if (!idle) return landed ? Next::kMoved : Next::kWaiting;
   return EndPass(job);
 }
@@ -203,7 +209,8 @@ Prefetcher::Next Prefetcher::StepOver(const std::shared_ptr<Prefetch>& job) {
     job->at++;
   }
   if (job->passes == 0) {
-    job->passed_pages.store(job->at - job->range.first, std::memory_order_relaxed);
+    job->passed_pages.store(job->passed_before + job->at - job->range.first,
+                            std::memory_order_relaxed);
   }
   return next;
 }
@@ -309,6 +316,7 @@ Prefetcher::Next Prefetcher::NoRoom(const std::shared_ptr<Prefetch>& job, uint64
   Region& region = *job->region;
   if (!job->pulls) {
     job->full = true;
+    job->rest.clear();
     job->at = job->range.end();
     return Next::kMoved;
   }

@@ -45,6 +45,8 @@ inline constexpr uint64_t kPullRestNs = 20'000'000;
 inline constexpr uint64_t kStarvedNs = 5'000'000'000;
 // Pages that are here already, passed in one step.
 inline constexpr uint64_t kPassedPagesMax = 4096;
+// Of many ranges: how many of the next ones the device is told of.
+inline constexpr size_t kRangesAhead = 32;
 // Prefetches under way, at most; further ones end with kQuota.
 inline constexpr size_t kPrefetchesMax = 1024;
 
@@ -75,7 +77,8 @@ struct ArrivedRun {
 // One prefetch. The fields below the blank line are the thread's own.
 struct Prefetch {
   std::shared_ptr<Region> region;
-  PageRun range;
+  PageRun range;  // of many the one under way
+  uint64_t pages = 0;  // of all
   PrefetchDone done;
   std::atomic<bool> cancelled{false};
   std::atomic<uint64_t> passed_pages{0};
@@ -88,6 +91,9 @@ struct Prefetch {
   std::atomic<Code> failure{Code::kOk};
 
   std::vector<std::shared_ptr<PrefetchFlight>> flights;
+  std::vector<PageRun> rest;      // ranges to come, the next one last
+  size_t told = 0;                // from here on in `rest` the device is told of them
+  uint64_t passed_before = 0;     // pages of the ranges before
   PageIndex at = 0;
   PageOrigin origin = PageOrigin::kFile;  // of the pages up to `origin_end`, as last seen
   PageIndex origin_end = 0;
@@ -127,6 +133,10 @@ class Prefetcher {
   // Begins; `done` is called once, on any thread. Thread: any but fabric threads.
   std::shared_ptr<Prefetch> Begin(std::shared_ptr<Region> region, PageRun range,
                                   PrefetchDone done);
+  // The same of many ranges, one after the other in this order, and nothing is kept for good that
+  // comes from elsewhere: this warms memory.
+  std::shared_ptr<Prefetch> Begin(std::shared_ptr<Region> region, std::vector<PageRun> ranges,
+                                  PrefetchDone done);
   // Ends it soon, with kAborted unless it has ended: it waits for no source. What it brought stays.
   void Cancel(Prefetch& prefetch);
   static PrefetchReport Report(const Prefetch& prefetch);
@@ -153,6 +163,8 @@ class Prefetcher {
   static bool Store(Region& region, PageRun run, const std::byte* bytes);
   uint64_t FreeFrames(const Prefetch& job, bool pull) const;
   Next NoRoom(const std::shared_ptr<Prefetch>& job, uint64_t frames);
+  std::shared_ptr<Prefetch> Start(std::shared_ptr<Prefetch> job);
+  static bool NextRange(Prefetch& job);
   Next EndPass(const std::shared_ptr<Prefetch>& job);
   bool IsPolite(Prefetch& job, uint64_t now);
   void Flush(const std::shared_ptr<Prefetch>& job);

@@ -199,6 +199,7 @@ export class Appliance implements AsyncDisposable {
     undo.push(() => server.close());
     const doors = await openDoors(settings, { server, nic });
     open(doors.fabric);
+    unit.warm();
     // After the doors: a tier that leads to this very appliance is found out.
     await tiers.start(pager, (identity) => unit.list().some((one) => one.identity === identity));
     return new Appliance({

@@ -32,6 +32,7 @@ const record = v.object({
   atomic: v.optional(v.boolean()),
   protection: v.optional(v.array(protectedRange)),
   pins: v.optional(v.array(pinnedRange)),
+  workingSetMs: v.optional(bytes),
   source: v.variant('kind', [
     v.object({ kind: v.literal('anonymous'), fill, persist: v.boolean() }),
     v.object({

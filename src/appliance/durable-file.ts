@@ -39,21 +39,21 @@ export function syncFolder(folder: string): void {
  * a power loss leaves the old or the new one. The old one stays as `previous` where that is given.
  * ERR_IO, ERR_NO_SPACE: then the old one is in place.
  */
-export function replaceFile(path: string, text: string, previous: string): void {
+export function replaceFile(path: string, contents: string | Uint8Array, previous?: string): void {
   const next = `${path}.next`;
   let undo = () => rmSync(next, { force: true });
   try {
     const file = openSync(next, 'w', 0o600);
     try {
-      writeFileSync(file, text);
+      writeFileSync(file, contents);
       fsyncSync(file);
     } finally {
       closeSync(file);
     }
-    const before = keepAs(path, previous);
+    const before = previous === undefined ? 'unsupported' : keepAs(path, previous);
     renameSync(next, path);
     // Who is told of a failure must not meet what failed after the next start.
-    if (before === 'kept') undo = () => renameSync(previous, path);
+    if (before === 'kept') undo = () => renameSync(previous ?? next, path);
     if (before === 'none') undo = () => rmSync(path, { force: true });
     syncFolder(dirname(path));
   } catch (cause) {

@@ -2,7 +2,7 @@
 import { setTimeout } from 'node:timers/promises';
 import type { PrefetchReply } from '../control/schema.js';
 import { FarpageError, isErrorCode } from '../errors.js';
-import type { RegionHandle } from '../native/binding.js';
+import type { NativeBinding, RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import type { PrefetchFigures, PrefetchHandle } from '../native/prefetch.js';
 
@@ -14,6 +14,8 @@ const CANCEL_MS = 10_000;
 const ENDED_MAX = 16;
 
 interface Begun {
+  /** Of a range, and not of a working set. */
+  readonly whole: boolean;
   readonly id: number;
   readonly region: string;
   readonly offset: number;
@@ -68,13 +70,34 @@ export class Prefetches {
     const { offset, lengthBytes: length } = range;
     const running = this.#running();
     const same = running.find(
-      (one) => one.offset === offset && one.length === length && !one.cancelled,
+      (one) => one.whole && one.offset === offset && one.length === length && !one.cancelled,
     );
     if (same !== undefined) return replyOf(same);
-    if (running.length === RUNNING_MAX) {
-      throw new FarpageError('ERR_QUOTA', `${RUNNING_MAX} prefetches of ${this.#region}`);
-    }
-    const { handle: prefetch, done } = native().regionPrefetch(handle, range);
+    this.#admit();
+    return this.#begin({ offset, length, whole: true }, native().regionPrefetch(handle, range));
+  }
+
+  /** The same of a working set of `size` bytes, run by run; joins one that is under way. */
+  replay(
+    handle: RegionHandle,
+    { runs, size }: { runs: Float64Array; size: number },
+  ): PrefetchReply {
+    const same = this.#running().find((one) => !one.whole && !one.cancelled);
+    if (same !== undefined) return replyOf(same);
+    this.#admit();
+    const begun = native().regionPrefetch(handle, runs);
+    return this.#begin({ offset: 0, length: size, whole: false }, begun);
+  }
+
+  #admit(): void {
+    if (this.#running().length < RUNNING_MAX) return;
+    throw new FarpageError('ERR_QUOTA', `${RUNNING_MAX} prefetches of ${this.#region}`);
+  }
+
+  #begin(
+    range: Pick<Begun, 'offset' | 'length' | 'whole'>,
+    { handle, done }: ReturnType<NativeBinding['regionPrefetch']>,
+  ): PrefetchReply {
     const startedMs = performance.now();
     const settled = done.then((figures) => {
       begun.ended = { figures, elapsedMs: performance.now() - startedMs };
@@ -82,8 +105,8 @@ export class Prefetches {
     });
     const id = ++this.#last;
     const region = this.#region;
-    const what = { id, region, offset, length, startedMs, cancelled: false };
-    const begun: Begun = { ...what, handle: prefetch, done: settled };
+    const what = { id, region, ...range, startedMs, cancelled: false };
+    const begun: Begun = { ...what, handle, done: settled };
     this.#begun.push(begun);
     return replyOf(begun);
   }

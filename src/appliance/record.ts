@@ -28,6 +28,8 @@ export interface RegionRecord {
   readonly reserve?: boolean | undefined;
   /** Ranges that permit less than the region, in order. */
   readonly protection?: readonly ProtectedRange[] | undefined;
+  /** For how long its first start records its working set, in milliseconds. */
+  readonly workingSetMs?: number | undefined;
   /** Ranges whose pages stay in memory, in order. */
   readonly pins?: readonly PinnedRange[] | undefined;
   readonly source:
@@ -237,17 +239,33 @@ export function toRecord(
     if (origin === undefined || 'identity' in origin) {
       throw new FarpageError('ERR_ARGUMENT', 'a region of a URL is made by create');
     }
-    return atomicOr(spec, { name, id, door, ...webRecord(spec, origin) });
+    return asAsked(spec, { name, id, door, ...webRecord(spec, origin) });
   }
   if (spec.from !== undefined) {
-    return atomicOr(spec, { name, id, door, ...copyRecord(spec, spec.from, origin) });
+    return asAsked(spec, { name, id, door, ...copyRecord(spec, spec.from, origin) });
   }
   if (spec.fromTokenFile !== undefined) {
     throw new FarpageError('ERR_ARGUMENT', 'a token for a source needs from');
   }
   const contents =
     path === undefined ? anonymousRecord(spec) : fileRecord(spec, path, options.staged ?? false);
-  return atomicOr(spec, { name, id, door, ...contents });
+  return asAsked(spec, { name, id, door, ...contents });
+}
+
+/** The record with what is asked of any kind of region. */
+function asAsked(spec: RegionSpec, record: RegionRecord): RegionRecord {
+  const { workingSetMs } = spec;
+  if (workingSetMs === undefined) return atomicOr(spec, record);
+  checkComesBack(record);
+  return { ...atomicOr(spec, record), workingSetMs };
+}
+
+/** ERR_ARGUMENT where a restart leaves nothing that would be worth bringing near. */
+export function checkComesBack(record: RegionRecord): void {
+  const { name, source } = record;
+  const returns = source.kind === 'web' || (persists(record) && source.kind !== 'callback');
+  if (returns && !name.startsWith('@')) return;
+  throw new FarpageError('ERR_ARGUMENT', `nothing of ${name} comes back after a restart`);
 }
 
 /** The record, as one of atomic syncs if that is asked for: there must be a file to write. */

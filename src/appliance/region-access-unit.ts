@@ -27,6 +27,7 @@ import { type Found, nameOfFile, type RegionRecord, sameRegion, toRecord } from 
 import { Region } from './region.js';
 import { resolveFile } from './root.js';
 import type { SyncJournal } from './sync-journal.js';
+import { savedSets } from './working-set-file.js';
 
 const UNNAMED_BYTES = 6;
 
@@ -82,6 +83,17 @@ export class RegionAccessUnit {
     return [...this.#regions.values()].sort((left, right) =>
       left.record.name < right.record.name ? -1 : 1,
     );
+  }
+
+  /** Opens the regions whose working set was saved: it is brought near in the background. */
+  warm(): void {
+    const sets = savedSets(this.#keepFolder);
+    for (const region of this.#regions.values()) {
+      if (!sets.has(region.record.id) || !region.workingSet.isSaved) continue;
+      try {
+        region.open();
+      } catch {} // It tells why it is unavailable.
+    }
   }
 
   /** The region of a name; ERR_NO_SUCH_REGION. */
@@ -221,7 +233,9 @@ export class RegionAccessUnit {
     const region = this.find(name);
     const pins = await region.pages.pin(range);
     if (this.#regions.get(name) === region) this.#catalog.update(region.record);
-    if (!lazy) region.prefetch(range);
+    try {
+      if (!lazy) region.prefetch(range);
+    } catch {} // So many are under way: what is absent comes when it is touched.
     return pins;
   }
 

@@ -28,6 +28,7 @@ import { RegionPages } from './region-pages.js';
 import { RegionSyncs } from './region-syncs.js';
 import { NOTHING_FOUND } from './restart-receipt.js';
 import type { SyncJournal } from './sync-journal.js';
+import { WorkingSet } from './working-set.js';
 
 interface Opened {
   readonly handle: RegionHandle;
@@ -61,6 +62,7 @@ export class Region {
   readonly #source = new CopySource();
   /** Its pages, a range at a time. */
   readonly pages: RegionPages;
+  readonly workingSet: WorkingSet;
   readonly #running = new Set<Promise<unknown>>();
   #opened: Opened | undefined;
   #pages: PageCallbacks | undefined;
@@ -97,6 +99,12 @@ export class Region {
     this.#supply = options.supply ?? (() => undefined);
     this.#journal = options.journal;
     this.#fresh = options.fresh;
+    this.workingSet = new WorkingSet({
+      path: join(options.keepFolder, `${options.record.id}.set`),
+      record: () => this.record,
+      prefetches: this.prefetches,
+      track: (work) => this.#track(work),
+    });
     this.pages = new RegionPages({
       record: () => this.record,
       opened: () => this.#opened?.handle,
@@ -140,6 +148,7 @@ export class Region {
       }
       this.#failure = undefined;
       this.#fresh = false;
+      this.workingSet.begin(this.#opened.handle);
       return this.#opened.handle;
     } catch (error) {
       if (error instanceof FarpageError) this.#failure = error;
@@ -285,6 +294,7 @@ export class Region {
    */
   async close(): Promise<void> {
     this.#removing = true;
+    await this.workingSet.end();
     await this.prefetches.cancel();
     await Promise.allSettled(this.#running);
     const opened = this.#opened;
@@ -306,6 +316,7 @@ export class Region {
   forget(): void {
     if (isKept(this.record)) rmSync(this.#keptPath, { force: true });
     this.syncs.forget();
+    this.workingSet.forget();
     this.#memory?.forget(this.record.id);
   }
 

@@ -71,6 +71,23 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       ownOnly(unit.find(params.region), { door, what: 'protecting' });
       return await unit.protect(params.region, body);
     },
+    workingSet: ({ params }) => unit.find(params.region).workingSet.reply(),
+    useWorkingSet: async ({ params, body, door }) => {
+      const region = unit.find(params.region);
+      if (body.action !== 'replay') ownOnly(region, { door, what: 'recording' });
+      const { workingSet } = region;
+      if (body.action === 'record') workingSet.record(region.open(), body.recordMs);
+      else if (body.action === 'replay') workingSet.replay(region.open());
+      else await workingSet.save(region.open());
+      return workingSet.reply();
+    },
+    forgetWorkingSet: ({ params, door }) => {
+      const region = unit.find(params.region);
+      ownOnly(region, { door, what: 'forgetting' });
+      const { workingSet } = region;
+      workingSet.forget();
+      return workingSet.reply();
+    },
     pins: ({ params }) => unit.find(params.region).pages.pins(),
     pin: async ({ params, body, door }) => {
       ownOnly(unit.find(params.region), { door, what: 'pinning' });

@@ -4,6 +4,7 @@ import { formatCount } from '../units.js';
 import type { MemoryDirectory } from './memory-directory.js';
 import { findOrphans } from './orphans.js';
 import type { Region } from './region.js';
+import { savedSets } from './working-set-file.js';
 
 export function startReportOf(options: {
   unclean: boolean;
@@ -13,20 +14,27 @@ export function startReportOf(options: {
 }): StartReport {
   const { unclean, regions, keepFolder, memory } = options;
   const ids = regions.map(({ record }) => record.id);
+  const sets = savedSets(keepFolder);
   const inMemory = (id: string) => memory?.has(id) ?? false;
   return {
     start: unclean ? 'unclean' : 'clean',
     regions: regions.length,
     inMemory: memory === undefined ? null : ids.filter(inMemory).length,
     orphans: findOrphans(keepFolder, { known: new Set(ids), inMemory }),
+    workingSets: regions.flatMap(({ record, workingSet }) => {
+      const problem = sets.has(record.id) ? workingSet.problem?.message : undefined;
+      return problem === undefined ? [] : [{ region: record.name, problem }];
+    }),
   };
 }
 
 /** The same in one line. */
-export function describeStart({ start, regions, inMemory, orphans }: StartReport): string {
+export function describeStart(report: StartReport): string {
+  const { start, regions, inMemory, orphans, workingSets } = report;
   const ended = start === 'clean' ? '' : 'the one before did not end well; ';
   const kept = inMemory === null ? '' : `, ${inMemory} with memory of an earlier process`;
   const files = orphans.map(({ file, bytes }) => `${file} (${bytes} bytes)`).join(', ');
   const left = files === '' ? '' : `; kept files of no region, to be copied or deleted: ${files}`;
-  return `${ended}${formatCount(regions, 'region')}${kept}${left}`;
+  const sets = workingSets.map(({ region, problem }) => `; working set of ${region}: ${problem}`);
+  return `${ended}${formatCount(regions, 'region')}${kept}${left}${sets.join('')}`;
 }

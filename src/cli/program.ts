@@ -31,6 +31,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   promote: async () => (await import('./commands/move-pages.js')).promoteCommand,
   pin: async () => (await import('./commands/pin.js')).pinCommand,
   unpin: async () => (await import('./commands/pin.js')).unpinCommand,
+  'working-set': async () => (await import('./commands/working-set.js')).workingSetCommand,
   rm: async () => (await import('./commands/rm.js')).rmCommand,
   doctor: async () => (await import('./commands/doctor.js')).doctorCommand,
   bench: async () => (await import('./commands/bench.js')).benchCommand,

@@ -21,6 +21,7 @@ import type { Attached, ClientSession } from './client-session.js';
 import { ExternalMemory } from './external-memory.js';
 import { type Limits, NO_LIMITS } from './limits.js';
 import type { FabricLink } from './reconnect.js';
+import { RegionWorkingSet } from './region-working-set.js';
 import { Slab } from './slab.js';
 import { SlabAllocator } from './slab-allocator.js';
 
@@ -196,6 +197,11 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     const { params, body } = this.#request(options);
     const call = { ...limitsOf(options), params, query: rangeQueryOf(body) };
     return (await this.#control.call('unpin', call)).ranges;
+  }
+
+  /** Its pages in use, as they are recorded and brought near after a restart. */
+  get workingSet(): RegionWorkingSet {
+    return new RegionWorkingSet(this.#control, this.name);
   }
 
   /** The ranges whose pages stay in memory. */

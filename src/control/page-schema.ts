@@ -47,6 +47,32 @@ export const prefetch = v.object({
 });
 export const prefetchList = v.object({ prefetches: v.array(prefetch) });
 
+/** A recording takes a day at most. */
+export const recordMs = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(86_400_000));
+/** How long the first start of a region records, or one that is asked for without a time. */
+export const RECORD_MS = 120_000;
+export const workingSetBody = v.strictObject({
+  /** Record what is used from now on; save what was used so far; bring near what was saved. */
+  action: v.picklist(['record', 'save', 'replay']),
+  recordMs: v.optional(recordMs, RECORD_MS),
+});
+export const workingSet = v.object({
+  region: regionName,
+  state: v.picklist(['none', 'recording', 'saved']),
+  /** Of what was saved; of these, used again after they came; in how many runs. */
+  pages: count,
+  bytes,
+  hotPages: count,
+  runs: count,
+  savedAt: v.nullable(v.string()),
+  /** Of a recording. */
+  leftMs: v.nullable(count),
+  /** The last one of this process. */
+  replay: v.optional(prefetch),
+  /** Why its file is not used, or was not written. */
+  error: v.optional(v.object({ code: v.string(), message: v.string() })),
+});
+
 /** Pages that went down into the tiers or came up from them. */
 export const demoteBody = v.strictObject({
   ...range,
@@ -186,6 +212,7 @@ export const provenance = v.object({
 });
 
 export type PrefetchReply = v.InferOutput<typeof prefetch>;
+export type WorkingSetReply = v.InferOutput<typeof workingSet>;
 export type Pins = v.InferOutput<typeof pins>;
 export type Protection = v.InferOutput<typeof protection>;
 export type Provenance = v.InferOutput<typeof provenance>;

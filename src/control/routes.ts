@@ -196,6 +196,25 @@ export const ROUTES = {
     query: s.rangeQuery,
     reply: s.pins,
   },
+  workingSet: {
+    method: 'GET',
+    path: `${REGION}/working-set`,
+    summary: 'The pages that were recorded, to be brought near after a restart',
+    reply: s.workingSet,
+  },
+  useWorkingSet: {
+    method: 'POST',
+    path: `${REGION}/working-set`,
+    summary: 'Record the pages that are used, save them now, or bring them near',
+    body: s.workingSetBody,
+    reply: s.workingSet,
+  },
+  forgetWorkingSet: {
+    method: 'DELETE',
+    path: `${REGION}/working-set`,
+    summary: 'Delete what was recorded',
+    reply: s.workingSet,
+  },
   receipt: {
     method: 'GET',
     path: `${REGION}/receipt`,

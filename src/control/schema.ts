@@ -4,7 +4,7 @@
  * and more of a process start that may take 150.
  */
 import * as v from 'valibot';
-import { dirtyRule, range } from './page-schema.js';
+import { dirtyRule, range, recordMs } from './page-schema.js';
 import {
   access,
   bytes,
@@ -46,6 +46,8 @@ export const regionBody = v.strictObject({
   from: v.optional(text(4096)),
   /** File of the appliance's machine with the token for the other appliance. */
   fromTokenFile: v.optional(text(4096)),
+  /** For how long its first start records which pages are used; each later one replays them. */
+  workingSetMs: v.optional(recordMs),
 });
 
 export const region = v.object({
@@ -199,6 +201,8 @@ export const startReport = v.object({
   inMemory: v.nullable(count),
   /** Kept files of no region: left as they are. */
   orphans: v.array(v.object({ file: v.string(), bytes })),
+  /** Regions whose saved working set is not used, and why. */
+  workingSets: v.array(v.object({ region: regionName, problem: v.string() })),
 });
 
 export const health = v.object({

@@ -20,12 +20,22 @@ export interface PrefetchFigures {
 
 export interface PrefetchBinding {
   /**
+   * The used pages of a region that are present, those used again since they came first: pairs of
+   * first page and count, 65,536 of them at most. `withinMs`: only those used since, as finely as
+   * that is known.
+   */
+  regionWorkingSet(
+    region: RegionHandle,
+    options: { withinMs?: number | undefined },
+  ): Promise<{ readonly hotRuns: number; readonly runs: Float64Array }>;
+  /**
    * Begins to bring the absent pages of a range into memory, behind everybody who waits for pages;
-   * where pages come from elsewhere under a kept file, into that file too. `done` never rejects.
+   * where pages come from elsewhere under a kept file, into that file too. Of such runs, one after
+   * the other, into memory only. `done` never rejects.
    */
   regionPrefetch(
     region: RegionHandle,
-    range: { offset: number; lengthBytes: number },
+    range: { offset: number; lengthBytes: number } | Float64Array,
   ): { handle: PrefetchHandle; done: Promise<PrefetchFigures> };
   prefetchFigures(prefetch: PrefetchHandle): PrefetchFigures;
   /** Ends it soon, unless it has ended; what it brought stays. */

@@ -25,6 +25,7 @@ it('promise 11: data moves from memory to compressed memory, and back when touch
   expect(await serve.json(['demote', 'r', '--length', `${half}`])).toEqual({
     region: 'r',
     pagesDemoted: PAGES / 2,
+    pagesPinned: 0,
   });
   expect(await stat()).toMatchObject({ present: PAGES / 2, elsewhere: PAGES / 2, dirty: PAGES });
   expect(await tiers()).toMatchObject([{ kind: 'compressed', pages: PAGES / 2 }]);

@@ -19,7 +19,7 @@ describe('the main job on the command line', () => {
     expect(serve.ready.regions).toEqual(['file.bin']);
     const before = await serve.json<RegionStat>(['stat', 'file.bin']);
     const none = { present: 0, dirty: 0, elsewhere: 0, unreachable: 0, written: 0, lost: 0 };
-    expect(before.pages).toEqual({ total: 769, ...none });
+    expect(before.pages).toEqual({ total: 769, ...none, pinned: 0 });
     const range = ['--offset', '1MiB', '--length', '4KiB'];
     const read = await serve.run(['read', 'file.bin', ...range]);
     expect(read.code).toBe(0);

@@ -36,12 +36,12 @@ describe('the README', () => {
   it('names commands and options that there are', async () => {
     const lines = block('sh', 'farpage serve').split('\n');
     const commands = lines.flatMap(
-      (line) => /(?:^|\| )farpage (\w+)(.*?)(?:[#|]|$)/.exec(line) ?? [],
+      (line) => /(?:^|\| )farpage ([\w-]+)(.*?)(?:[#|]|$)/.exec(line) ?? [],
     );
     expect(commands.length).toBeGreaterThan(6 * 3);
     const serve = await ServeProcess.start(scratch());
     for (const line of lines) {
-      const [, command, rest = ''] = /(?:^|\| )farpage (\w+)(.*?)(?:[#|]|$)/.exec(line) ?? [];
+      const [, command, rest = ''] = /(?:^|\| )farpage ([\w-]+)(.*?)(?:[#|]|$)/.exec(line) ?? [];
       if (command === undefined) continue;
       const help = (await serve.run([command, '--help'])).stdout.toString();
       for (const [option] of rest.matchAll(/--[a-z-]+/g)) expect(help).toContain(option);

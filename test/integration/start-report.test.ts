@@ -21,7 +21,8 @@ it('tells what it found when it starts, and receipts of all regions, one a line'
   const folder = scratch();
   const words = ['--memory-dir', memoryFolder()];
   const first = await ServeProcess.start(folder, words);
-  expect(startOf(first)).toEqual({ start: 'clean', regions: 0, inMemory: 0, orphans: [] });
+  const nothing = { start: 'clean', regions: 0, inMemory: 0, orphans: [], workingSets: [] };
+  expect(startOf(first)).toEqual(nothing);
   await first.json(['create', 'b', '--size', '1MiB', '--persist']);
   await first.json(['create', 'a', '--size', '1MiB', '--persist']);
   const region = await (await connectClient(first.ready.control)).attach('b');

@@ -32,7 +32,8 @@ bool ArePresent(Appliance& appliance, PageRun run) {
 }
 
 Status Pin(Appliance& appliance, PageRun run, bool pinned = true, uint64_t own_max = kUnbounded) {
-  return appliance.pager.pinning().Set(*appliance.region->pins, run, pinned, own_max);
+  return appliance.pager.pinning().Set(*appliance.region->pins, appliance.region.get(), run,
+                                       pinned, own_max);
 }
 
 }  // namespace
@@ -165,8 +166,9 @@ FARPAGE_TEST(pinned_pages_leave_half_of_memory_to_others) {
   REQUIRE(Pin(appliance, {0, 15}).ok());
   Pins other;
   Pinning& pinning = appliance.pager.pinning();
-  CHECK_EQ(int(pinning.Set(other, {0, 6}, true, kUnbounded).error().code), int(Code::kQuota));
-  REQUIRE(pinning.Set(other, {0, 5}, true, kUnbounded).ok());
+  CHECK_EQ(int(pinning.Set(other, nullptr, {0, 6}, true, kUnbounded).error().code),
+           int(Code::kQuota));
+  REQUIRE(pinning.Set(other, nullptr, {0, 5}, true, kUnbounded).ok());
   // What is pinned already counts once.
   CHECK(Pin(appliance, {10, 5}).ok());
   CHECK_EQ(pinning.pages(), 20u);

@@ -13,6 +13,7 @@ import { SOCKET_WORKS } from './socket-works.js';
 import { Stage, type StageOptions } from './stage.js';
 import { START_WORKS } from './start-works.js';
 import { SYNC_WORKS } from './sync-works.js';
+import { WARM_WORKS } from './warm-works.js';
 import type { Work } from './work.js';
 
 /** Every measurement there is, in the order they are run. */
@@ -28,6 +29,7 @@ export const WORKS: readonly Work[] = [
   ...BESIDE_WORKS,
   ...COPY_WORKS,
   ...CAPACITY_WORKS,
+  ...WARM_WORKS,
 ];
 
 export interface RunOptions extends StageOptions {

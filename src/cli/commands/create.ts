@@ -1,10 +1,17 @@
 /** `farpage create`: a region that comes back after a restart. */
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import type { RegionBody } from '../../control/schema.js';
+import { RECORD_MS, type RegionBody } from '../../control/schema.js';
 import { isWebUrl } from '../../control/web-url.js';
 import { formatSize } from '../../units.js';
-import { type ConnectionOptions, type Shell, size, targetOf, withConnection } from '../options.js';
+import {
+  age,
+  type ConnectionOptions,
+  type Shell,
+  size,
+  targetOf,
+  withConnection,
+} from '../options.js';
 
 interface Options extends ConnectionOptions {
   readonly file?: string;
@@ -22,12 +29,14 @@ interface Options extends ConnectionOptions {
   readonly reserve?: true;
   readonly from?: string;
   readonly fromTokenFile?: string;
+  readonly workingSet?: number | true;
 }
 
 function bodyOf(name: string, options: Options, local: boolean): RegionBody {
   const { file, offset, length, size, make, fill, access, resident, writeBehind } = options;
   const { kind, persist, atomic, reserve, from } = options;
-  const { fromTokenFile: token } = options;
+  const { fromTokenFile: token, workingSet } = options;
+  const workingSetMs = workingSet === true ? RECORD_MS : workingSet;
   const fromTokenFile = token === undefined ? undefined : resolve(token);
   const given = {
     offset,
@@ -44,6 +53,7 @@ function bodyOf(name: string, options: Options, local: boolean): RegionBody {
     reserve,
     from,
     fromTokenFile,
+    workingSetMs,
   };
   const known = Object.entries(given).filter(([, value]) => value !== undefined);
   // A path on TCP is one of the appliance's, below its --root.
@@ -71,6 +81,7 @@ export function createCommand(shell: Shell): Command {
     .option('--from <url>', 'what to copy: farpage://HOST[:PORT]/REGION, http(s)://HOST/FILE')
     .option('--from-token-file <file>', 'token for that server, read by the appliance')
     .option('--resident <size>', 'bound on its present pages', size)
+    .option('--working-set [time]', 'record at its first start (2m), replay at later ones', age)
     .option('--write-behind', 'lets memory pressure write dirty pages to the file');
   return withConnection(command).action(async (name: string, options: Options) => {
     const { control, wait, address } = targetOf(options, shell);
