@@ -40,12 +40,24 @@ class FaultWaiter {
   ~FaultWaiter() = default;
 };
 
-// One reader's sequential stream, kept by the front door, changed only inside the calls below.
+// One reader's stream, sequential or strided, kept by the front door, changed only inside the calls
+// below.
 struct ReadAheadStream {
   const Region* region = nullptr;
   PageIndex expected = 0;      // the page whose fault would continue the stream
   PageIndex filled_to = 0;     // end of what has been asked for
   uint32_t window_pages = 0;   // 0: no stream yet
+  // Accesses the same distance apart, forwards or backwards.
+  int64_t last = -1;           // page where the last one began, below 0: none
+  int64_t stride = 0;          // pages from the one before to it
+  uint32_t steps = 0;          // how many are asked for at once; 0: no stride was recognised
+  uint32_t run_pages = 0;      // of each
+  int64_t strided_to = 0;      // the first one that has not been asked for
+
+  void EndStride() {
+    last = -1;
+    stride = steps = 0;
+  }
 };
 
 // How far a run can be used, and what stands behind the pages that can.

@@ -29,6 +29,9 @@ namespace farpage {
 inline constexpr uint64_t kInPlacePagesMax = 16;
 // A stream's first read-ahead window; it doubles up to the option.
 inline constexpr uint32_t kFirstWindowPages = 8;
+// Accesses of a strided one that are read ahead at first, and at most; no more than the option.
+inline constexpr uint32_t kFirstStrideSteps = 2;
+inline constexpr uint32_t kStrideStepsMax = 64;
 
 // Owns its threads (fill-N, writeback, reclaim) and orders their work. One pager serves many
 // regions and any number of front doors. Thread: any, unless a method says otherwise.
@@ -163,6 +166,10 @@ class Pager final : public FaultHandler {
              uint64_t token);
   void Follow(const std::shared_ptr<Region>& region, PageRun run, bool cold,
               ReadAheadStream* stream);
+  void FollowStride(const std::shared_ptr<Region>& region, PageRun run, ReadAheadStream* stream);
+  void AdvanceStride(const std::shared_ptr<Region>& region, ReadAheadStream* stream);
+  static uint64_t ClaimAhead(Region& region, PageRun run);
+  static void MarkAhead(Region& region, PageIndex page);
   void WakeReclaim();
   void Press();
   void ReclaimLoop();
