@@ -296,7 +296,9 @@ void Evictor::SweepAges(PageWord now) {
       const PageIndex end = std::min(table.pages(), (chunk + 1) * kSummaryPages);
       for (PageIndex page = chunk * kSummaryPages; page < end; page++) {
         ChangePage(table, page, [&](PageWord word) {
-          const bool old = HoldsFrame(word) && AgeTicks(word, now) > kAgeTicksMax;
+          const PageState state = StateOf(word);
+          const bool here = state == PageState::kPresent || state == PageState::kCopying;
+          const bool old = here && AgeTicks(word, now) > kAgeTicksMax;
           return old ? (word & ~kUsed) | oldest : word;
         });
       }
