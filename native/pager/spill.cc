@@ -1,4 +1,6 @@
 // Dirty pages into the overlay of their region, and back.
+#include <sched.h>
+
 #include <algorithm>
 
 #include "pager/evictor.h"
@@ -219,7 +221,12 @@ uint64_t Pager::Promote(const std::shared_ptr<Region>& region, PageRun run) {
       const uint64_t claimed = Filler::Claim(*region, {page, frames});
       Filler::ReturnFrames(*region, budget_, frames - claimed);
       if (claimed == 0) {
-        page++;
+        // Tables are being given back, which is soon over; else somebody else has it by now.
+        if (region->table->tables().IsClosed(page)) {
+          ::sched_yield();
+        } else {
+          page++;
+        }
         continue;
       }
       filler_.FillByOrigin(region, {page, claimed}, true);

@@ -29,6 +29,8 @@ struct Ranges {
     options.frames_max = frames_max;
     options.mapped_bytes_max = regions * kBytes;
     options.nic_threads = nic_threads;
+    // Pages read ahead would take frames behind a test's back.
+    options.read_ahead_pages = 0;
     return options;
   }
 
