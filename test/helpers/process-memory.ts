@@ -15,9 +15,15 @@ const kib = (text: string, key: string) =>
 
 function memoryFileBytes(pid: number): number {
   const folder = `/proc/${pid}/fd`;
-  return readdirSync(folder)
-    .filter((fd) => readlinkSync(`${folder}/${fd}`).startsWith('/memfd:farpage-region'))
-    .reduce((sum, fd) => sum + statSync(`${folder}/${fd}`).blocks * 512, 0);
+  const bytesOf = (fd: string) => {
+    try {
+      const isRegion = readlinkSync(`${folder}/${fd}`).startsWith('/memfd:farpage-region');
+      return isRegion ? statSync(`${folder}/${fd}`).blocks * 512 : 0;
+    } catch {
+      return 0; // Closed since it was listed.
+    }
+  };
+  return readdirSync(folder).reduce((sum, fd) => sum + bytesOf(fd), 0);
 }
 
 /** Resident bytes of mappings that huge pages are kept out of: our tables and nobody else's. */
