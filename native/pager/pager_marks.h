@@ -11,7 +11,7 @@ namespace farpage {
 // period, or the part of it that may be spent on that.
 inline constexpr uint64_t kFreePart = 128;
 inline constexpr uint64_t kFreePartMax = 32;
-inline constexpr uint64_t kFreePages = 64;
+inline constexpr uint64_t kFreePages = 128;
 
 constexpr uint64_t FreeAtHighMark(uint64_t frames_max) {
   return std::max(frames_max / kFreePart, std::min(frames_max / kFreePartMax, kFreePages));

@@ -231,12 +231,13 @@ Prefetcher::Next Prefetcher::BeginRun(const std::shared_ptr<Prefetch>& job) {
   const uint64_t now = NowNs();
   const uint64_t flying = job->flying_pages.load(std::memory_order_acquire);
   const bool polite = IsPolite(*job, now);
-  if (polite && now < job->started_ns + kPoliteRestNs) return Next::kResting;
+  if (!polite || now >= job->started_ns + kPoliteRestNs) job->begun_pages = 0;
+  if (polite && job->begun_pages >= kPoliteRunPages) return Next::kResting;
   const bool pull = job->pulls && job->origin == PageOrigin::kRemote;
   const uint64_t bound = std::min(budget_.max(), region.frames.max());
+  const uint64_t most = polite ? kPoliteRunPages - job->begun_pages : kPrefetchRunPages;
   uint64_t count =
-      std::min({job->origin_end - job->at, polite ? kPoliteRunPages : kPrefetchRunPages,
-                std::max<uint64_t>(bound / 8, 1)});
+      std::min({job->origin_end - job->at, most, std::max<uint64_t>(bound / 8, 1)});
   if (flying != 0 && (polite || flying + count > kPrefetchFlightPages)) return Next::kWaiting;
   if (job->origin == PageOrigin::kRemote &&
       region.fills.abandoned_pages.load(std::memory_order_acquire) + count > kAbandonedPagesMax) {
@@ -255,7 +256,7 @@ Prefetcher::Next Prefetcher::BeginRun(const std::shared_ptr<Prefetch>& job) {
   count = std::min(count, free);
   if (!Filler::TryTakeFrames(region, budget_, count)) return NoRoom(job, count);
   job->starved_ns = 0;
-  job->started_ns = now;
+  if (job->begun_pages == 0) job->started_ns = now;
   Status reserved = region.table->Reserve({job->at, count});
   uint64_t wanted = count;
   if (!pull) {
@@ -264,6 +265,7 @@ Prefetcher::Next Prefetcher::BeginRun(const std::shared_ptr<Prefetch>& job) {
   const uint64_t claimed = reserved.ok() ? Filler::Claim(region, {job->at, wanted}) : 0;
   Filler::ReturnFrames(region, budget_, count - claimed);
   if (!reserved.ok()) Fail(*job, reserved.error().code);
+  job->begun_pages += claimed;
   return claimed == 0 ? Next::kMoved : StartRun(job, {job->at, claimed});
 }
 

@@ -24,7 +24,7 @@ namespace farpage {
 // waits for no more than that.
 inline constexpr uint64_t kPrefetchRunPages = 64;
 inline constexpr uint64_t kPrefetchFlightPages = 256;
-// The same while others wait for pages: one small run, then a rest.
+// The same while others wait for pages: one small run, or as many pages in single ones, and a rest.
 inline constexpr uint64_t kPoliteRunPages = 16;
 inline constexpr uint64_t kPoliteRestNs = 1'000'000;
 // How long after a fault of somebody else that lasts.
@@ -104,7 +104,8 @@ struct Prefetch {
   PageIndex recycled_to = 0;
   uint64_t demands = 0;    // as last seen
   uint64_t demand_ns = 0;  // when they last grew
-  uint64_t started_ns = 0;
+  uint64_t started_ns = 0;   // the first run since the last rest,
+  uint64_t begun_pages = 0;  // and the pages of all since then
   uint64_t rest_until_ns = 0;
   uint64_t starved_ns = 0;
 };

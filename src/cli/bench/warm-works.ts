@@ -13,9 +13,10 @@ const PAGE = 4096;
 const FILE_BYTES_MAX = 1024 ** 3;
 /** Pages in use: 64 MiB. */
 const HOT_PAGES = 16_384;
-/** READs between two looks, and how many of them at once. */
+/** READs between two looks. */
 const BATCH = 512;
-const DEPTH = 16;
+/** How many of them at once: a client that waits for each, and one that brings pages near itself. */
+const DEPTHS = [1, 16] as const;
 const BYPASSED_PART = 0.9;
 const PLACEMENT = 'two cores, not pinned';
 
@@ -27,15 +28,20 @@ function hotPages(pages: number): number[] {
   return Array.from({ length: hot }, (_, at) => ((at + 1) * step) % pages);
 }
 
-/** READs of pages in no order, DEPTH at a time. */
-async function readBatch(region: ExternalRegion, next: () => number): Promise<void> {
-  for (let done = 0; done < BATCH; done += DEPTH) {
-    await Promise.all(Array.from({ length: DEPTH }, () => region.read(next() * PAGE, 64)));
+/** READs of pages in no order, `depth` at a time. */
+async function readBatch(region: ExternalRegion, depth: number, next: () => number) {
+  for (let done = 0; done < BATCH; done += depth) {
+    await Promise.all(Array.from({ length: depth }, () => region.read(next() * PAGE, 64)));
   }
 }
 
 /** Milliseconds from `began` until most of a batch's operations bypassed. */
-async function untilWarm(region: ExternalRegion, pages: readonly number[], began: number) {
+async function untilWarm(
+  region: ExternalRegion,
+  use: { pages: readonly number[]; depth: number },
+  began: number,
+) {
+  const { pages, depth } = use;
   let seed = 1;
   const next = () => {
     seed = (seed * 48_271) % 2_147_483_647;
@@ -43,7 +49,7 @@ async function untilWarm(region: ExternalRegion, pages: readonly number[], began
   };
   for (;;) {
     const before = (await region.stat()).operations;
-    await readBatch(region, next);
+    await readBatch(region, depth, next);
     const after = (await region.stat()).operations;
     const bypassed = after.bypassed - before.bypassed;
     if (bypassed >= BYPASSED_PART * (bypassed + after.faulted - before.faulted)) {
@@ -65,24 +71,28 @@ async function warm(stage: Stage): Promise<Row[]> {
     return await body(await client.attach('warmed'), began);
   };
   /** A start with the file out of the page cache. */
-  const coldStart = async () => {
+  const coldStart = async (depth: number) => {
     await stage.run('cache', { file, state: 'cold' });
-    return await withRegion((region, began) => untilWarm(region, pages, began));
+    return await withRegion((region, began) => untilWarm(region, { pages, depth }, began));
   };
   try {
     await makeFile(file, size, stage.signal);
-    const told = await rounds(stage, async () => {
-      await withRegion((region) => region.workingSet.forget());
-      const raw = await coldStart();
-      await withRegion(async (region) => {
-        for (const page of pages) await region.read(page * PAGE, 64);
-        await region.workingSet.save();
+    const rows: Row[] = [];
+    for (const depth of DEPTHS) {
+      const told = await rounds(stage, async () => {
+        await withRegion((region) => region.workingSet.forget());
+        const raw = await coldStart(depth);
+        await withRegion(async (region) => {
+          for (const page of pages) await region.read(page * PAGE, 64);
+          await region.workingSet.save();
+        });
+        return { farpage: await coldStart(depth), raw };
       });
-      return { farpage: await coldStart(), raw };
-    });
-    const hot = `${pages.length} scattered pages of a cold file in use, unix, depth ${DEPTH}`;
-    const work = `restart with ${hot}: until 90 % bypass, working set replayed, beside without`;
-    return [makeRow({ name: 'warm', work, placement: PLACEMENT, unit: 'ms' }, told)];
+      const hot = `${pages.length} scattered pages of a cold file in use, unix, depth ${depth}`;
+      const work = `restart with ${hot}: until 90 % bypass, working set replayed, beside without`;
+      rows.push(makeRow({ name: 'warm', work, placement: PLACEMENT, unit: 'ms' }, told));
+    }
+    return rows;
   } finally {
     rmSync(file, { force: true });
   }
