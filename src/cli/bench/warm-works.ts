@@ -15,7 +15,7 @@ const FILE_BYTES_MAX = 1024 ** 3;
 const HOT_PAGES = 16_384;
 /** READs between two looks. */
 const BATCH = 512;
-/** How many of them at once: a client that waits for each, and one that brings pages near itself. */
+/** How many of them at once: a client that waits for each, and one that waits for none. */
 const DEPTHS = [1, 16] as const;
 const BYPASSED_PART = 0.9;
 const PLACEMENT = 'two cores, not pinned';
