@@ -4,7 +4,7 @@
 {
   'variables': {
     'dev%': 0,          # 1: -Werror, native_test
-    'sanitize%': '',    # address | undefined | thread
+    'sanitize%': '',    # address,undefined | thread
   },
   'target_defaults': {
     'cflags!': ['-fno-omit-frame-pointer', '-O3'],

@@ -1,4 +1,4 @@
-// Builds the native part: `build.mjs [--tree release|dev|asan|ubsan|tsan] [target…]`.
+// Builds the native part: `build.mjs [--tree release|dev|asan|tsan] [target…]`.
 // Plain JavaScript without dependencies except node-gyp, because npm runs it at install, before any
 // TypeScript is built. `release` builds in build/; the others, which a user of the package never
 // builds, in .build/<tree>, a folder of links to the sources, because node-gyp always writes to
@@ -14,8 +14,7 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 const TREES = {
   release: [],
   dev: ['-Ddev=1'],
-  asan: ['-Ddev=1', '-Dsanitize=address'],
-  ubsan: ['-Ddev=1', '-Dsanitize=undefined'],
+  asan: ['-Ddev=1', '-Dsanitize=address,undefined'],
   tsan: ['-Ddev=1', '-Dsanitize=thread'],
 };
 const LINKS = ['binding.gyp', 'native', 'node_modules', 'package.json', 'src', 'test'];
