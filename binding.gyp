@@ -69,8 +69,9 @@
           'ldflags': [
             '-Wl,--wrap=open64,--wrap=pread64,--wrap=pwrite64,--wrap=ftruncate64,--wrap=fdatasync',
             '-Wl,--wrap=fsync,--wrap=fallocate64,--wrap=madvise,--wrap=link,--wrap=unlink,--wrap=rename',
-            # IoRing::QueueWrite and IoRing::Reap: test/native/ring_calls.cc.
+            # IoRing::QueueWrite, Enter and Reap: test/native/ring_calls.cc.
             '-Wl,--wrap=_ZN7farpage6IoRing10QueueWriteEiPKvjmim',
+            '-Wl,--wrap=_ZN7farpage6IoRing5EnterEj',
             '-Wl,--wrap=_ZN7farpage6IoRing4ReapEPNS0_10CompletionE',
           ],
           'sources': ['<!@(node src/native/sources.mjs test/native)'],

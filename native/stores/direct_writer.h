@@ -22,8 +22,8 @@ inline constexpr uint32_t kHopelessSplitsMax = 16;
 // A file that pages are written to around the page cache. Thread: any.
 class DirectFile {
  public:
-  // Opens the file of `cached_fd`, whose region begins at `offset_bytes`, once more, with O_DIRECT;
-  // locks stay with `cached_fd`, which must outlive this.
+  // Opens the file of `cached_fd`, which must outlive this and whose region begins at
+  // `offset_bytes`, once more, with O_DIRECT.
   DirectFile(int cached_fd, uint64_t offset_bytes);
 
   // False: the file system or the system offers no such thing.

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/clock.h"
 #include "memory/region_copy.h"
 #include "os/page_cache.h"
 #include "os/short_cores.h"
@@ -31,6 +32,8 @@ constexpr size_t kParallelImagesMin = 64;
 constexpr size_t kShareImages = kImagesPerKick;
 // How long the second writer stands aside before it looks again.
 constexpr long kAsideNs = 1'000'000;
+// How often a locked range is asked for.
+constexpr long kLockNapNs = 2'000'000;
 
 // Images that writers divide among themselves, each taking the next ones when it has done its own.
 class Shares {
@@ -65,7 +68,7 @@ void Divide(std::span<PageImage* const> images, Work work) {
   for (Thread& helper : helpers) helper.Join();
 }
 
-Status LockRange(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
+Status TryLock(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
   struct flock lock{};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
@@ -77,6 +80,17 @@ Status LockRange(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
   }
   if (errno == EINVAL || errno == ENOLCK || errno == EOPNOTSUPP) return {};  // no locks here
   return SystemError("fcntl F_OFD_SETLK");
+}
+
+// A process that was killed holds its locks for as long as the device works on what it had begun.
+Status LockRange(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
+  const uint64_t give_up_ns = NowNs() + kLockWaitNs;
+  for (;;) {
+    Status locked = TryLock(fd, offset_bytes, length_bytes);
+    if (locked.error().code != Code::kFileLocked || NowNs() > give_up_ns) return locked;
+    const timespec nap{0, kLockNapNs};
+    ::nanosleep(&nap, nullptr);
+  }
 }
 
 }  // namespace
@@ -106,14 +120,21 @@ Result<std::unique_ptr<FileStore>> FileStore::Open(const Options& options) {
   if (length % kPageBytes != 0 && options.offset_bytes + length != size) {
     return Error{Code::kAlignment, 0, "the length is not a multiple of the page size"};
   }
+  std::unique_ptr<DirectFile> direct;
   if (options.writable) {
-    if (Status locked = LockRange(fd.get(), options.offset_bytes, length); !locked.ok()) {
+    direct = std::make_unique<DirectFile>(fd.get(), options.offset_bytes);
+    if (!direct->valid()) direct.reset();
+    // On the open file that requests may be under way for when this process ends: they are over
+    // before somebody else has the lock.
+    const int locking = direct == nullptr ? fd.get() : direct->fd();
+    if (Status locked = LockRange(locking, options.offset_bytes, length); !locked.ok()) {
       return locked.error();
     }
   }
   // The pager does its own read-ahead; the kernel's would initialise what nobody asked for.
   ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_RANDOM);
-  return std::unique_ptr<FileStore>(new FileStore(std::move(fd), options, length));
+  return std::unique_ptr<FileStore>(
+      new FileStore(std::move(fd), std::move(direct), options, length));
 }
 
 Result<uint64_t> FileStore::AvailableBytes() const {

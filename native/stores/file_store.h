@@ -14,6 +14,9 @@
 
 namespace farpage {
 
+// How long a range that is locked is asked for.
+inline constexpr uint64_t kLockWaitNs = 200'000'000;
+
 // Pages of the region are pages of the file from `offset_bytes` on; the last one may be partial
 // and is handled to the byte. Thread: any; calls on disjoint pages may run concurrently.
 class FileStore final : public PageStore {
@@ -27,8 +30,9 @@ class FileStore final : public PageStore {
   };
 
   // Opens and, when writable, locks the range against other processes and regions (open file
-  // description locks, fcntl(2)). Fails: kFileNotFound, kFileAccess, kFileKind (not a regular
-  // file), kFileEmpty, kAlignment, kRange (beyond the end), kFileLocked.
+  // description locks, fcntl(2)); waits 0.2 s for one that is held, as a process that was killed
+  // does until its last writes are over. Fails: kFileNotFound, kFileAccess, kFileKind (not a
+  // regular file), kFileEmpty, kAlignment, kRange (beyond the end), kFileLocked.
   static Result<std::unique_ptr<FileStore>> Open(const Options& options);
 
   [[nodiscard]] int fd() const { return fd_.get(); }
@@ -64,16 +68,15 @@ class FileStore final : public PageStore {
   }
 
  private:
-  FileStore(Fd fd, const Options& options, uint64_t length_bytes)
+  FileStore(Fd fd, std::unique_ptr<DirectFile> direct, const Options& options,
+            uint64_t length_bytes)
       : fd_(std::move(fd)),
         path_(options.path),
         offset_bytes_(options.offset_bytes),
         length_bytes_(length_bytes),
         writable_(options.writable),
-        origin_(options.origin) {
-    if (writable_) direct_ = std::make_unique<DirectFile>(fd_.get(), offset_bytes_);
-    if (direct_ != nullptr && !direct_->valid()) direct_.reset();
-  }
+        origin_(options.origin),
+        direct_(std::move(direct)) {}
   // Hands a writer images that nobody else writes; none: there are no more.
   using NextImages = std::function<std::span<PageImage* const>()>;
   std::vector<PageImage*> WriteAroundCache(const NextImages& next);

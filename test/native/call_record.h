@@ -65,4 +65,8 @@ struct CallRecord::State {
 // Who records the calls on this file now; null: nobody.
 CallRecord::State* RecordOf(int fd);
 
+// A step of a write by io_uring(7), on a file or (-1) on whatever the ring writes: a CallFault may
+// end the process here.
+void RingStep(int fd);
+
 }  // namespace farpage::test

@@ -1,26 +1,14 @@
 // A process that is killed at its n-th system call on a store's or a memory directory's files, or
 // at any moment, and the next process that looks at what it left.
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
 
+#include "killed_child.h"
 #include "region_life.h"
-
-extern char** environ;
 
 namespace farpage::test {
 namespace {
-
-// What the process that is killed is told by its parent, and where it leaves its intentions.
-constexpr const char* kChild = "FARPAGE_KILLED_CHILD";
-constexpr int kLasted = 0;
 
 // A life takes about as long, its process's start included.
 constexpr uint64_t kLifeUs = 60'000;
@@ -51,18 +39,9 @@ void Live(const Victim& victim, Intentions* told) {
   }
 }
 
-Intentions* Shared(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0 || ::ftruncate(fd, sizeof(Intentions)) != 0) std::abort();
-  void* at = ::mmap(nullptr, sizeof(Intentions), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  ::close(fd);
-  if (at == MAP_FAILED) std::abort();
-  return static_cast<Intentions*>(at);
-}
-
 // In the process that is killed: true once it has lived.
 bool LiveAsChild() {
-  const char* text = std::getenv(kChild);
+  const char* text = ToldByParent();
   if (text == nullptr) return false;
   Victim victim;
   std::array<char, 256> folder{};
@@ -76,34 +55,15 @@ bool LiveAsChild() {
   victim.options = {static_cast<LifeStore>(store), memory != 0, folder.data()};
   victim.nth = nth;
   victim.seed = seed;
-  Live(victim, Shared(victim.options.folder + "intentions"));
+  Live(victim, ShareFile<Intentions>(victim.options.folder + "intentions"));
   return true;
 }
 
-// Runs this test's child; its end as waitpid(2) tells it.
-int RunChild(const char* test, const Victim& victim) {
-  const std::string told = std::string(kChild) + "=" +
-                           std::to_string(static_cast<int>(victim.options.store)) + " " +
-                           std::to_string(static_cast<int>(victim.options.memory_directory)) +
-                           " " + std::to_string(victim.nth) + " " + std::to_string(victim.seed) +
-                           " " + victim.options.folder;
-  std::vector<char*> environment;
-  for (char** entry = environ; *entry != nullptr; entry++) environment.push_back(*entry);
-  environment.push_back(const_cast<char*>(told.c_str()));
-  environment.push_back(nullptr);
-  const std::array<const char*, 4> words = {"native_test", "--run", test, nullptr};
-  pid_t pid = 0;
-  if (::posix_spawn(&pid, "/proc/self/exe", nullptr, nullptr,
-                    const_cast<char* const*>(words.data()), environment.data()) != 0) {
-    std::abort();
-  }
-  if (victim.nth == 0) {
-    ::usleep(static_cast<useconds_t>(victim.seed % kLifeUs));
-    ::kill(pid, SIGKILL);
-  }
-  int status = 0;
-  if (::waitpid(pid, &status, 0) != pid) std::abort();
-  return status;
+std::string TextOf(const Victim& victim) {
+  return std::to_string(static_cast<int>(victim.options.store)) + " " +
+         std::to_string(static_cast<int>(victim.options.memory_directory)) + " " +
+         std::to_string(victim.nth) + " " + std::to_string(victim.seed) + " " +
+         victim.options.folder;
 }
 
 // Kills once; false: the life does not get that far.
@@ -111,10 +71,9 @@ bool KillAndLook(const char* test, LifeOptions options, uint64_t nth, uint64_t s
   const TemporaryFolder folder;
   options.folder = folder.File("");
   if (options.store == LifeStore::kFile) MakeLifeFile(options.folder);
-  Intentions* told = Shared(options.folder + "intentions");
-  const int status = RunChild(test, {options, nth, seed});
-  const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-  CHECK(killed || status == kLasted);
+  auto* told = ShareFile<Intentions>(options.folder + "intentions");
+  const uint64_t end_us = nth == 0 ? 1 + seed % kLifeUs : 0;
+  const bool killed = IsKilled(test, TextOf({options, nth, seed}), options.folder, end_us);
   RegionLife life(options, told);
   CHECK_EQ(int(life.Start()), int(Code::kOk));
   life.CheckFound();

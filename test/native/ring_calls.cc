@@ -1,5 +1,5 @@
-// Writes by io_uring(7) go around libc: they are met where the core queues and reaps them, by the
-// same means (--wrap of these two functions of IoRing, under the names that the linker knows).
+// Writes by io_uring(7) go around libc: they are met where the core queues them, hands them over
+// and reaps them, by the same means (--wrap of these functions of IoRing, by their linker names).
 #include <sys/stat.h>
 
 #include <cstdlib>
@@ -51,6 +51,7 @@ extern "C" {
 bool __real__ZN7farpage6IoRing10QueueWriteEiPKvjmim(IoRing* ring, int file, const void* from,
                                                     uint32_t bytes, uint64_t offset_bytes,
                                                     int flags, uint64_t user_data);
+bool __real__ZN7farpage6IoRing5EnterEj(IoRing* ring, uint32_t wait_for);
 bool __real__ZN7farpage6IoRing4ReapEPNS0_10CompletionE(IoRing* ring, IoRing::Completion* done);
 
 bool __wrap__ZN7farpage6IoRing10QueueWriteEiPKvjmim(IoRing* ring, int file, const void* from,
@@ -60,6 +61,7 @@ bool __wrap__ZN7farpage6IoRing10QueueWriteEiPKvjmim(IoRing* ring, int file, cons
     return __real__ZN7farpage6IoRing10QueueWriteEiPKvjmim(ring, file, what, bytes, offset_bytes,
                                                           flags, user_data);
   };
+  RingStep(file);
   CallRecord::State* record = RecordOf(file);
   if (record == nullptr) return queue(from);
   struct stat status{};
@@ -80,8 +82,16 @@ bool __wrap__ZN7farpage6IoRing10QueueWriteEiPKvjmim(IoRing* ring, int file, cons
   return false;
 }
 
+bool __wrap__ZN7farpage6IoRing5EnterEj(IoRing* ring, uint32_t wait_for) {
+  RingStep(-1);
+  const bool entered = __real__ZN7farpage6IoRing5EnterEj(ring, wait_for);
+  RingStep(-1);
+  return entered;
+}
+
 bool __wrap__ZN7farpage6IoRing4ReapEPNS0_10CompletionE(IoRing* ring, IoRing::Completion* done) {
   if (!__real__ZN7farpage6IoRing4ReapEPNS0_10CompletionE(ring, done)) return false;
+  RingStep(-1);
   const std::lock_guard lock(begun_mutex);
   const auto found = begun.find({ring, done->user_data});
   if (found == begun.end()) return true;

@@ -97,6 +97,14 @@ CallRecord::State* RecordOf(int fd) {
   return recording.load() && IsBelow(PathOf(fd), record->folder) ? record : nullptr;
 }
 
+void RingStep(int fd) {
+  if (fd < 0) {
+    (void)Fails(kCallRing, std::string());
+  } else {
+    (void)Fails(kCallRing, fd);
+  }
+}
+
 namespace {
 
 using Call = CallRecord::Call;

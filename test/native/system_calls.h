@@ -20,13 +20,15 @@ enum CallKind : uint32_t {
   kCallSync = 16,      // fdatasync(2), fsync(2)
   kCallAllocate = 32,  // fallocate(2) that reserves, madvise(2) that populates
   kCallName = 64,      // link(2), unlink(2), rename(2)
+  kCallRing = 128,     // steps of writes by io_uring(7): queued, handed over, taken, reaped
 };
 inline constexpr uint32_t kCallsThatWrite =
     kCallOpen | kCallWrite | kCallTruncate | kCallSync | kCallAllocate | kCallName;
 
 // While one lives, calls of `kinds` on files below `folder` are counted (madvise: on any memory),
 // and the `nth` (1-based; 0: none) ends with `error`, undone. With the error kKillInstead the
-// process is killed there; in a child of fork(2) alone. One at a time.
+// process is killed there; in a child of its own alone. A step of a ring can end in no other way.
+// One at a time.
 inline constexpr int kKillInstead = -1;
 class CallFault {
  public:

@@ -1,0 +1,68 @@
+// A test's own process once more, to be killed, and what it leaves in memory that outlives it.
+#pragma once
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "check.h"
+
+extern char** environ;
+
+namespace farpage::test {
+
+inline constexpr const char* kKilledChild = "FARPAGE_KILLED_CHILD";
+
+// In the process that is to be killed: what its parent says. Null: this is no such process.
+inline const char* ToldByParent() { return std::getenv(kKilledChild); }
+
+// Runs `test` as a child that is told `text` and has its temporary files below `folder`. With
+// `end_us` it is killed after that time, else it has to see to it itself. False: it lived to its
+// end.
+inline bool IsKilled(const char* test, const std::string& text, const std::string& folder,
+                     uint64_t end_us) {
+  const std::string told = std::string(kKilledChild) + "=" + text;
+  const std::string temporary = "TMPDIR=" + folder;
+  std::vector<char*> environment = {const_cast<char*>(told.c_str()),
+                                    const_cast<char*>(temporary.c_str())};
+  for (char** entry = environ; *entry != nullptr; entry++) {
+    if (std::string_view(*entry).substr(0, 7) != "TMPDIR=") environment.push_back(*entry);
+  }
+  environment.push_back(nullptr);
+  const std::array<const char*, 4> words = {"native_test", "--run", test, nullptr};
+  pid_t pid = 0;
+  if (::posix_spawn(&pid, "/proc/self/exe", nullptr, nullptr,
+                    const_cast<char* const*>(words.data()), environment.data()) != 0) {
+    std::abort();
+  }
+  if (end_us != 0) {
+    ::usleep(static_cast<useconds_t>(end_us));
+    ::kill(pid, SIGKILL);
+  }
+  int status = 0;
+  if (::waitpid(pid, &status, 0) != pid) std::abort();
+  const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  CHECK(killed || status == 0);
+  return killed;
+}
+
+// The contents of the file at `path`, zeros at first, shared by all who ask for them.
+template <typename Contents>
+Contents* ShareFile(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0 || ::ftruncate(fd, sizeof(Contents)) != 0) std::abort();
+  void* at = ::mmap(nullptr, sizeof(Contents), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  ::close(fd);
+  if (at == MAP_FAILED) std::abort();
+  return static_cast<Contents*>(at);
+}
+
+}  // namespace farpage::test
