@@ -196,7 +196,7 @@ void Filler::FillByOrigin(const std::shared_ptr<Region>& region, PageRun run, bo
   if (IsElsewhere(*region, run.first)) {
     Status status;
     const FromOverlay how = waits ? FromOverlay::kWaiting : FromOverlay::kStarted;
-    (void)FillFromOverlay(region, run, how, &status);
+    (void)FillFromOverlay(region, run, how, &status, nullptr);
     return;
   }
   while (run.count != 0) {
@@ -246,77 +246,6 @@ Status Filler::FillNow(const std::shared_ptr<Region>& region, PageRun run, bool 
     (void)FillNow(region, {page, 1}, to_write);
   }
   return populated;
-}
-
-uint64_t Filler::FillFromOverlay(const std::shared_ptr<Region>& region, PageRun run,
-                                 FromOverlay how, Status* status) {
-  const bool in_place = how == FromOverlay::kInPlace;
-  *status = region->memory->MakeRoom(run);
-  if (!status->ok()) {
-    if (in_place) return 0;
-    ReturnFrames(*region, budget_, run.count);
-    GiveUp(region, run, status->error().code);
-    return run.count;
-  }
-  for (PageIndex page = run.first; page < run.end(); page++) {
-    if (how == FromOverlay::kStarted && StartTake(region, page)) continue;
-    std::byte* at = region->memory->address() + (page << kPageShift);
-    *status = in_place ? region->overlay->TakeInPlace(page, at) : region->overlay->Take(page, at);
-    if (status->ok()) {
-      Install(region, {page, 1});
-      continue;
-    }
-    const Code code = status->error().code;
-    if (code == Code::kUnsupported) return page - run.first;
-    FailTake(region, page, code);
-  }
-  return run.count;
-}
-
-// Asks the peer that has a claimed page; false: no peer has it.
-bool Filler::StartTake(const std::shared_ptr<Region>& region, PageIndex page) {
-  region->jobs.fetch_add(1, std::memory_order_acq_rel);
-  std::byte* at = region->memory->address() + (page << kPageShift);
-  const auto done = [this, region, page](const Status& taken) {
-    if (taken.ok()) {
-      Install(region, {page, 1});
-    } else {
-      FailTake(region, page, taken.error().code);
-    }
-    region->jobs.fetch_sub(1, std::memory_order_acq_rel);
-  };
-  if (region->overlay->StartTake(page, at, done)) return true;
-  region->jobs.fetch_sub(1, std::memory_order_acq_rel);
-  return false;
-}
-
-void Filler::FailTake(const std::shared_ptr<Region>& region, PageIndex page, Code code) {
-  // Some of it may be there already, and memory that is given back reads as zeros.
-  const PageRun run{page, 1};
-  region->memory->Drop({&run, 1});
-  ReturnFrames(*region, budget_, 1);
-  if (code == Code::kPageLost) {
-    LoseElsewhere(region, page);
-  } else {
-    GiveUp(region, run, code);
-  }
-}
-
-// The tier gave back other bytes than it got, or none. A clean page still has its store; a dirty
-// one is gone.
-void Filler::LoseElsewhere(const std::shared_ptr<Region>& region, PageIndex page) {
-  region->overlay->Forget(page);
-  PageWord after = 0;
-  const PageWord before = ChangePage(
-      *region->table, page,
-      [](PageWord word) {
-        const PageWord rest = word & ~(kElsewhere | kWaiters | kAhead);
-        const bool dirty = (word & kUnsafe) != 0;
-        return WithState(rest, dirty ? PageState::kLost : PageState::kAbsent);
-      },
-      &after);
-  const Code code = StateOf(after) == PageState::kLost ? Code::kPageLost : Code::kOk;
-  if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, code);
 }
 
 void Filler::Install(const std::shared_ptr<Region>& region, PageRun run, PageWord flags) {

@@ -28,6 +28,9 @@ inline constexpr int kHopelessLooks = 3;
 // Frames one eviction frees beyond what is needed now, so that not every fill evicts.
 inline constexpr uint64_t kEvictionBatchPages = 512;
 
+// Of pages that were taken out of a tier together: how many could not come.
+using TakesDone = std::function<void(uint64_t failed_pages)>;
+
 // Takes frames, populates region memory, installs pages, wakes waiters. A run that fails as a
 // whole is tried again page by page, so that one bad page does not fail its neighbours.
 class Filler {
@@ -78,7 +81,12 @@ class Filler {
   // Returns how many pages are not this caller's any more. Thread: any; any that may wait for a
   // device, unless it is in place.
   uint64_t FillFromOverlay(const std::shared_ptr<Region>& region, PageRun run, FromOverlay how,
-                           Status* status);
+                           Status* status) {
+    return FillFromOverlay(region, run, how, status, nullptr);
+  }
+  // The same, started; `done` is called once, on any thread, when each page is there or was given
+  // up, and must not wait.
+  void TakeFromOverlay(const std::shared_ptr<Region>& region, PageRun run, TakesDone done);
 
   // Gives up a claimed run: its pages are absent again and their waiters hear `code`.
   void GiveUp(const std::shared_ptr<Region>& region, PageRun run, Code code);
@@ -110,7 +118,12 @@ class Filler {
   // room for as many.
   bool EvictForFrames(Region& region, uint64_t frames, EvictionResult* result, bool* full);
   Code WaitForFrame(Region& region);
-  bool StartTake(const std::shared_ptr<Region>& region, PageIndex page);
+  // fill_from_overlay.cc
+  struct Takes;
+  uint64_t FillFromOverlay(const std::shared_ptr<Region>& region, PageRun run, FromOverlay how,
+                           Status* status, const std::shared_ptr<Takes>& takes);
+  bool StartTake(const std::shared_ptr<Region>& region, PageIndex page,
+                 const std::shared_ptr<Takes>& takes);
   void FailTake(const std::shared_ptr<Region>& region, PageIndex page, Code code);
   void LoseElsewhere(const std::shared_ptr<Region>& region, PageIndex page);
 

@@ -274,8 +274,7 @@ Prefetcher::Next Prefetcher::StartRun(const std::shared_ptr<Prefetch>& job, Page
   const auto& region = job->region;
   if (IsElsewhere(*region, run.first)) {
     job->at = run.end();
-    filler_.FillByOrigin(region, run, true);
-    job->filled_pages.fetch_add(run.count, std::memory_order_relaxed);
+    Take(job, run);
     return Next::kMoved;
   }
   // Asked again now that nobody else can write these pages: what was written meanwhile and is in

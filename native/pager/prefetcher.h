@@ -138,7 +138,8 @@ class Prefetcher {
   // comes from elsewhere: this warms memory.
   std::shared_ptr<Prefetch> Begin(std::shared_ptr<Region> region, std::vector<PageRun> ranges,
                                   PrefetchDone done);
-  // Ends it soon, with kAborted unless it has ended: it waits for no source. What it brought stays.
+  // Ends it soon, with kAborted unless it has ended: it waits for no source, and for a tier as long
+  // as that answers or says that it is away. What it brought stays.
   void Cancel(Prefetch& prefetch);
   static PrefetchReport Report(const Prefetch& prefetch);
 
@@ -157,6 +158,7 @@ class Prefetcher {
   Next BeginRun(const std::shared_ptr<Prefetch>& job);
   Next StartRun(const std::shared_ptr<Prefetch>& job, PageRun run);
   // pull.cc: pages from elsewhere
+  void Take(const std::shared_ptr<Prefetch>& job, PageRun run);
   void Ask(const std::shared_ptr<Prefetch>& job, PageRun run);
   bool Land(const std::shared_ptr<Prefetch>& job);
   void Abandon(Prefetch& job);

@@ -7,6 +7,18 @@
 
 namespace farpage {
 
+// Takes a claimed run whose frames are taken out of the tiers: a peer is asked, and not waited for.
+void Prefetcher::Take(const std::shared_ptr<Prefetch>& job, PageRun run) {
+  job->flying_pages.fetch_add(run.count, std::memory_order_acq_rel);
+  filler_.TakeFromOverlay(job->region, run, [this, job, run](uint64_t failed_pages) {
+    WakeBy([&] {
+      job->filled_pages.fetch_add(run.count - failed_pages, std::memory_order_relaxed);
+      job->failed_pages.fetch_add(failed_pages, std::memory_order_relaxed);
+      job->flying_pages.fetch_sub(run.count, std::memory_order_acq_rel);
+    });
+  });
+}
+
 // Reads a claimed run whose frames are taken.
 void Prefetcher::Ask(const std::shared_ptr<Prefetch>& job, PageRun run) {
   Region& region = *job->region;

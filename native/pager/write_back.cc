@@ -41,7 +41,7 @@ WriteBack::WriteBack(Shootdown& shootdown, WaiterList& waiters, FrameBudget& bud
       waiters_(waiters),
       budget_(budget),
       lanes_([this](WriteBackJob job) {
-        auto outcome = Run(job.region, job.run, job.durable);
+        auto outcome = job.hardens ? RunHarden(job.region) : Run(job.region, job.run, job.durable);
         job.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
         job.region.reset();
         job.done(std::move(outcome));
@@ -51,7 +51,10 @@ WriteBack::~WriteBack() { Close(); }
 
 void WriteBack::Submit(std::shared_ptr<Region> region, PageRun run, bool durable,
                        WriteBackDone done) {
-  WriteBackJob job{std::move(region), run, durable, std::move(done)};
+  Submit({std::move(region), run, durable, std::move(done)});
+}
+
+void WriteBack::Submit(WriteBackJob job) {
   const Code refused = lanes_.Submit(job);
   if (refused != Code::kOk) job.done(Error{refused, 0, "submit write-back"});
 }
@@ -66,28 +69,6 @@ Result<WriteBackReceipt> WriteBack::Run(const std::shared_ptr<Region>& region, P
   if (!use.status().ok()) return use.status().error();
   const auto one_at_a_time = Pause(*region);
   return RunLocked(region, run, durable);
-}
-
-void WriteBack::Behind(const std::shared_ptr<Region>& region) {
-  const PageRun all{0, region->table->pages()};
-  if (region->write_behind && WriteBackLanes::IsSlow(*region)) {
-    if (region->written_behind.exchange(true, std::memory_order_acq_rel)) return;
-    Submit(region, all, true, [region](const Result<WriteBackReceipt>&) {
-      region->written_behind.store(false, std::memory_order_release);
-    });
-    return;
-  }
-  const RegionUse use(*region);
-  if (!use.status().ok()) return;
-  const std::unique_lock<std::mutex> lock(region->write_back, std::try_to_lock);
-  if (!lock.owns_lock()) return;
-  // A failure leaves the pages dirty and shows at the next sync, which reports it.
-  if (region->write_behind) {
-    (void)RunLocked(region, all, true);
-  } else {
-    // Its file is not written under pressure, but what a sync has written may become durable.
-    (void)Harden(region);
-  }
 }
 
 Result<WriteBackReceipt> WriteBack::RunLocked(const std::shared_ptr<Region>& region, PageRun run,
@@ -154,24 +135,6 @@ Status WriteBack::Finish(const std::shared_ptr<Region>& region,
     DropPrivateCopies(region, batch.cached);
     DropPrivateCopies(region, batch.unsynced);
   }
-  return synced;
-}
-
-Status WriteBack::Harden(const std::shared_ptr<Region>& region) {
-  if (!region->store->has_sink()) return {};
-  PageTable& table = *region->table;
-  Summary& summary = table.dirty_summary();
-  std::vector<Batch> batches(1);
-  for (uint64_t chunk = summary.Next(0); chunk < summary.chunks();
-       chunk = summary.Next(chunk + 1)) {
-    const PageIndex last = std::min((chunk + 1) * kSummaryPages, table.pages());
-    for (PageIndex page = chunk * kSummaryPages; page < last; page++) {
-      if ((table.Load(page) & kUnsynced) != 0) AppendPage(batches[0].unsynced, page);
-    }
-  }
-  if (batches[0].unsynced.empty()) return {};
-  Status synced = Finish(region, batches);
-  TidySummary(table, {0, table.pages()});
   return synced;
 }
 

@@ -21,11 +21,13 @@ inline constexpr uint64_t kImageBytesMax = 1u << 20;
 inline constexpr size_t kElsewherePagesMax = 256;
 // How long a write-back waits for a page that is on its way into the overlay or out of it.
 inline constexpr uint64_t kMovingWaitNs = 10'000'000'000;
+// How long memory pressure waits for what it has begun to write to a device.
+inline constexpr uint64_t kBehindWaitNs = 100'000'000;
 
 // DIRTY -> WRITEBACK, one grace period, write, -> UNSYNCED, fdatasync, -> clean; an error at any
 // step restores DIRTY. Write-backs of one region follow one another; those of others do not wait
-// for a store that waits for a program or a peer (WriteBackLanes). Thread: any may submit; `done`
-// is called on a write-back thread.
+// for a store that waits for a program or a peer, nor for a device that hangs (WriteBackLanes).
+// Thread: any may submit; `done` is called on a write-back thread.
 class WriteBack {
  public:
   WriteBack(Shootdown& shootdown, WaiterList& waiters, FrameBudget& budget);
@@ -37,9 +39,9 @@ class WriteBack {
   // The same on the calling thread, after what is under way for the region.
   Result<WriteBackReceipt> Run(const std::shared_ptr<Region>& region, PageRun run, bool durable);
 
-  // For memory pressure: all of a region that may be written behind, and of any other what was
-  // written before becomes durable. On the calling thread if it waits for nothing but a device,
-  // else begun, unless it is under way. Not where a write-back is under way, which makes pages
+  // For memory pressure: begins to write all of a region that may be written behind, and to make
+  // durable what was written before of any other. Waits for it no longer than kBehindWaitNs, and
+  // not at all for a program or a peer. Nothing where a write-back is under way, which makes pages
   // clean by itself.
   void Behind(const std::shared_ptr<Region>& region);
 
@@ -68,9 +70,13 @@ class WriteBack {
     bool moving = false;             // met one that did not come to rest
     PageIndex next = 0;              // where the following batch starts
   };
+  void Submit(WriteBackJob job);
+  Result<WriteBackReceipt> RunHarden(const std::shared_ptr<Region>& region);
   // Requires the region's lock, which Pause takes too.
   Result<WriteBackReceipt> RunLocked(const std::shared_ptr<Region>& region, PageRun run,
                                      bool durable);
+  static bool HasUnsynced(Region& region);
+  // Requires the region's lock.
   Status Harden(const std::shared_ptr<Region>& region);
   Batch Collect(Region& region, PageIndex from, PageIndex end, bool durable);
   // What a sync finds of one page, which it then has claimed.

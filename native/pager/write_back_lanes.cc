@@ -1,20 +1,13 @@
 #include "pager/write_back_lanes.h"
 
 #include <algorithm>
+#include <chrono>
 #include <string>
 #include <utility>
 
+#include "base/clock.h"
+
 namespace farpage {
-namespace {
-
-bool Has(const std::vector<const Region*>& regions, const Region* region) {
-  return std::find(regions.begin(), regions.end(), region) != regions.end();
-}
-
-}  // namespace
-
-WriteBackLanes::WriteBackLanes(Run run)
-    : run_(std::move(run)), thread_("writeback", [this] { Loop(); }) {}
 
 bool WriteBackLanes::IsSlow(const Region& region) {
   return region.store->writes_elsewhere() ||
@@ -24,73 +17,82 @@ bool WriteBackLanes::IsSlow(const Region& region) {
 Code WriteBackLanes::Submit(WriteBackJob& job) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (closing_) return Code::kClosed;
-  if (jobs_.size() + slow_jobs_.size() >= kWriteBackJobsMax) return Code::kQuota;
+  if (files_.jobs.size() + slow_.jobs.size() >= kWriteBackJobsMax) return Code::kQuota;
   job.region->jobs.fetch_add(1, std::memory_order_acq_rel);
-  if (!IsSlow(*job.region)) {
-    jobs_.push_back(std::move(job));
-    wake_.notify_one();
-    return Code::kOk;
-  }
-  slow_jobs_.push_back(std::move(job));
-  if (ReadyRegions() > idle_ && lanes_.size() < kSlowLanesMax) {
-    lanes_.emplace_back("writeback-" + std::to_string(lanes_.size()), [this] { LoopSlow(); });
+  Side& side = IsSlow(*job.region) ? slow_ : files_;
+  side.jobs.push_back(std::move(job));
+  // With one at a time one that has nothing to do sees to it that nobody waits for a stuck one.
+  const size_t wanted = side.one_at_a_time ? 1 : ReadyRegions(side);
+  if (side.idle < wanted && side.lanes.size() < side.lanes_max) {
+    AddLane(side);
   } else {
-    slow_wake_.notify_one();
+    side.wake.notify_one();
   }
   return Code::kOk;
 }
 
-// Each of them needs a lane of its own. Requires the lock.
-size_t WriteBackLanes::ReadyRegions() const {
-  std::vector<const Region*> ready;
-  for (const WriteBackJob& job : slow_jobs_) {
-    const Region* region = job.region.get();
-    if (!Has(busy_, region) && !Has(ready, region)) ready.push_back(region);
-  }
-  return ready.size();
+void WriteBackLanes::AddLane(Side& side) {
+  const std::string number = "-" + std::to_string(side.lanes.size());
+  side.lanes.emplace_back(side.one_at_a_time ? "writeback" : "writeback" + number,
+                          [this, &side] { Loop(side); });
 }
 
-bool WriteBackLanes::TakeSlow(WriteBackJob* job) {
-  const auto first = std::find_if(slow_jobs_.begin(), slow_jobs_.end(), [&](const auto& item) {
-    return !Has(busy_, item.region.get());
+// Each of them needs a lane of its own.
+size_t WriteBackLanes::ReadyRegions(const Side& side) {
+  std::vector<const Region*> seen;
+  for (const Running& running : side.running) seen.push_back(running.region);
+  for (const WriteBackJob& job : side.jobs) {
+    const Region* region = job.region.get();
+    if (std::find(seen.begin(), seen.end(), region) == seen.end()) seen.push_back(region);
+  }
+  return seen.size() - side.running.size();
+}
+
+bool WriteBackLanes::Take(Side& side, WriteBackJob* job, uint64_t* look_ns) {
+  const auto first = std::find_if(side.jobs.begin(), side.jobs.end(), [&](const auto& item) {
+    return std::none_of(side.running.begin(), side.running.end(), [&](const Running& running) {
+      return running.region == item.region.get();
+    });
   });
-  if (first == slow_jobs_.end()) return false;
+  *look_ns = 0;
+  if (first == side.jobs.end()) return false;
+  if (side.one_at_a_time) {
+    for (const Running& running : side.running) {
+      *look_ns = std::max(*look_ns, running.since_ns + kStuckNs);
+    }
+    if (*look_ns > NowNs()) return false;
+  }
   *job = std::move(*first);
-  slow_jobs_.erase(first);
+  side.jobs.erase(first);
   return true;
 }
 
-void WriteBackLanes::Loop() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  for (;;) {
-    wake_.wait(lock, [this] { return closing_ || !jobs_.empty(); });
-    if (jobs_.empty()) return;
-    WriteBackJob job = std::move(jobs_.front());
-    jobs_.pop_front();
-    lock.unlock();
-    run_(std::move(job));
-    lock.lock();
-  }
-}
-
-void WriteBackLanes::LoopSlow() {
+void WriteBackLanes::Loop(Side& side) {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     WriteBackJob job;
-    if (!TakeSlow(&job)) {
-      // What is queued for a busy region, that region's lane goes on with.
+    uint64_t look_ns = 0;
+    if (!Take(side, &job, &look_ns)) {
+      // What is queued, a lane that is working goes on with.
       if (closing_) return;
-      idle_++;
-      slow_wake_.wait(lock);
-      idle_--;
+      side.idle++;
+      if (look_ns == 0) {
+        side.wake.wait(lock);
+      } else {
+        const uint64_t now = NowNs();
+        side.wake.wait_for(lock, std::chrono::nanoseconds(look_ns - std::min(look_ns, now)));
+      }
+      side.idle--;
       continue;
     }
     const Region* region = job.region.get();
-    busy_.push_back(region);
+    side.running.push_back({region, NowNs()});
+    const bool others_wait = side.one_at_a_time && !side.jobs.empty() && side.idle == 0;
+    if (others_wait && !closing_ && side.lanes.size() < side.lanes_max) AddLane(side);
     lock.unlock();
     run_(std::move(job));
     lock.lock();
-    std::erase(busy_, region);
+    std::erase_if(side.running, [&](const Running& each) { return each.region == region; });
   }
 }
 
@@ -99,11 +101,13 @@ void WriteBackLanes::Close() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     closing_ = true;
-    lanes.swap(lanes_);
+    for (Side* side : {&files_, &slow_}) {
+      for (Thread& lane : side->lanes) lanes.push_back(std::move(lane));
+      side->lanes.clear();
+    }
   }
-  wake_.notify_all();
-  slow_wake_.notify_all();
-  thread_.Join();
+  files_.wake.notify_all();
+  slow_.wake.notify_all();
   for (Thread& lane : lanes) lane.Join();
 }
 

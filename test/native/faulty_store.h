@@ -68,6 +68,7 @@ class FaultyStore final : public PageStore {
   }
 
   Status MakeDurable() override {
+    if (on_sync_) on_sync_();
     const bool fails = plan_->Hit(kFaultySync);
     const std::lock_guard lock(mutex_);
     syncs_++;
@@ -88,8 +89,9 @@ class FaultyStore final : public PageStore {
 
   // Every image with this page in it fails until it is set to ~0.
   void SetBadPage(PageIndex page) { bad_page_.store(page); }
-  // Called at the start of every image, on the thread that writes.
+  // Called at the start of every image, and of every sync, on the thread that writes.
   void SetOnWrite(std::function<void()> hook) { on_write_ = std::move(hook); }
+  void SetOnSync(std::function<void()> hook) { on_sync_ = std::move(hook); }
 
   std::vector<std::byte> Durable() {
     const std::lock_guard lock(mutex_);
@@ -121,6 +123,7 @@ class FaultyStore final : public PageStore {
 
   FaultPlan* plan_;
   std::function<void()> on_write_;
+  std::function<void()> on_sync_;
   std::atomic<PageIndex> bad_page_{~PageIndex{0}};
   std::mutex mutex_;  // guards what follows
   std::vector<std::byte> written_;

@@ -1,145 +1,7 @@
-// A store, or a tier, that lets its own region wait must not let others wait.
-#include <condition_variable>
-#include <cstring>
-#include <map>
-#include <thread>
-
-#include "check.h"
-#include "faulty_fixture.h"
+// A store that lets its own region wait must not let others wait.
+#include "slow_fixture.h"
 
 namespace farpage::test {
-namespace {
-
-constexpr uint64_t kPatienceNs = 60'000'000'000;
-
-// What a test holds up until it has seen enough.
-class Gate {
- public:
-  ~Gate() { Open(); }
-  void Pass() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    held_++;
-    changed_.notify_all();
-    changed_.wait(lock, [this] { return open_; });
-    held_--;
-  }
-  void Open() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    open_ = true;
-    changed_.notify_all();
-  }
-  bool AwaitHeld(int count) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::nanoseconds(kPatienceNs),
-                             [&] { return held_ == count; });
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  int held_ = 0;
-  bool open_ = false;
-};
-
-// A write-back that was submitted.
-struct Asked {
-  Asked(Appliance& appliance, const std::shared_ptr<Region>& region) {
-    appliance.pager.write_back().Submit(
-        region, {0, region->table->pages()}, true,
-        [this](Result<WriteBackReceipt> done) {
-          code = done.ok() ? Code::kOk : done.error().code;
-          ended = true;
-        });
-  }
-  bool Await() {
-    const uint64_t deadline = NowNs() + kPatienceNs;
-    while (!ended && NowNs() < deadline) Nap(1);
-    return ended;
-  }
-  std::atomic<Code> code{Code::kInternal};
-  std::atomic<bool> ended{false};
-};
-
-// Regions beside each other; each writes to a store of its own.
-struct Neighbours {
-  explicit Neighbours(uint64_t frames) : appliance(Settings(frames)) {}
-  ~Neighbours() {
-    gate.Open();
-    for (const auto& made : regions) {
-      made->region->removed.store(true);
-      appliance.domain->DeregisterAll(made->region.get());
-      appliance.pager.RemoveRegion(made->region);
-    }
-  }
-  static ApplianceOptions Settings(uint64_t frames) {
-    ApplianceOptions settings;
-    settings.frames_max = frames;
-    settings.read_ahead_pages = 0;
-    settings.window_bytes = kPageBytes;
-    return settings;
-  }
-  struct Neighbour : FaultyRegion {
-    uint32_t stag = 0;
-    FaultPlan plan;
-  };
-  Neighbour& Add(uint64_t pages, bool write_behind = false) {
-    Region::Options options;
-    options.size_bytes = pages << kPageShift;
-    options.writable = true;
-    options.write_behind = write_behind;
-    auto made = std::make_unique<Neighbour>();
-    static_cast<FaultyRegion&>(*made) = MakeFaultyRegion(options, &made->plan);
-    appliance.pager.AddRegion(made->region);
-    auto stag = appliance.domain->Register(made->region, 0, options.size_bytes, true);
-    CHECK(stag.ok());
-    made->stag = stag.value();
-    regions.push_back(std::move(made));
-    return *regions.back();
-  }
-  // One whose store waits at the gate.
-  Neighbour& AddSlow(uint64_t pages, bool write_behind = false) {
-    Neighbour& made = Add(pages, write_behind);
-    made.store->elsewhere = true;
-    made.store->SetOnWrite([this] { gate.Pass(); });
-    return made;
-  }
-  void Put(const Neighbour& to, PageIndex first, uint64_t count, uint8_t value) {
-    const auto user = appliance.Connect();
-    REQUIRE(user != nullptr);
-    const std::vector<std::byte> bytes(kPageBytes, std::byte{value});
-    for (PageIndex page = first; page < first + count; page++) {
-      const auto done =
-          Write(*user, to.stag, page << kPageShift, bytes.data(), uint32_t(kPageBytes));
-      CHECK_EQ(int(done.code), 0);
-      if (done.code != Code::kOk) return;
-    }
-  }
-  void Get(const Neighbour& from, PageIndex first, uint64_t count) {
-    const auto user = appliance.Connect();
-    REQUIRE(user != nullptr);
-    std::vector<std::byte> bytes(kPageBytes);
-    for (PageIndex page = first; page < first + count; page++) {
-      const auto done =
-          Read(*user, from.stag, page << kPageShift, bytes.data(), uint32_t(kPageBytes));
-      CHECK_EQ(int(done.code), 0);
-      if (done.code != Code::kOk) return;
-    }
-  }
-
-  Gate gate;
-  std::vector<std::unique_ptr<Neighbour>> regions;
-  Appliance appliance;
-};
-
-// Whether the store has `value` in each of its pages, durably.
-bool Has(FaultyStore& store, PageIndex first, uint64_t count, uint8_t value) {
-  const std::vector<std::byte> durable = store.Durable();
-  const auto from = durable.begin() + static_cast<ptrdiff_t>(first << kPageShift);
-  return std::all_of(from, from + static_cast<ptrdiff_t>(count << kPageShift),
-                     [&](std::byte byte) { return byte == std::byte{value}; });
-}
-
-}  // namespace
 
 FARPAGE_TEST(slow_store_of_one_region_delays_no_write_back_of_another) {
   Neighbours house(64);
@@ -208,112 +70,69 @@ FARPAGE_TEST(slow_stores_have_a_lane_each_and_syncs_of_one_follow_one_another) {
   CHECK_EQ(slow.store->syncs(), 1u);
 }
 
-namespace {
-
-// A tier at a peer that is slow to take pages.
-class SlowTier final : public Tier {
- public:
-  explicit SlowTier(Gate* gate) : gate_(gate) {}
-  void Put(std::span<TierPage> pages) override {
-    gate_->Pass();
-    const std::lock_guard<std::mutex> lock(mutex_);
-    for (TierPage& page : pages) {
-      page.slot = ++last_;
-      kept_[page.slot] = {page.bytes, page.bytes + kPageBytes};
+// Three are stuck, each with a thread of its own, and the next write-back goes on.
+FARPAGE_TEST(hung_devices_delay_no_sync_of_another_region) {
+  std::vector<std::unique_ptr<Asked>> held;  // told until the house is gone
+  Neighbours house(1024);
+  auto& other = house.Add(16);
+  for (int n = 1; n <= 3; n++) {
+    auto& hung = house.AddHung(16);
+    house.Put(hung, 0, 4, 0x91);
+    for (int again = 0; again < 2; again++) {
+      held.push_back(std::make_unique<Asked>(house.appliance, hung.region));
     }
-    pages_ += pages.size();
+    REQUIRE(house.gate.AwaitHeld(n));
   }
-  Status Get(TierSlot slot, std::byte* into) override {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    std::memcpy(into, kept_[slot].data(), kPageBytes);
-    return {};
+  for (uint8_t value = 1; value <= 5; value++) {
+    house.Put(other, 0, 4, value);
+    Asked synced(house.appliance, other.region);
+    REQUIRE(synced.Await());
+    CHECK(Has(*other.store, 0, 4, value));
   }
-  void StartGet(TierSlot slot, std::byte* into, TierDone done) override { done(Get(slot, into)); }
-  void Free(TierSlot slot) override {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    kept_.erase(slot);
-    pages_--;
-  }
-  [[nodiscard]] bool gets_in_place() const override { return false; }
-  [[nodiscard]] bool starts_gets() const override { return true; }
-  [[nodiscard]] const char* kind() const override { return "slow"; }
-  [[nodiscard]] uint64_t capacity_bytes() const override { return 1u << 30; }
-  [[nodiscard]] uint64_t used_bytes() const override { return 0; }
-
- private:
-  Gate* gate_;
-  std::mutex mutex_;
-  TierSlot last_ = 0;
-  std::map<TierSlot, std::vector<std::byte>> kept_;
-};
-
-// Two regions, the first with pages on their way into a tier that takes its time.
-struct Spilling {
-  Spilling() : house(64), other(&house.Add(256)) {
-    std::vector<std::unique_ptr<Tier>> levels;
-    levels.push_back(std::make_unique<SlowTier>(&house.gate));
-    house.appliance.UseTiers(std::move(levels));
-    slow = &house.Add(16);
-    house.Put(*slow, 0, 8, 0x81);
-    demoter = std::thread([this] {
-      spilled = house.appliance.pager.Demote(slow->region, {0, 8}).spilled_pages;
-    });
-    CHECK(house.gate.AwaitHeld(1));
-  }
-  ~Spilling() {
-    house.gate.Open();
-    if (demoter.joinable()) demoter.join();
-  }
-  Neighbours house;
-  Neighbours::Neighbour* other;
-  Neighbours::Neighbour* slow = nullptr;
-  std::thread demoter;
-  std::atomic<uint64_t> spilled{0};
-};
-
-}  // namespace
-
-FARPAGE_TEST(slow_tier_delays_no_eviction_sync_or_removal_of_another_region) {
-  Spilling test;
-  Neighbours& house = test.house;
-  // The sync of its own region waits for those pages.
-  Asked waiting(house.appliance, test.slow->region);
-  // Four times the memory goes through it: each fill evicts.
-  house.Get(*test.other, 0, 256);
-  CHECK(house.appliance.pager.evicted_pages() >= 256 - 64);
-  CHECK(house.appliance.pager.Reclaim(test.other->region, {0, 256}) != 0);
-  house.Put(*test.other, 0, 4, 0x82);
-  Asked synced(house.appliance, test.other->region);
-  REQUIRE(synced.Await());
-  CHECK(Has(*test.other->store, 0, 4, 0x82));
-  auto& gone = house.Add(16);
-  gone.region->removed.store(true);
-  house.appliance.domain->DeregisterAll(gone.region.get());
-  house.appliance.pager.RemoveRegion(gone.region);
-  house.regions.pop_back();
+  for (const auto& each : held) CHECK(!each->ended);
   house.gate.Open();
-  test.demoter.join();
-  CHECK_EQ(test.spilled.load(), 8u);
-  CHECK(waiting.Await());
+  for (const auto& each : held) {
+    CHECK(each->Await());
+    CHECK_EQ(int(each->code.load()), 0);
+  }
+  // The second sync of each found nothing.
+  for (size_t n = 1; n <= 3; n++) CHECK_EQ(house.regions[n]->store->syncs(), 1u);
 }
 
-// Who gives up what is dirty misses no page that is on its way at that moment.
-FARPAGE_TEST(slow_tier_has_its_pages_before_they_are_given_up) {
-  Spilling test;
-  Pager& pager = test.house.appliance.pager;
-  Invalidation gone;
-  std::atomic<bool> ended{false};
-  std::thread discarder([&] {
-    gone = pager.indicators().Invalidate(test.slow->region, {0, 16}, DirtyRule::kDiscard);
-    ended = true;
-  });
-  Nap(20);
-  CHECK(!ended);
-  test.house.gate.Open();
-  discarder.join();
-  CHECK_EQ(gone.pages, 8u);
-  CHECK_EQ(test.slow->region->table->dirty(), 0u);
-  CHECK_EQ(test.slow->region->table->present(), 0u);
+FARPAGE_TEST(hung_device_that_is_written_behind_delays_no_other_writer) {
+  Neighbours house(64);
+  auto& hung = house.AddHung(64, true);
+  auto& other = house.Add(256, true);
+  house.Put(hung, 0, 16, 0x92);
+  house.Put(other, 0, 128, 0x93);
+  REQUIRE(house.gate.AwaitHeld(1));
+  house.Put(other, 128, 128, 0x94);
+  CHECK(hung.region->written_behind.load());
+  house.gate.Open();
+  const uint64_t deadline = NowNs() + kPatienceNs;
+  while (hung.region->written_behind.load() && NowNs() < deadline) Nap(1);
+  CHECK(Has(*hung.store, 0, 16, 0x92));
+}
+
+// Pages that a flush has written wait for an fdatasync that does not end; others go into a tier.
+FARPAGE_TEST(hung_fdatasync_delays_no_spill_of_another_region) {
+  Neighbours house(64);
+  auto& hung = house.AddHung(16);
+  hung.store->SetOnWrite({});
+  hung.store->SetOnSync([&house] { house.gate.Pass(); });
+  house.Put(hung, 0, 16, 0x95);
+  CHECK(house.appliance.pager.write_back().Run(hung.region, {0, 16}, false).ok());
+  house.appliance.UseTiers(1024, 1024);
+  auto& other = house.Add(256);
+  house.Put(other, 0, 64, 0x96);
+  house.appliance.pager.write_back().Behind(hung.region);
+  REQUIRE(house.gate.AwaitHeld(1));
+  house.Put(other, 64, 192, 0x97);
+  CHECK(hung.region->written_behind.load());
+  house.gate.Open();
+  const uint64_t deadline = NowNs() + kPatienceNs;
+  while (hung.region->table->dirty() != 0 && NowNs() < deadline) Nap(1);
+  CHECK(Has(*hung.store, 0, 16, 0x95));
 }
 
 }  // namespace farpage::test

@@ -1,0 +1,104 @@
+// Fills of pages whose newest bytes are in a tier.
+#include "pager/filler.h"
+#include "pager/page_change.h"
+
+namespace farpage {
+
+// Pages that are taken out of tiers together, until the last one has come or was given up.
+struct Filler::Takes {
+  std::atomic<uint64_t> left;
+  TakesDone done;
+  std::atomic<uint64_t> failed{0};
+
+  void End(uint64_t pages, uint64_t failed_pages) {
+    failed.fetch_add(failed_pages, std::memory_order_relaxed);
+    if (left.fetch_sub(pages, std::memory_order_acq_rel) == pages) done(failed.load());
+  }
+};
+
+void Filler::TakeFromOverlay(const std::shared_ptr<Region>& region, PageRun run, TakesDone done) {
+  auto takes = std::make_shared<Takes>();
+  takes->left = run.count;
+  takes->done = std::move(done);
+  Status status;
+  (void)FillFromOverlay(region, run, FromOverlay::kStarted, &status, takes);
+}
+
+uint64_t Filler::FillFromOverlay(const std::shared_ptr<Region>& region, PageRun run,
+                                 FromOverlay how, Status* status,
+                                 const std::shared_ptr<Takes>& takes) {
+  const bool in_place = how == FromOverlay::kInPlace;
+  *status = region->memory->MakeRoom(run);
+  if (!status->ok()) {
+    if (in_place) return 0;
+    ReturnFrames(*region, budget_, run.count);
+    GiveUp(region, run, status->error().code);
+    if (takes != nullptr) takes->End(run.count, run.count);
+    return run.count;
+  }
+  for (PageIndex page = run.first; page < run.end(); page++) {
+    if (how == FromOverlay::kStarted && StartTake(region, page, takes)) continue;
+    std::byte* at = region->memory->address() + (page << kPageShift);
+    *status = in_place ? region->overlay->TakeInPlace(page, at) : region->overlay->Take(page, at);
+    const Code code = status->error().code;
+    if (status->ok()) {
+      Install(region, {page, 1});
+    } else if (code == Code::kUnsupported) {
+      return page - run.first;
+    } else {
+      FailTake(region, page, code);
+    }
+    if (takes != nullptr) takes->End(1, status->ok() ? 0 : 1);
+  }
+  return run.count;
+}
+
+// Asks the peer that has a claimed page; false: no peer has it.
+bool Filler::StartTake(const std::shared_ptr<Region>& region, PageIndex page,
+                       const std::shared_ptr<Takes>& takes) {
+  region->jobs.fetch_add(1, std::memory_order_acq_rel);
+  std::byte* at = region->memory->address() + (page << kPageShift);
+  const auto done = [this, region, page, takes](const Status& taken) {
+    if (taken.ok()) {
+      Install(region, {page, 1});
+    } else {
+      FailTake(region, page, taken.error().code);
+    }
+    region->jobs.fetch_sub(1, std::memory_order_acq_rel);
+    if (takes != nullptr) takes->End(1, taken.ok() ? 0 : 1);
+  };
+  if (region->overlay->StartTake(page, at, done)) return true;
+  region->jobs.fetch_sub(1, std::memory_order_acq_rel);
+  return false;
+}
+
+void Filler::FailTake(const std::shared_ptr<Region>& region, PageIndex page, Code code) {
+  // Some of it may be there already, and memory that is given back reads as zeros.
+  const PageRun run{page, 1};
+  region->memory->Drop({&run, 1});
+  ReturnFrames(*region, budget_, 1);
+  if (code == Code::kPageLost) {
+    LoseElsewhere(region, page);
+  } else {
+    GiveUp(region, run, code);
+  }
+}
+
+// The tier gave back other bytes than it got, or none. A clean page still has its store; a dirty
+// one is gone.
+void Filler::LoseElsewhere(const std::shared_ptr<Region>& region, PageIndex page) {
+  region->overlay->Forget(page);
+  PageWord after = 0;
+  const PageWord before = ChangePage(
+      *region->table, page,
+      [](PageWord word) {
+        const PageWord rest = word & ~(kElsewhere | kWaiters | kAhead);
+        const bool dirty = (word & kUnsafe) != 0;
+        return WithState(rest, dirty ? PageState::kLost : PageState::kAbsent);
+      },
+      &after);
+  const Code code = StateOf(after) == PageState::kLost ? Code::kPageLost : Code::kOk;
+  if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, code);
+}
+
+}  // namespace farpage

@@ -1,0 +1,186 @@
+// A tier that lets its own region wait must not let others wait.
+#include <cstring>
+#include <map>
+#include <thread>
+
+#include "slow_fixture.h"
+
+namespace farpage::test {
+namespace {
+
+// A tier at a peer that is slow to take pages.
+class SlowTier final : public Tier {
+ public:
+  explicit SlowTier(Gate* gate) : gate_(gate) {}
+  void Put(std::span<TierPage> pages) override {
+    gate_->Pass();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (TierPage& page : pages) {
+      page.slot = ++last_;
+      kept_[page.slot] = {page.bytes, page.bytes + kPageBytes};
+    }
+    pages_ += pages.size();
+  }
+  Status Get(TierSlot slot, std::byte* into) override {
+    if (holds_gets) gets_.Pass();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::memcpy(into, kept_[slot].data(), kPageBytes);
+    return {};
+  }
+  void StartGet(TierSlot slot, std::byte* into, TierDone done) override {
+    if (!holds_gets) return done(Get(slot, into));
+    const std::lock_guard<std::mutex> lock(mutex_);
+    asked_.push_back([this, slot, into, done] { done(Get(slot, into)); });
+  }
+  // From now on it is silent, until it answers all that it was asked.
+  std::atomic<bool> holds_gets{false};
+  void Answer() {
+    holds_gets = false;
+    gets_.Open();
+    std::vector<std::function<void()>> asked;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      asked.swap(asked_);
+    }
+    for (const auto& each : asked) each();
+  }
+  void Free(TierSlot slot) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    kept_.erase(slot);
+    pages_--;
+  }
+  [[nodiscard]] bool gets_in_place() const override { return false; }
+  [[nodiscard]] bool starts_gets() const override { return true; }
+  [[nodiscard]] const char* kind() const override { return "slow"; }
+  [[nodiscard]] uint64_t capacity_bytes() const override { return 1u << 30; }
+  [[nodiscard]] uint64_t used_bytes() const override { return 0; }
+
+ private:
+  Gate* gate_;
+  Gate gets_;
+  std::mutex mutex_;
+  std::vector<std::function<void()>> asked_;
+  TierSlot last_ = 0;
+  std::map<TierSlot, std::vector<std::byte>> kept_;
+};
+
+// Two regions, the first with pages on their way into a tier that takes its time.
+struct Spilling {
+  Spilling() : house(64), other(&house.Add(256)) {
+    std::vector<std::unique_ptr<Tier>> levels;
+    levels.push_back(std::make_unique<SlowTier>(&house.gate));
+    tier = static_cast<SlowTier*>(levels.back().get());
+    house.appliance.UseTiers(std::move(levels));
+    slow = &house.Add(16);
+    house.Put(*slow, 0, 8, 0x81);
+    demoter = std::thread([this] {
+      spilled = house.appliance.pager.Demote(slow->region, {0, 8}).spilled_pages;
+    });
+    CHECK(house.gate.AwaitHeld(1));
+  }
+  ~Spilling() {
+    house.gate.Open();
+    tier->Answer();
+    if (demoter.joinable()) demoter.join();
+  }
+  Neighbours house;
+  Neighbours::Neighbour* other;
+  Neighbours::Neighbour* slow = nullptr;
+  SlowTier* tier = nullptr;
+  std::thread demoter;
+  std::atomic<uint64_t> spilled{0};
+};
+
+}  // namespace
+
+FARPAGE_TEST(slow_tier_delays_no_eviction_sync_or_removal_of_another_region) {
+  Spilling test;
+  Neighbours& house = test.house;
+  // The sync of its own region waits for those pages.
+  Asked waiting(house.appliance, test.slow->region);
+  // Four times the memory goes through it: each fill evicts.
+  house.Get(*test.other, 0, 256);
+  CHECK(house.appliance.pager.evicted_pages() >= 256 - 64);
+  CHECK(house.appliance.pager.Reclaim(test.other->region, {0, 256}) != 0);
+  house.Put(*test.other, 0, 4, 0x82);
+  Asked synced(house.appliance, test.other->region);
+  REQUIRE(synced.Await());
+  CHECK(Has(*test.other->store, 0, 4, 0x82));
+  auto& gone = house.Add(16);
+  gone.region->removed.store(true);
+  house.appliance.domain->DeregisterAll(gone.region.get());
+  house.appliance.pager.RemoveRegion(gone.region);
+  house.regions.pop_back();
+  house.gate.Open();
+  test.demoter.join();
+  CHECK_EQ(test.spilled.load(), 8u);
+  CHECK(waiting.Await());
+}
+
+// Who gives up what is dirty misses no page that is on its way at that moment.
+FARPAGE_TEST(slow_tier_has_its_pages_before_they_are_given_up) {
+  Spilling test;
+  Pager& pager = test.house.appliance.pager;
+  Invalidation gone;
+  std::atomic<bool> ended{false};
+  std::thread discarder([&] {
+    gone = pager.indicators().Invalidate(test.slow->region, {0, 16}, DirtyRule::kDiscard);
+    ended = true;
+  });
+  Nap(20);
+  CHECK(!ended);
+  test.house.gate.Open();
+  discarder.join();
+  CHECK_EQ(gone.pages, 8u);
+  CHECK_EQ(test.slow->region->table->dirty(), 0u);
+  CHECK_EQ(test.slow->region->table->present(), 0u);
+}
+
+namespace {
+
+// A prefetch of a whole region.
+struct Fetched {
+  Fetched(Appliance& appliance, const std::shared_ptr<Region>& region)
+      : prefetch(appliance.pager.prefetcher().Begin(region, PageRun{0, region->table->pages()},
+                                                    [this](const PrefetchReport& told) {
+                                                      report = told;
+                                                      ended = true;
+                                                    })) {}
+  bool Await() {
+    const uint64_t deadline = NowNs() + kPatienceNs;
+    while (!ended && NowNs() < deadline) Nap(1);
+    return ended;
+  }
+  PrefetchReport report;
+  std::atomic<bool> ended{false};
+  std::shared_ptr<Prefetch> prefetch;
+};
+
+}  // namespace
+
+FARPAGE_TEST(slow_tier_delays_no_prefetch_of_another_region) {
+  Spilling test;
+  Neighbours& house = test.house;
+  house.gate.Open();
+  test.demoter.join();
+  REQUIRE(test.spilled.load() == 8u);
+  test.tier->holds_gets = true;
+  Fetched held(house.appliance, test.slow->region);
+  const uint64_t deadline = NowNs() + kPatienceNs;
+  while (Prefetcher::Report(*held.prefetch).passed_pages < 8 && NowNs() < deadline) Nap(1);
+  auto& swift = house.Add(16);
+  Fetched passing(house.appliance, swift.region);
+  REQUIRE(passing.Await());
+  CHECK_EQ(passing.report.filled_pages, 16u);
+  CHECK_EQ(swift.region->table->present(), 16u);
+  CHECK(!held.ended);
+  test.tier->Answer();
+  REQUIRE(held.Await());
+  CHECK(held.report.outcome.ok());
+  CHECK_EQ(held.report.filled_pages, 16u);
+  CHECK_EQ(held.report.passed_pages, 16u);
+  CHECK_EQ(test.slow->region->table->present(), 16u);
+  CHECK_EQ(test.slow->region->table->dirty(), 8u);
+}
+
+}  // namespace farpage::test
