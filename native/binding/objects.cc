@@ -7,6 +7,7 @@ void PagerObject::Close() {
   closed = true;
   // Regions that were left open: their users may be gone already, their memory must not be.
   while (!regions.empty()) (*regions.begin())->Close();
+  requests.Close();
   pager.Close();
   tiers_elsewhere.clear();
   pager.UseTiers(nullptr);  // and with it the connections to other appliances

@@ -10,6 +10,7 @@
 #include "fabric/remote_store.h"
 #include "fabric/remote_tier.h"
 #include "pager/pager.h"
+#include "pager/request_lanes.h"
 #include "stores/callback_store.h"
 
 namespace farpage::binding {
@@ -25,6 +26,7 @@ class PagerObject final : public Closable {
   void Close() override;
 
   Pager pager;
+  RequestLanes requests;  // that wait for the pager
   std::set<RegionObject*> regions;
   // The tiers of other appliances by their place among the pager's, null for others.
   std::vector<RemoteTier*> tiers_elsewhere;

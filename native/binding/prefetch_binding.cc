@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "binding/region_arguments.h"
+#include "binding/region_worker.h"
 #include "binding/settler.h"
 
 namespace farpage::binding {
@@ -65,44 +66,13 @@ void PrefetchCancel(const Napi::CallbackInfo& info) {
   if (const auto object = Unwrap<PrefetchObject>(info[0])) object->Close();
 }
 
-// A question to the file system for every run of the kept file, so on a libuv worker.
-class NeededWorker final : public Napi::AsyncWorker {
- public:
-  NeededWorker(Napi::Env env, std::shared_ptr<RegionObject> object, PageRun run)
-      : Napi::AsyncWorker(env, "farpage needed"),
-        object_(std::move(object)),
-        run_(run),
-        deferred_(Napi::Promise::Deferred::New(env)) {
-    object_->region->jobs.fetch_add(1, std::memory_order_acq_rel);
-  }
-  ~NeededWorker() override {
-    if (!executed_) object_->region->jobs.fetch_sub(1, std::memory_order_acq_rel);
-  }
-  Napi::Promise promise() { return deferred_.Promise(); }
-  void Execute() override {
-    pages_ = Prefetcher::NeededPages(*object_->region, run_);
-    executed_ = true;
-    object_->region->jobs.fetch_sub(1, std::memory_order_acq_rel);
-  }
-  void OnOK() override {
-    deferred_.Resolve(Napi::Number::New(Env(), static_cast<double>(pages_)));
-  }
-
- private:
-  std::shared_ptr<RegionObject> object_;
-  PageRun run_;
-  Napi::Promise::Deferred deferred_;
-  uint64_t pages_ = 0;
-  bool executed_ = false;
-};
-
+// A question to the file system for every run of the kept file.
 Napi::Value RegionNeededPages(const Napi::CallbackInfo& info) {
   const auto object = OpenRegion(info);
   if (object == nullptr) return info.Env().Undefined();
-  auto* worker = new NeededWorker(info.Env(), object, {0, object->region->table->pages()});
-  const Napi::Promise promise = worker->promise();
-  worker->Queue();
-  return promise;
+  return StartCounting(info.Env(), object, [](Pager&, const std::shared_ptr<Region>& region) {
+    return Prefetcher::NeededPages(*region, {0, region->table->pages()});
+  });
 }
 
 void RegionDetachSource(const Napi::CallbackInfo& info) {

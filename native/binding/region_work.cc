@@ -1,7 +1,7 @@
 // Work on regions that takes a while: promises that settle when it is done.
 #include <utility>
 
-#include "binding/pages_worker.h"
+#include "binding/js_error.h"
 #include "binding/region_arguments.h"
 #include "binding/settler.h"
 

@@ -4,7 +4,6 @@
 #include "binding/arguments.h"
 #include "binding/caller.h"
 #include "binding/js_error.h"
-#include "binding/pages_worker.h"
 #include "binding/region_worker.h"
 #include "binding/region_arguments.h"
 #include "binding/remote_source.h"
@@ -153,11 +152,12 @@ Napi::Value RegionDemote(const Napi::CallbackInfo& info) {
 Napi::Value RegionPromote(const Napi::CallbackInfo& info) {
   const auto object = ReservedRegion(info);
   if (object == nullptr) return info.Env().Undefined();
-  if (object->Look() == nullptr) return NoPages(info.Env());
   const PageRun run = RunOf(*object, ObjectOf(info[1]));
-  return PagesWorker::Start(info.Env(), object, [run](RegionObject& region) {
-    return region.pager->pager.Promote(region.region, run);
-  });
+  return StartCounting(info.Env(), object,
+                       [run](Pager& pager, const std::shared_ptr<Region>& region) {
+                         // While it is only reserved nothing of it is in a tier.
+                         return region == nullptr ? uint64_t{0} : pager.Promote(region, run);
+                       });
 }
 
 }  // namespace
