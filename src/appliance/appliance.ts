@@ -1,8 +1,8 @@
 /** The appliance: owns pager, NIC, regions, sessions and doors, and ends them in order. */
-import { rmSync, statSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ControlServer } from '../control/http-server.js';
-import { checkSocketPath, isLive, takeName } from '../control/listen.js';
+import { checkSocketPath, isLive } from '../control/listen.js';
 import { validate } from '../control/message.js';
 import {
   type DirtyRule,
@@ -29,6 +29,7 @@ import { formatCount } from '../units.js';
 import type { SuppliedRegion } from './callback-record.js';
 import { Catalog } from './catalog.js';
 import { Exports } from './exports.js';
+import { lockFolder } from './folder-lock.js';
 import { bootIdOfMachine, MemoryDirectory } from './memory-directory.js';
 import { type ApplianceOptions, type ResolvedOptions, resolveOptions } from './options.js';
 import { Predecessor } from './predecessor.js';
@@ -116,8 +117,7 @@ export class Appliance implements AsyncDisposable {
   static async open(options: ApplianceOptions = {}): Promise<Appliance> {
     const settings = resolveOptions(options);
     checkSocketPath(`${settings.socket}.fabric`);
-    const { dev, ino } = statSync(settings.stateDirectory);
-    const lock = await takeName(`state/${dev}/${ino}`);
+    const lock = await lockFolder('state', settings.stateDirectory);
     if (lock === undefined) {
       // The same command given twice: name the socket, which its user knows, when it is live.
       if (await isLive(settings.socket)) {

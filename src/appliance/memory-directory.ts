@@ -1,17 +1,9 @@
 /** The directory on a tmpfs where memory and page tables of regions outlive the process. */
-import {
-  existsSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  statfsSync,
-  statSync,
-} from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
-import { takeName } from '../control/listen.js';
 import { FarpageError } from '../errors.js';
 import type { MemoryDirectory as NativeDirectory } from '../native/binding.js';
+import { lockFolder } from './folder-lock.js';
 import { makePrivateDirectory } from './private-directory.js';
 
 /** `f_type` of a tmpfs (statfs(2)). */
@@ -45,8 +37,7 @@ export class MemoryDirectory implements AsyncDisposable {
     if (statfsSync(path).type !== TMPFS_MAGIC) {
       throw new FarpageError('ERR_UNSUPPORTED', `${path} is not on a tmpfs, as /dev/shm is`);
     }
-    const { dev, ino } = statSync(path);
-    const lock = await takeName(`memory/${dev}/${ino}`);
+    const lock = await lockFolder('memory', path);
     if (lock === undefined) throw new FarpageError('ERR_LOCKED_STATE', path);
     return new MemoryDirectory(path, { bootId, lock });
   }

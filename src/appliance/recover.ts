@@ -1,10 +1,10 @@
 /** Recovery without serving: what a killed appliance has committed reaches its files. */
-import { statSync } from 'node:fs';
-import { takeName } from '../control/listen.js';
+import { existsSync } from 'node:fs';
 import { FarpageError } from '../errors.js';
 import type { RecoveredFile } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { PAGE_BYTES } from '../units.js';
+import { lockFolder } from './folder-lock.js';
 import { defaultStateDirectory } from './options.js';
 import { Predecessor } from './predecessor.js';
 import { SyncJournal } from './sync-journal.js';
@@ -25,9 +25,8 @@ export async function recover(
   options: { stateDirectory?: string | undefined; abandon?: readonly string[] } = {},
 ): Promise<Recovery> {
   const state = options.stateDirectory ?? defaultStateDirectory();
-  const found = statSync(state, { throwIfNoEntry: false });
-  if (found === undefined) throw new FarpageError('ERR_FILE_NOT_FOUND', state);
-  const lock = await takeName(`state/${found.dev}/${found.ino}`);
+  if (!existsSync(state)) throw new FarpageError('ERR_FILE_NOT_FOUND', state);
+  const lock = await lockFolder('state', state);
   if (lock === undefined) throw new FarpageError('ERR_LOCKED_STATE', state);
   try {
     const predecessor = await Predecessor.await(state);

@@ -1,4 +1,4 @@
-import { symlinkSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { farpage, ServeProcess } from '../helpers/cli.js';
@@ -40,4 +40,21 @@ it('is refused on a memory directory that another has, and may have it afterward
   // The kernel gives both back, however the first one ended.
   await ServeProcess.start(two, ['--memory-dir', memory]);
   await ServeProcess.start(one);
+});
+
+it('is not refused on a new folder where that of a running one was deleted', async () => {
+  const folder = scratch();
+  const state = join(folder, 'state');
+  await ServeProcess.start(folder);
+  const { ino } = statSync(state);
+  rmSync(state, { recursive: true });
+  // File systems give the inode of what was deleted to what is made next.
+  for (let n = 0; n < 50; n += 1) {
+    mkdirSync(join(folder, `new-${n}`));
+    expect(statSync(join(folder, `new-${n}`)).ino).not.toBe(ino);
+  }
+  mkdirSync(state);
+  expect(statSync(state).ino).not.toBe(ino);
+  const second = await ServeProcess.start(folder, ['--socket', join(folder, 'other')]);
+  expect(await second.json(['create', 'r', '--size', '1MiB'])).toMatchObject({ name: 'r' });
 });
