@@ -1,31 +1,27 @@
 // `keep`: the least that a pull of a copy has to do besides receiving: bytes from one buffer into
-// fresh memory of a memfd and into a new file, which is durable at the end.
+// fresh memory of a memfd and, around the page cache, into a new file, which is durable at the end.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <vector>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
 
 #include "base/clock.h"
+#include "base/page.h"
 #include "bench/commands.h"
 #include "bench/die.h"
 #include "bench/json_object.h"
+#include "bench/uring.h"
 #include "os/fd.h"
 
 namespace farpage::bench {
 namespace {
 
-constexpr uint64_t kPieceBytes = 256 * 1024;
+constexpr uint32_t kPieceBytes = 256 * 1024;
 
-void Put(int fd, const std::vector<std::byte>& piece, uint64_t offset) {
-  for (uint64_t done = 0; done < piece.size();) {
-    const ssize_t put = ::pwrite(fd, piece.data() + done, piece.size() - done,
-                                 static_cast<off_t>(offset + done));
-    if (put < 0 && errno != EINTR) Die("pwrite");
-    if (put > 0) done += static_cast<uint64_t>(put);
-  }
-}
+constexpr uint32_t kDepth = 8;
 
 }  // namespace
 
@@ -34,7 +30,7 @@ void KeepCommand(Options& options) {
   const uint64_t size =
       options.Number("size", uint64_t{512} << 20, kPieceBytes, uint64_t{1} << 40);
   options.Finish();
-  const Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  const Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_DIRECT | O_CLOEXEC, 0600));
   if (!file.valid()) Die("open --file, which must not exist");
   // Nobody else sees it, and nothing is left of it however this ends.
   ::unlink(path.c_str());
@@ -43,12 +39,25 @@ void KeepCommand(Options& options) {
   for (const int fd : {file.get(), memory.get()}) {
     if (::ftruncate(fd, static_cast<off_t>(size)) != 0) Die("ftruncate");
   }
-  const std::vector<std::byte> piece(kPieceBytes, std::byte{1});
+  const std::unique_ptr<std::byte[], decltype(&std::free)> piece(
+      static_cast<std::byte*>(std::aligned_alloc(kPageBytes, kPieceBytes)), &std::free);
+  if (piece == nullptr) Die("aligned_alloc");
+  std::memset(piece.get(), 1, kPieceBytes);
+  Uring ring(kDepth);
+  uint32_t under_way = 0;
+  const auto wait = [&] { under_way -= ring.Wait(kPieceBytes); };
   const uint64_t begin = NowNs();
   for (uint64_t at = 0; at + kPieceBytes <= size; at += kPieceBytes) {
-    Put(memory.get(), piece, at);
-    Put(file.get(), piece, at);
+    while (under_way == kDepth) wait();
+    ring.Write(file.get(), piece.get(), kPieceBytes, at);
+    under_way++;
+    ring.Submit();
+    if (::pwrite(memory.get(), piece.get(), kPieceBytes, static_cast<off_t>(at)) !=
+        static_cast<ssize_t>(kPieceBytes)) {
+      Die("pwrite");
+    }
   }
+  while (under_way != 0) wait();
   const uint64_t copied = NowNs();
   if (::fdatasync(file.get()) != 0) Die("fdatasync");
   const uint64_t end = NowNs();

@@ -57,12 +57,18 @@ void Uring::Write(int fd, const void* from, uint32_t bytes, uint64_t offset_byte
   queued_++;
 }
 
-uint32_t Uring::Wait(uint32_t bytes) {
+void Uring::Enter(uint32_t wait_for, uint32_t flags) {
   long taken;
   do {
-    taken = syscall(SYS_io_uring_enter, fd_.get(), queued_, 1, IORING_ENTER_GETEVENTS, nullptr, 0);
+    taken = syscall(SYS_io_uring_enter, fd_.get(), queued_, wait_for, flags, nullptr, 0);
   } while (taken < 0 && errno == EINTR);
   queued_ -= static_cast<uint32_t>(Must(taken, "io_uring_enter"));
+}
+
+void Uring::Submit() { Enter(0, 0); }
+
+uint32_t Uring::Wait(uint32_t bytes) {
+  Enter(1, IORING_ENTER_GETEVENTS);
   std::atomic_ref<uint32_t> head(*Shared(rings_, params_.cq_off.head));
   const uint32_t end = std::atomic_ref<uint32_t>(*Shared(rings_, params_.cq_off.tail))
                            .load(std::memory_order_acquire);

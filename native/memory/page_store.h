@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -55,6 +56,17 @@ struct SinkFile {
 
 // What became of a read that was started; called once, on any thread, and must not block.
 using ReadDone = std::function<void(Status)>;
+
+// Writes of images that go on while their thread does something else. One thread at a time.
+class PageWrites {
+ public:
+  // Waits for all that was begun.
+  virtual ~PageWrites() = default;
+  // Begins to write an image, which stays valid until End and is not looked at before.
+  virtual void Begin(PageImage* image) = 0;
+  // Waits for all that was begun; each image has its outcome. Not yet durable.
+  virtual void End() = 0;
+};
 
 // Stores are peers: zero, one, file, kept, remote, callback. All calls may block unless they say
 // otherwise, come from pager threads, and may run concurrently on disjoint pages.
@@ -133,6 +145,10 @@ class PageStore {
   // Writes images, sorted by page, each with its own outcome; exactly these bytes and no others.
   // Fails as a whole only if nothing was attempted. Not yet durable.
   virtual Status Write(std::span<PageImage> images) = 0;
+
+  // Like Write, for pages that nobody else writes meanwhile. Where a store has nothing better each
+  // Begin is a Write. The store must outlive it.
+  [[nodiscard]] virtual std::unique_ptr<PageWrites> StartWrites();
 
   // Everything written before is on stable storage when this returns (fdatasync(2)).
   virtual Status MakeDurable() = 0;

@@ -122,7 +122,9 @@ void Prefetcher::Loop() {
     bool resting = false;
     std::vector<std::shared_ptr<Prefetch>> ended;
     for (const auto& job : jobs) {
-      const Next next = Step(job);
+      Next next = Step(job);
+      // What is being written is waited for where there is nothing else to do.
+      if ((next == Next::kWaiting || next == Next::kResting) && Settle(*job)) next = Next::kMoved;
       moved = moved || next == Next::kMoved || next == Next::kEnded;
       resting = resting || next == Next::kResting;
       if (next == Next::kEnded) ended.push_back(job);
@@ -152,6 +154,7 @@ Prefetcher::Next Prefetcher::Step(const std::shared_ptr<Prefetch>& job) {
                     job->cancelled.load(std::memory_order_acquire);
   if (ends) Abandon(*job);
   const bool idle = job->flying_pages.load(std::memory_order_acquire) == 0 &&
+                    job->batches[0].empty() && job->batches[1].empty() &&
                     !job->flushing.load(std::memory_order_acquire);
   if (ends) {
     if (!idle) return landed ? Next::kMoved : Next::kWaiting;
@@ -368,6 +371,7 @@ Prefetcher::Next Prefetcher::EndPass(const std::shared_ptr<Prefetch>& job) {
 }
 
 void Prefetcher::Flush(const std::shared_ptr<Prefetch>& job) {
+  Settle(*job);
   // Those on their way come too late for this one.
   job->unflushed_pages = job->flying_pages.load(std::memory_order_acquire);
   job->flushing.store(true, std::memory_order_release);

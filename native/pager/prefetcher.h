@@ -1,6 +1,7 @@
 // Prefetch: pages brought near before anybody asks for them, behind everybody who does.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
@@ -16,6 +17,7 @@
 #include "os/thread.h"
 #include "pager/evictor.h"
 #include "pager/filler.h"
+#include "pager/pull_batch.h"
 #include "pager/write_back.h"
 
 namespace farpage {
@@ -33,7 +35,8 @@ inline constexpr uint64_t kPoliteNs = 10'000'000;
 // most.
 inline constexpr uint64_t kPullBatchPages = 8192;
 // Buffers that are kept for the next runs to be read into.
-inline constexpr size_t kIdleBuffersMax = kPrefetchFlightPages / kPrefetchRunPages;
+inline constexpr size_t kIdleBuffersMax =
+    kPrefetchFlightPages / kPrefetchRunPages + 2 * kPullBatchRuns;
 // Pages of one region whose reads were abandoned and have not ended, at most: more are read when
 // some have.
 inline constexpr uint64_t kAbandonedPagesMax = 4 * kPrefetchFlightPages;
@@ -67,13 +70,6 @@ struct PrefetchFlight {
   std::atomic<State> state{State::kFlying};
 };
 
-// A claimed run whose read has ended, and where its bytes are.
-struct ArrivedRun {
-  PageRun run;
-  std::shared_ptr<std::byte[]> bytes;
-  Status read;
-};
-
 // One prefetch. The fields below the blank line are the thread's own.
 struct Prefetch {
   std::shared_ptr<Region> region;
@@ -91,6 +87,8 @@ struct Prefetch {
   std::atomic<Code> failure{Code::kOk};
 
   std::vector<std::shared_ptr<PrefetchFlight>> flights;
+  std::array<PullBatch, 2> batches;  // one is filled while the other is written
+  size_t batch = 0;                  // the one to be filled
   std::vector<PageRun> rest;      // ranges to come, the next one last
   size_t told = 0;                // from here on in `rest` the device is told of them
   uint64_t passed_before = 0;     // pages of the ranges before
@@ -114,9 +112,9 @@ struct Prefetch {
 // sees them go first. It takes free frames and evicts nothing for them; when they are used up it
 // ends early (`full`). Pages from elsewhere are read into buffers that are used again, because to
 // commit fresh memory and fill it later takes twice as long. A *pull*, of pages from elsewhere
-// under a store that keeps what it pulls, writes them to that store from there and installs them
-// UNSYNCED (or DIRTY, for write-back to put them there), and ends when the store has every page; it
-// recycles its own frames when there are no others. Pages that somebody writes
+// under a store that keeps what it pulls, writes them to that store from there (PullBatch) and
+// installs them UNSYNCED (or DIRTY, for write-back to put them there), and ends when the store has
+// every page; it recycles its own frames when there are no others. Pages that somebody writes
 // meanwhile are never overwritten: only absent pages are claimed, and the claim is asked for its
 // origin again. One thread, started with the first prefetch.
 class Prefetcher {
@@ -162,8 +160,10 @@ class Prefetcher {
   void Ask(const std::shared_ptr<Prefetch>& job, PageRun run);
   bool Land(const std::shared_ptr<Prefetch>& job);
   void Abandon(Prefetch& job);
-  void Place(Prefetch& job, const ArrivedRun& arrived);
-  static bool Store(Region& region, PageRun run, const std::byte* bytes);
+  void Place(Prefetch& job, ArrivedRun arrived);
+  void Recycle(ArrivedRun arrived);
+  void Settle(Prefetch& job, PullBatch& batch);
+  bool Settle(Prefetch& job);
   uint64_t FreeFrames(const Prefetch& job, bool pull) const;
   Next NoRoom(const std::shared_ptr<Prefetch>& job, uint64_t frames);
   std::shared_ptr<Prefetch> Start(std::shared_ptr<Prefetch> job);

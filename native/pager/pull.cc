@@ -1,6 +1,7 @@
 // Prefetch of pages from elsewhere: read into a buffer, then put where they belong.
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "pager/page_change.h"
 #include "pager/prefetcher.h"
@@ -27,7 +28,10 @@ void Prefetcher::Ask(const std::shared_ptr<Prefetch>& job, PageRun run) {
     bytes = std::move(idle_buffers_.back());
     idle_buffers_.pop_back();
   } else {
-    bytes.reset(new std::byte[run.length_bytes()]);
+    const auto release = [](std::byte* buffer) {
+      ::operator delete[](buffer, std::align_val_t{kPageBytes});
+    };
+    bytes.reset(new (std::align_val_t{kPageBytes}) std::byte[run.length_bytes()], release);
   }
   // A source gives no bytes for a last page's part beyond the region, which is zero.
   const uint64_t own = region.BytesIn(run);
@@ -82,18 +86,14 @@ bool Prefetcher::Land(const std::shared_ptr<Prefetch>& job) {
     arrived = std::move(job->arrived.front());
     job->arrived.pop_front();
   }
-  std::erase_if(job->flights, [&](const auto& flight) {
-    return flight->run.first == arrived.run.first;
-  });
-  Place(*job, arrived);
-  if (arrived.run.count == kPrefetchRunPages && idle_buffers_.size() < kIdleBuffersMax) {
-    idle_buffers_.push_back(std::move(arrived.bytes));
-  }
-  job->flying_pages.fetch_sub(arrived.run.count, std::memory_order_acq_rel);
+  const PageRun run = arrived.run;
+  std::erase_if(job->flights, [&](const auto& flight) { return flight->run.first == run.first; });
+  Place(*job, std::move(arrived));
+  job->flying_pages.fetch_sub(run.count, std::memory_order_acq_rel);
   return true;
 }
 
-void Prefetcher::Place(Prefetch& job, const ArrivedRun& arrived) {
+void Prefetcher::Place(Prefetch& job, ArrivedRun arrived) {
   Region& region = *job.region;
   const PageRun run = arrived.run;
   Status placed = arrived.read;
@@ -104,34 +104,61 @@ void Prefetcher::Place(Prefetch& job, const ArrivedRun& arrived) {
     filler_.GiveUp(job.region, run, Code::kOk);
     job.failed_pages.fetch_add(run.count, std::memory_order_relaxed);
     Fail(job, placed.error().code);
+    Recycle(std::move(arrived));
     return;
   }
-  const uint64_t failed_syncs = region.fills.failed_syncs.load(std::memory_order_seq_cst);
-  const bool stored = job.pulls && Store(region, run, arrived.bytes.get());
-  const PageWord unkept = job.pulls ? kDirty : 0;
-  filler_.Install(job.region, run, stored ? kUnsynced | kStored : unkept);
-  if (stored && region.fills.failed_syncs.load(std::memory_order_seq_cst) != failed_syncs) {
-    // That sync may have been the one to hear that these bytes are lost, and it did not know these
-    // pages yet: they are written again.
-    for (PageIndex page = run.first; page < run.end(); page++) {
-      ChangePage(*region.table, page, [](PageWord word) {
-        return (word & kUnsynced) == 0 ? word : (word & ~kUnsynced) | kDirty;
-      });
-    }
+  // The files of a memory directory tell of one writer of their store at a time, and an atomic
+  // region's store is written by syncs alone: there write-back has to put the pages.
+  if (job.pulls && region.table->files() == nullptr && !region.atomic) {
+    job.batches[job.batch].Begin(region, std::move(arrived));
+    if (!job.batches[job.batch].full()) return;
+    job.batch = 1 - job.batch;
+    Settle(job, job.batches[job.batch]);
+    return;
   }
+  filler_.Install(job.region, run, job.pulls ? kDirty : 0);
   job.filled_pages.fetch_add(run.count, std::memory_order_relaxed);
+  Recycle(std::move(arrived));
 }
 
-// Writes a claimed run to the store that keeps it; false: write-back has to. The files of a memory
-// directory tell of one writer of their store at a time, and an atomic region's store is written by
-// syncs alone.
-bool Prefetcher::Store(Region& region, PageRun run, const std::byte* bytes) {
-  if (region.table->files() != nullptr || region.atomic) return false;
-  PageImage image{run, bytes, region.BytesIn(run), {}};
-  if (!region.store->Write({&image, 1}).ok() || !image.outcome.ok()) return false;
-  region.fills.written_back_pages.fetch_add(run.count, std::memory_order_relaxed);
-  region.fills.written_back_bytes.fetch_add(image.length_bytes, std::memory_order_relaxed);
-  return true;
+void Prefetcher::Recycle(ArrivedRun arrived) {
+  if (arrived.run.count == kPrefetchRunPages && idle_buffers_.size() < kIdleBuffersMax) {
+    idle_buffers_.push_back(std::move(arrived.bytes));
+  }
+}
+
+// Waits for what is on its way into the store; false: nothing was.
+bool Prefetcher::Settle(Prefetch& job) {
+  const bool any = !job.batches[0].empty() || !job.batches[1].empty();
+  for (PullBatch& batch : job.batches) Settle(job, batch);
+  return any;
+}
+
+// Pages that the store has are installed UNSYNCED, those that it refused DIRTY.
+void Prefetcher::Settle(Prefetch& job, PullBatch& batch) {
+  Region& region = *job.region;
+  for (PulledRun& pulled : batch.End()) {
+    const PageRun run = pulled.image.run;
+    const bool stored = pulled.image.outcome.ok();
+    filler_.Install(job.region, run, stored ? kUnsynced | kStored : kDirty);
+    if (stored) {
+      region.fills.written_back_pages.fetch_add(run.count, std::memory_order_relaxed);
+      region.fills.written_back_bytes.fetch_add(pulled.image.length_bytes,
+                                                std::memory_order_relaxed);
+    }
+    if (stored &&
+        region.fills.failed_syncs.load(std::memory_order_seq_cst) != pulled.failed_syncs) {
+      // That sync may have been the one to hear that these bytes are lost, and it did not know
+      // these pages yet: they are written again.
+      for (PageIndex page = run.first; page < run.end(); page++) {
+        ChangePage(*region.table, page, [](PageWord word) {
+          return (word & kUnsynced) == 0 ? word : (word & ~kUnsynced) | kDirty;
+        });
+      }
+    }
+    job.filled_pages.fetch_add(run.count, std::memory_order_relaxed);
+    Recycle(std::move(pulled.arrived));
+  }
 }
 
 }  // namespace farpage

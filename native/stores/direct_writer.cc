@@ -44,10 +44,10 @@ bool DirectFile::Uncache(PageRun run) {
   return uncached;
 }
 
-Result<std::unique_ptr<DirectWriter>> DirectWriter::Create(DirectFile& file) {
+Result<std::unique_ptr<DirectWriter>> DirectWriter::Create(DirectFile& file, Holes holes) {
   auto ring = IoRing::Create(kDirectWritesMax);
   if (!ring.ok()) return ring.error();
-  return std::unique_ptr<DirectWriter>(new DirectWriter(file, std::move(ring).value()));
+  return std::unique_ptr<DirectWriter>(new DirectWriter(file, holes, std::move(ring).value()));
 }
 
 DirectWriter::~DirectWriter() { WaitForAll(); }
@@ -57,11 +57,12 @@ bool DirectWriter::Begin(PageImage* image) {
   if (image->length_bytes != image->run.length_bytes() || !file_.Uncache(image->run)) return false;
   if (!MakeRoom()) return false;
   if (!ring_->QueueWrite(file_.fd(), image->bytes, static_cast<uint32_t>(image->length_bytes),
-                         file_.OffsetOf(image->run), RWF_NOWAIT, begun_.size())) {
+                         file_.OffsetOf(image->run),
+                         holes_ == Holes::kRefuse ? RWF_NOWAIT : 0, begun_.size())) {
     return false;
   }
   begun_.push_back(image);
-  if (ring_->queued() == kWritesPerEnter) (void)Enter(0);
+  if (holes_ == Holes::kAllocate || ring_->queued() == kWritesPerEnter) (void)Enter(0);
   return true;
 }
 

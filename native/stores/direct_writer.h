@@ -16,6 +16,9 @@ inline constexpr uint32_t kDirectWritesMax = 64;
 // The same while cores are short (os/short_cores.h): begun together and waited for together, so
 // that their thread keeps its core for some 25 us at a time (`bench --only beside-sync`).
 inline constexpr uint32_t kDirectWritesShort = 4;
+// Shorter runs are left to the page cache where holes are allocated: to hand each of them to a
+// thread of the kernel takes longer than to copy it.
+inline constexpr uint64_t kDirectRunPagesMin = 32;
 // Folios in a row that could not be split, before splits are not tried any more.
 inline constexpr uint32_t kHopelessSplitsMax = 16;
 
@@ -44,16 +47,23 @@ class DirectFile {
   std::atomic<uint32_t> hopeless_splits_{0};
 };
 
+// What becomes of pages that the file has no blocks for yet.
+enum class Holes : uint8_t {
+  kRefuse,    // single pages: a buffered write lets the file system allocate many at once
+  kAllocate,  // runs: each is handed to the kernel as it is begun, which has a thread wait for it
+};
+
 // O_DIRECT copies nothing and keeps the device busy from one thread, but it throws whole folios
 // out of the page cache, and readers of the neighbours then wait for the device. So this writes
 // only pages that the page cache does not hold: clean copies of the very pages are dropped first,
-// large folios around them split, and RWF_NOWAIT makes the kernel refuse what it still finds there
-// (also holes, which are better allocated by a buffered write). Afterwards the bytes are on the
+// large folios around them split, and RWF_NOWAIT makes the kernel refuse what it still finds there,
+// and holes, unless they are to be allocated. Afterwards the bytes are on the
 // device and in the caller's memory only. One thread at a time.
 class DirectWriter {
  public:
   // Fails as IoRing::Create.
-  static Result<std::unique_ptr<DirectWriter>> Create(DirectFile& file);
+  static Result<std::unique_ptr<DirectWriter>> Create(DirectFile& file,
+                                                      Holes holes = Holes::kRefuse);
   // Waits for every write that was begun: none may land behind a later one of the same page.
   ~DirectWriter();
   DirectWriter(const DirectWriter&) = delete;
@@ -71,13 +81,14 @@ class DirectWriter {
   [[nodiscard]] uint32_t peak() const { return peak_; }
 
  private:
-  DirectWriter(DirectFile& file, std::unique_ptr<IoRing> ring)
-      : file_(file), ring_(std::move(ring)) {}
+  DirectWriter(DirectFile& file, Holes holes, std::unique_ptr<IoRing> ring)
+      : file_(file), holes_(holes), ring_(std::move(ring)) {}
   bool Enter(uint32_t wait_for);
   bool MakeRoom();
   void WaitForAll();
 
   DirectFile& file_;
+  const Holes holes_;
   std::unique_ptr<IoRing> ring_;
   std::vector<PageImage*> begun_;  // null: written
   uint32_t under_way_ = 0;         // with the kernel, not yet reaped

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstring>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -217,6 +218,14 @@ void FileStore::WillWrite(PageRun run) {
   (void)direct_->Uncache(run);
 }
 
+bool FileStore::BeginAroundCache(DirectWriter& writer, PageImage* image) const {
+  // A file cut meanwhile must not grow again; WriteImage says so.
+  auto available = AvailableBytes();
+  return available.ok() &&
+         image->run.offset_bytes() + image->length_bytes <= available.value() &&
+         writer.Begin(image);
+}
+
 std::vector<PageImage*> FileStore::WriteAroundCache(const NextImages& next) {
   std::vector<PageImage*> left;
   uint64_t pages = 0;
@@ -224,13 +233,7 @@ std::vector<PageImage*> FileStore::WriteAroundCache(const NextImages& next) {
   for (auto images = next(); !images.empty(); images = next()) {
     for (PageImage* image : images) {
       pages += image->run.count;
-      // A file cut meanwhile must not grow again; WriteImage says so.
-      auto available = AvailableBytes();
-      if (!writer.ok() || !available.ok() ||
-          image->run.offset_bytes() + image->length_bytes > available.value() ||
-          !writer.value()->Begin(image)) {
-        left.push_back(image);
-      }
+      if (!writer.ok() || !BeginAroundCache(*writer.value(), image)) left.push_back(image);
     }
   }
   if (writer.ok()) {
@@ -284,6 +287,44 @@ Status FileStore::Write(std::span<PageImage> images) {
   });
   return {};
 }
+
+// What does not go around the page cache goes through it at the end, when nothing is under way.
+class FileStore::Writes final : public PageWrites {
+ public:
+  explicit Writes(FileStore& store) : store_(store) {
+    if (store.direct_ == nullptr) return;
+    auto writer = DirectWriter::Create(*store.direct_, Holes::kAllocate);
+    if (writer.ok()) direct_ = std::move(writer).value();
+  }
+  void Begin(PageImage* image) override {
+    const bool around = direct_ != nullptr && image->run.count >= kDirectRunPagesMin &&
+                        store_.BeginAroundCache(*direct_, image);
+    if (!around) {
+      through_.push_back(image);
+      return;
+    }
+    begun_pages_ += image->run.count;
+  }
+  void End() override {
+    if (begun_pages_ != 0) {
+      for (PageImage* refused : direct_->Finish()) {
+        begun_pages_ -= refused->run.count;
+        through_.push_back(refused);
+      }
+      store_.direct_pages_.fetch_add(std::exchange(begun_pages_, 0), std::memory_order_relaxed);
+    }
+    store_.WriteThroughCache(through_);
+    through_.clear();
+  }
+
+ private:
+  FileStore& store_;
+  std::unique_ptr<DirectWriter> direct_;  // null: the system offers no such thing
+  std::vector<PageImage*> through_;
+  uint64_t begun_pages_ = 0;
+};
+
+std::unique_ptr<PageWrites> FileStore::StartWrites() { return std::make_unique<Writes>(*this); }
 
 Status FileStore::MakeDurable() {
   if (::fdatasync(fd_.get()) == 0) return {};

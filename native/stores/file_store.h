@@ -60,6 +60,8 @@ class FileStore final : public PageStore {
   // Many images go around the page cache where it does not hold their pages (DirectWriter), so
   // that it need not afterwards either.
   Status Write(std::span<PageImage> images) override;
+  // Runs of kDirectRunPagesMin and more go around the page cache in the same way, into holes too.
+  [[nodiscard]] std::unique_ptr<PageWrites> StartWrites() override;
   Status MakeDurable() override;
 
   // Pages that went around the page cache so far.
@@ -79,6 +81,9 @@ class FileStore final : public PageStore {
         direct_(std::move(direct)) {}
   // Hands a writer images that nobody else writes; none: there are no more.
   using NextImages = std::function<std::span<PageImage* const>()>;
+  class Writes;
+  // False: the image must go through the page cache, where its outcome is found.
+  bool BeginAroundCache(DirectWriter& writer, PageImage* image) const;
   std::vector<PageImage*> WriteAroundCache(const NextImages& next);
   void WriteThroughCache(std::span<PageImage* const> images) const;
   Status WriteImage(const PageImage& image) const;

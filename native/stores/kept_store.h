@@ -40,6 +40,7 @@ class KeptStore final : public PageStore {
   void EndReads() override;
   Status Read(PageRun run, std::byte* into) override;
   Status Write(std::span<PageImage> images) override { return file_->Write(images); }
+  [[nodiscard]] std::unique_ptr<PageWrites> StartWrites() override { return file_->StartWrites(); }
   Status MakeDurable() override { return file_->MakeDurable(); }
 
   // Pages that the file has, of `run`.

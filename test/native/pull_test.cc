@@ -144,9 +144,12 @@ FARPAGE_TEST(pull_ends_when_the_store_has_every_page_for_good) {
 FARPAGE_TEST(pull_writes_again_what_a_failed_sync_did_not_know) {
   Pull pull;
   Region& region = *pull.appliance.region;
+  auto initiator = pull.appliance.Connect();
+  const std::vector<std::byte> own(kPageBytes, ByteOf(0));  // something to be synced
+  CHECK_EQ(int(Write(*initiator, pull.stag, 0, own.data(), 4096).code), int(Code::kOk));
   std::atomic<bool> stored{false};
   pull.store->on_write = [&](PageRun run) {
-    if (run.first != kPrefetchRunPages || stored.exchange(true)) return;
+    if (run.first == 0 || stored.exchange(true)) return;
     const uint64_t deadline = NowNs() + kPatienceNs;
     while (region.fills.failed_syncs.load() == 0 && NowNs() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -159,7 +162,7 @@ FARPAGE_TEST(pull_writes_again_what_a_failed_sync_did_not_know) {
   }
   REQUIRE(stored.load());
   pull.store->fails_next = true;
-  const auto synced = pull.appliance.Sync({0, kPrefetchRunPages}, true);
+  const auto synced = pull.appliance.Sync({0, 1}, true);
   CHECK(!synced.ok());
   REQUIRE(pull.Ends());
   CHECK(pull.report.outcome.ok());
