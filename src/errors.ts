@@ -6,7 +6,7 @@ export const ERROR_TEXT = {
     'the range lies outside of the region or file; keep offset plus length within its size',
   ERR_ALIGNMENT:
     'the value is not a multiple of what it must be; use the nearest multiple named here',
-  ERR_NAME: 'not a region name; use 1 to 128 of the characters A-Z a-z 0-9 . _ -',
+  ERR_NAME: 'not a region name; use 1 to 128 of the characters A-Z a-z 0-9 . _ - (not . or ..)',
   ERR_NO_SUCH_REGION: 'there is no such region; `farpage regions` lists those there are',
   ERR_REGION_EXISTS: 'a region of this name exists already; choose another name or remove it first',
   ERR_REGION_REMOVED: 'the region was removed; create it again or use another one',
@@ -36,7 +36,8 @@ export const ERROR_TEXT = {
   ERR_APPLIANCE_RUNNING:
     'an appliance already serves this socket; use it or choose another --socket',
   ERR_ADDRESS_IN_USE: 'the address is in use by another process; choose another port, or port 0',
-  ERR_SOCKET_PATH: 'the socket path is longer than 107 bytes; choose a shorter one with --socket',
+  ERR_SOCKET_PATH:
+    'no socket can be made there (a path has 107 bytes at most); choose another --socket',
   ERR_PROTOCOL: 'the peer broke the protocol; make sure that it speaks this version of Farpage',
   ERR_TIMEOUT: 'the deadline passed; try again, or allow more time with --timeout',
   ERR_ABORTED: 'the caller ended the operation; start it again if that was not meant',

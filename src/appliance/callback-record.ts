@@ -1,5 +1,6 @@
 /** Records of regions whose pages functions of this process supply. */
 import { randomBytes } from 'node:crypto';
+import { isGivenName } from '../control/region-name.js';
 import type { RegionBody, RegionSpec } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { RegionSource } from './page-callbacks.js';
@@ -20,7 +21,7 @@ const TAKEN: readonly string[] = ['name', 'size', 'access', 'resident'];
 export function callbackRecord(spec: RegionSpec, source: RegionSource): RegionRecord {
   const { name, size, resident = 0 } = spec;
   const takesWrites = source?.writeBack !== undefined;
-  if (name === undefined || name.startsWith('@')) throw new FarpageError('ERR_NAME', name ?? '');
+  if (name === undefined || !isGivenName(name)) throw new FarpageError('ERR_NAME', name ?? '');
   if (!size) throw new FarpageError('ERR_ARGUMENT', 'a source of pages needs a size above 0');
   const other = Object.entries(spec).find(([key, value]) => value && !TAKEN.includes(key));
   if (other !== undefined) {

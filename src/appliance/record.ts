@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { accessSync, closeSync, constants, ftruncateSync, openSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { Door } from '../control/authorize.js';
+import { isGivenName } from '../control/region-name.js';
 import type { RegionSpec } from '../control/schema.js';
 import { fileNameOf, isWebUrl } from '../control/web-url.js';
 import { FarpageError } from '../errors.js';
@@ -290,7 +291,7 @@ function atomicOr(spec: RegionSpec, record: RegionRecord): RegionRecord {
 /** The name of a region that was given none: its file's base name, cut to what names may hold. */
 export function nameOfFile(path: string): string {
   const name = isWebUrl(path) ? fileNameOf(path) : basename(path);
-  if (/^[A-Za-z0-9._-]{1,128}$/.test(name)) return name;
+  if (isGivenName(name)) return name;
   throw new FarpageError('ERR_NAME', `"${name}"; give one as NAME=${path}`);
 }
 

@@ -1,6 +1,7 @@
 /** The region access unit: reserves, allocates, finds, attaches and frees regions. */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Door } from '../control/authorize.js';
+import { isGivenName } from '../control/region-name.js';
 import type {
   DirtyRule,
   InvalidateReply,
@@ -306,7 +307,7 @@ export class RegionAccessUnit {
     const path = this.#path(spec, door);
     const { name = spec.file && nameOfFile(spec.file) } = spec;
     if (name === undefined) throw new FarpageError('ERR_NAME', 'this region needs a name');
-    if (name.startsWith('@')) throw new FarpageError('ERR_NAME', name);
+    if (!isGivenName(name)) throw new FarpageError('ERR_NAME', `"${name}"`);
     const staged = this.#memory !== undefined;
     return toRecord(spec, { path, name, door, origin, staged });
   }

@@ -7,6 +7,9 @@ import type { Origin } from './record.js';
 import { openElsewhere, type SessionElsewhere } from './session-elsewhere.js';
 import { readToken } from './token.js';
 
+/** What a call to an appliance that cannot be reached ends with. */
+const AWAY: readonly string[] = ['ERR_NO_APPLIANCE', 'ERR_CONNECTION'];
+
 /**
  * Nothing is contacted before the first `door` or `probe`. Each door is of a session of its own,
  * so that what the source is gets looked at again with every connection.
@@ -14,6 +17,7 @@ import { readToken } from './token.js';
 export class RemoteSource {
   readonly #control: ControlClient;
   readonly #region: string;
+  readonly #url: string;
   #end: (() => void) | undefined;
   #closed = false;
 
@@ -25,11 +29,16 @@ export class RemoteSource {
     const token = tokenFile === undefined ? undefined : readToken(tokenFile);
     this.#control = new ControlClient({ address, token });
     this.#region = region;
+    this.#url = url;
   }
 
-  /** What the source is now. ERR_NO_APPLIANCE, ERR_NO_SUCH_REGION, ERR_TOKEN, ERR_TIMEOUT. */
+  /** What the source is now. ERR_SOURCE_AWAY, ERR_NO_SUCH_REGION, ERR_TOKEN, ERR_TIMEOUT. */
   async probe(): Promise<Origin> {
-    const { attached } = await this.#attach();
+    const { attached } = await this.#attach().catch((error: unknown) => {
+      const { code, message } = error as FarpageError;
+      if (!AWAY.includes(code)) throw error;
+      throw new FarpageError('ERR_SOURCE_AWAY', `${this.#url}: ${message}`, { cause: error });
+    });
     return { size: attached.size, identity: attached.identity };
   }
 

@@ -47,6 +47,9 @@ export const duration = argument((text) => {
   throw new FarpageError('ERR_ARGUMENT', `"${text}" is no time such as 500ms, 10s or 2m`);
 });
 
+/** The same, or 0 for no bound. */
+export const timeout = (text: string): number => (text === '0' ? 0 : duration(text));
+
 /** A whole number within bounds. */
 export const integer = (min: number, max: number) =>
   argument((text) => {
@@ -74,7 +77,11 @@ export function withConnection(command: Command): Command {
   return command
     .option('--appliance <url>', 'farpage://HOST[:PORT] or farpage+unix:/PATH (or FARPAGE_URL)')
     .option('--token-file <file>', 'file with the token for TCP (or FARPAGE_TOKEN)')
-    .option('--timeout <time>', 'deadline of each operation', duration, TIMEOUT_MS)
+    .addOption(
+      new Option('--timeout <time>', 'deadline of each operation: 500ms, 10s, 2m; 0 for none')
+        .argParser(timeout)
+        .default(TIMEOUT_MS, '10s'),
+    )
     .option('--json', 'print JSON, one object on a line');
 }
 

@@ -1,7 +1,7 @@
 /** Where a command writes: results to stdout, everything else to stderr. */
 import { writeSync } from 'node:fs';
 import type { Writable } from 'node:stream';
-import { FarpageError } from '../errors.js';
+import { type ErrorCode, FarpageError } from '../errors.js';
 
 interface Stream extends Writable {
   readonly isTTY?: boolean;
@@ -18,18 +18,17 @@ export class Output {
   /** Errors as `{"code","message"}`. */
   json = false;
   #closed = false;
+  #broken: unknown;
 
   constructor(options: { out: Stream; err: Stream }) {
     this.#out = options.out;
     this.#err = options.err;
     // Who reads us may have seen enough, as `head` does: that is no failure.
     this.#out.on('error', (error) => {
-      if (!isClosedPipe(error)) throw error;
       this.#closed = true;
+      if (!isClosedPipe(error)) this.#broken ??= error;
     });
-    this.#err.on('error', (error) => {
-      if (!isClosedPipe(error)) throw error;
-    });
+    this.#err.on('error', () => {}); // Nobody is there to tell it to.
   }
 
   /** Nobody reads what is written to stdout any more. */
@@ -54,6 +53,18 @@ export class Output {
     if (!this.#closed) this.#out.write(`${text}\n`);
   }
 
+  /** Waits until stdout has taken everything; ERR_IO when it could not, as on a full device. */
+  async flush(): Promise<void> {
+    if (!this.#closed) await new Promise((resolve) => this.#out.write('', resolve));
+    // A write that fails tells of it a moment later.
+    await new Promise((resolve) => setImmediate(resolve));
+    const { code = 'unknown' } = (this.#broken ?? {}) as NodeJS.ErrnoException;
+    if (this.#broken === undefined) return;
+    throw new FarpageError('ERR_IO', `stdout took not all of it (${code})`, {
+      cause: this.#broken,
+    });
+  }
+
   /** One object, on one line. */
   object(value: unknown): void {
     this.line(JSON.stringify(value));
@@ -74,6 +85,15 @@ export class Output {
   failure(error: unknown): void {
     const code = error instanceof FarpageError ? error.code : 'ERR_INTERNAL';
     const text = (error instanceof Error ? error.message : String(error)).replaceAll('\n', ' ');
+    this.#tell(code, text);
+  }
+
+  /** The same about a command line that says by itself what is wrong with it. */
+  usage(message: string): void {
+    this.#tell('ERR_ARGUMENT', message);
+  }
+
+  #tell(code: ErrorCode, text: string): void {
     const line = this.json ? JSON.stringify({ code, message: text }) : `farpage: ${text} [${code}]`;
     // Synchronously, so that it is out when the process ends.
     try {

@@ -15,7 +15,7 @@ const LETTERS: readonly (readonly [number, string, string])[] = [
   [WRITTEN_BACK, 's', 'written back'],
   [PARTLY, 'r', 'partly read'],
   [PRESENT, 'R', 'read'],
-  [0, '.', 'never touched'],
+  [0, '.', 'absent'],
 ];
 
 /** One letter for each cell. */

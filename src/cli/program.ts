@@ -46,7 +46,7 @@ async function build(shell: Shell, wanted: string | undefined): Promise<Command>
   const one = wanted === undefined ? undefined : COMMANDS[wanted];
   const loaders = one === undefined ? Object.values(COMMANDS) : [one];
   for (const load of loaders) program.addCommand((await load())(shell));
-  program.option('--version', 'print the version').on('option:version', () => {
+  program.option('-V, --version', 'print the version').on('option:version', () => {
     throw new CommanderError(EXIT.done, 'farpage.version', '');
   });
   for (const command of [program, ...program.commands]) {
@@ -60,11 +60,6 @@ async function build(shell: Shell, wanted: string | undefined): Promise<Command>
   return program;
 }
 
-function usageError(error: CommanderError): FarpageError {
-  const text = error.message.replace(/^error: /, '').replaceAll('\n', ' ');
-  return new FarpageError('ERR_ARGUMENT', text);
-}
-
 /** Whether a stream or timer ended because the user interrupted. */
 function isInterrupt(error: unknown, { signal }: Shell): boolean {
   return signal.aborted && error instanceof Error && error.name === 'AbortError';
@@ -72,6 +67,18 @@ function isInterrupt(error: unknown, { signal }: Shell): boolean {
 
 /** Runs one command line (without node and script) and returns the exit code. */
 export async function run(argv: readonly string[], shell: Shell): Promise<number> {
+  const code = await runCommand(argv, shell);
+  if (code !== EXIT.done) return code;
+  try {
+    await shell.out.flush();
+    return code;
+  } catch (error) {
+    shell.out.failure(error);
+    return EXIT.failed;
+  }
+}
+
+async function runCommand(argv: readonly string[], shell: Shell): Promise<number> {
   const { out } = shell;
   try {
     if (argv.includes('--json')) out.json = true;
@@ -87,10 +94,9 @@ export async function run(argv: readonly string[], shell: Shell): Promise<number
       if (error.code === 'farpage.version') {
         const { packageVersion } = await import('../control/version.js');
         out.line(packageVersion());
-        return EXIT.done;
       }
       if (error.exitCode === 0) return EXIT.done;
-      out.failure(usageError(error));
+      out.usage(error.message.replace(/^error: /, '').replaceAll('\n', ' '));
       return EXIT.usage;
     }
     const failure = isInterrupt(error, shell) ? new FarpageError('ERR_ABORTED') : error;

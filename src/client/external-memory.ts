@@ -10,6 +10,14 @@ export const PIECE_BYTES = 1024 * 1024;
 /** Pieces of one call in flight at once. */
 const PIECES_IN_FLIGHT = 8;
 
+function newBuffer(length: number): ArrayBufferLike {
+  try {
+    return Buffer.allocUnsafeSlow(length).buffer;
+  } catch (cause) {
+    throw new FarpageError('ERR_ARGUMENT', `no Buffer holds ${length} bytes`, { cause });
+  }
+}
+
 /** A deadline for calls that block the thread: no signal could end them. */
 export type BlockingLimits = Pick<Limits, 'timeoutMs'>;
 
@@ -63,7 +71,7 @@ export class ExternalMemory {
 
   /** Writes `bytes`, which must not change meanwhile; resolves once all have been placed. */
   write(offset: number, bytes: Uint8Array, limits: Limits = NO_LIMITS): Promise<void> {
-    const { byteLength } = bytes;
+    const byteLength = bytes?.byteLength; // what has none is refused below, with a code
     if (byteLength > PIECE_BYTES) return this.#writeLong(offset, bytes, limits);
     return this.link.run(
       (pair) =>
@@ -187,8 +195,7 @@ export class ExternalMemory {
 
   async #readLong(offset: number, length: number, limits: Limits): Promise<Uint8Array> {
     this.#at(offset, length);
-    const { buffer } = Buffer.allocUnsafeSlow(length);
-    return await this.readInto(offset, new Uint8Array(buffer), limits);
+    return await this.readInto(offset, new Uint8Array(newBuffer(length)), limits);
   }
 
   async #writeLong(offset: number, bytes: Uint8Array, limits: Limits): Promise<void> {

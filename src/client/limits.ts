@@ -1,6 +1,7 @@
 /** Bounds of a wait: the caller's signal and deadline around something that several share. */
 import { TIMEOUT_MS } from '../control/http-client.js';
 import { FarpageError } from '../errors.js';
+import { checkTimeout } from '../fabric/queue-pair-requests.js';
 
 /** How long to wait, at most 10 s by default; the signal ends it earlier. */
 export interface Limits {
@@ -10,9 +11,12 @@ export interface Limits {
 
 export const NO_LIMITS: Limits = Object.freeze({});
 
-/** When a wait that begins now ends, in milliseconds of `performance.now()`; 0 means no bound. */
+/**
+ * When a wait that begins now ends, in milliseconds of `performance.now()`; 0 means no bound.
+ * ERR_ARGUMENT for what is no time.
+ */
 export function deadlineOf(limits: Limits): number {
-  const timeoutMs = limits.timeoutMs ?? TIMEOUT_MS;
+  const timeoutMs = checkTimeout(limits.timeoutMs ?? TIMEOUT_MS);
   return performance.now() + (timeoutMs === 0 ? Number.POSITIVE_INFINITY : timeoutMs);
 }
 

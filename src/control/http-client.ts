@@ -2,6 +2,7 @@
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { FarpageError } from '../errors.js';
 import { fromFailure, parseJson, readBody, validate } from './message.js';
+import { checkRegionName } from './region-name.js';
 import {
   type Params,
   type Reply,
@@ -26,7 +27,7 @@ export type ControlAddress =
 /** What every call that waits takes. */
 export interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Deadline in milliseconds; 10 s by default. */
+  /** Deadline in milliseconds, 0 for none; 10 s by default. */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -42,14 +43,17 @@ interface Plain extends WaitOptions {
   readonly body?: unknown;
 }
 
-const UNREACHABLE = ['ECONNREFUSED', 'ENOENT', 'EACCES', 'ENOTSOCK', 'ENOTFOUND', 'EHOSTUNREACH'];
+const UNREACHABLE = ['ECONNREFUSED', 'ENOENT', 'ENOTSOCK', 'ENOTFOUND', 'EHOSTUNREACH'];
 
 function describe(address: ControlAddress): string {
   return 'path' in address ? address.path : `${address.host}:${address.port}`;
 }
 
 function fillPath(path: string, params: Plain['params'] = {}): string {
-  return path.replace(/:(\w+)/g, (_, name: string) => encodeURIComponent(String(params[name])));
+  return path.replace(/:(\w+)/g, (_, name: string) => {
+    const value = String(params[name]);
+    return encodeURIComponent(name === 'region' ? checkRegionName(value) : value);
+  });
 }
 
 /**
@@ -164,6 +168,9 @@ export class ControlClient implements Disposable {
     if (UNREACHABLE.includes(code)) {
       return new FarpageError('ERR_NO_APPLIANCE', where, { cause: error });
     }
+    if (code === 'EACCES') {
+      return new FarpageError('ERR_FILE_ACCESS', `the socket ${where}`, { cause: error });
+    }
     return new FarpageError('ERR_CONNECTION', where, { cause: error });
   }
 }
@@ -172,7 +179,9 @@ export class ControlClient implements Disposable {
 function deadline(options: WaitOptions): { signal: AbortSignal; clear: () => void } {
   const controller = new AbortController();
   const abort = () => controller.abort();
-  const timer = setTimeout(abort, options.timeoutMs ?? TIMEOUT_MS);
+  const { timeoutMs = TIMEOUT_MS } = options;
+  if (!(timeoutMs >= 0)) throw new FarpageError('ERR_ARGUMENT', `timeoutMs ${timeoutMs}`);
+  const timer = timeoutMs === 0 ? undefined : setTimeout(abort, timeoutMs);
   if (options.signal?.aborted) abort();
   options.signal?.addEventListener('abort', abort, { once: true });
   const clear = () => {

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import * as v from 'valibot';
 import { type ErrorCode, FarpageError, isErrorCode } from '../errors.js';
 import { contextOf } from './codes.js';
+import { REGION_NAME } from './region-name.js';
 import { BODY_BYTES_MAX, type Failure, failure } from './schema.js';
 
 /** Reads a body of at most `bytesMax`; ERR_ARGUMENT beyond it. */
@@ -20,7 +21,7 @@ export async function readBody(
   return Buffer.concat(parts).toString('utf8');
 }
 
-/** Parses and validates; throws `code` with what is wrong and where. */
+/** Parses and validates; throws `code` with what is wrong and where, ERR_NAME for bad names. */
 export function validate<S extends v.GenericSchema<unknown, unknown>>(
   schema: S,
   value: unknown,
@@ -30,6 +31,8 @@ export function validate<S extends v.GenericSchema<unknown, unknown>>(
   if (result.success) return result.output;
   const [issue] = result.issues;
   const path = v.getDotPath(issue);
+  const isName = code === 'ERR_ARGUMENT' && issue.requirement === REGION_NAME;
+  if (isName) throw new FarpageError('ERR_NAME', issue.message);
   throw new FarpageError(code, path === null ? issue.message : `${path}: ${issue.message}`);
 }
 

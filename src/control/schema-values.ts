@@ -1,5 +1,6 @@
 /** What requests and replies are made of: names, sizes, numbers. */
 import * as v from 'valibot';
+import { REGION_NAME } from './region-name.js';
 
 /** Bytes, or an offset in bytes. */
 export const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -9,10 +10,10 @@ export const text = (max: number) => v.pipe(v.string(), v.minLength(1), v.maxLen
 
 export const milliseconds = v.pipe(v.number(), v.minValue(0));
 
-/** The name of a region: what a user gave, or `@` and 12 hexadecimal digits of an unnamed one. */
+/** The name of a region. */
 export const regionName = v.pipe(
   v.string(),
-  v.regex(/^(?:[A-Za-z0-9._-]{1,128}|@[0-9a-f]{12})$/, 'must match [A-Za-z0-9._-]{1,128}'),
+  v.regex(REGION_NAME, (issue) => JSON.stringify(issue.input)),
 );
 /** 128 random bits in hexadecimal: session identifiers and tickets. */
 export const secret = v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/));

@@ -56,6 +56,12 @@ function checkMemory(memory: Uint8Array, name: string): void {
   }
 }
 
+/** Milliseconds, or 0 for no bound; ERR_ARGUMENT. */
+export function checkTimeout(timeoutMs: number): number {
+  if (timeoutMs >= 0) return timeoutMs;
+  throw argument(`timeoutMs ${timeoutMs} is neither 0 nor above it`);
+}
+
 function makeOperation(kind: Kind, { stag, offset }: Place, length: number): Operation {
   if (!Number.isInteger(stag) || stag < 0 || stag > STAG_MAX) throw argument('stag');
   if (!Number.isSafeInteger(offset) || offset < 0) throw argument('offset');

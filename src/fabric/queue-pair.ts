@@ -13,6 +13,7 @@ import type {
   WriteRequest,
 } from './queue-pair-requests.js';
 import {
+  checkTimeout,
   makeCompareSwap,
   makeFetchAdd,
   makeRead,
@@ -165,7 +166,7 @@ export class QueuePair implements AsyncDisposable {
     return new Promise<T>((resolve, reject) => {
       const { signal, timeoutMs } = request;
       const operation = make(request);
-      operation.timeoutMs = timeoutMs ?? this.#timeoutMs;
+      operation.timeoutMs = checkTimeout(timeoutMs ?? this.#timeoutMs);
       operation.resolve = resolve as (value: Value) => void;
       operation.reject = reject;
       if (signal !== undefined) {

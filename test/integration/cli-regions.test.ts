@@ -114,7 +114,7 @@ describe('stat', () => {
     expect(text).toMatch(/^region\s+r\n/);
     expect(text).toMatch(/present\s+2, 1 dirty, 1 ever written\n/);
     expect(text).toContain(`[.R.W${'.'.repeat(36)}]`);
-    expect(text).toContain('W written  R read  . never touched');
+    expect(text).toContain('W written  R read  . absent');
   });
 });
 

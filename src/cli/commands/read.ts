@@ -21,8 +21,8 @@ async function openOutput(path: string): Promise<FileHandle> {
   try {
     return await open(path, 'w');
   } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new FarpageError(missing ? 'ERR_FILE_NOT_FOUND' : 'ERR_FILE_ACCESS', path, { cause });
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new FarpageError('ERR_FILE_ACCESS', `${path} (${code})`, { cause });
   }
 }
 
@@ -31,8 +31,8 @@ async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
     const { bytesWritten } = await file
       .write(bytes, done, bytes.byteLength - done)
       .catch((cause) => {
-        const full = (cause as NodeJS.ErrnoException).code === 'ENOSPC';
-        throw new FarpageError(full ? 'ERR_NO_SPACE' : 'ERR_IO', '--output', { cause });
+        const { code } = cause as NodeJS.ErrnoException;
+        throw new FarpageError('ERR_IO', `--output took not all of it (${code})`, { cause });
       });
     done += bytesWritten;
   }
@@ -51,7 +51,8 @@ function sinkOf(out: Output, file: FileHandle | undefined) {
 
 async function read(name: string, options: Options, shell: Shell): Promise<void> {
   const { out } = shell;
-  const toStdout = options.output === undefined;
+  const output = options.output === '-' ? undefined : options.output;
+  const toStdout = output === undefined;
   if (toStdout && out.isTerminal && options.length === undefined) {
     const hint = 'to a terminal only with --length; or use --output';
     throw new FarpageError('ERR_ARGUMENT', hint);
@@ -65,7 +66,7 @@ async function read(name: string, options: Options, shell: Shell): Promise<void>
   if (offset > region.size || length > region.size - offset) {
     throw new FarpageError('ERR_RANGE', `${offset} + ${length} in ${region.size} bytes`);
   }
-  const file = options.output === undefined ? undefined : await openOutput(options.output);
+  const file = output === undefined ? undefined : await openOutput(output);
   try {
     using progress = await startProgress(out, length);
     const sink = sinkOf(out, file);

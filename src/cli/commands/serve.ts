@@ -1,4 +1,5 @@
 /** `farpage serve`: opens an appliance and runs it until it is told to end. */
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { Appliance, type Doors } from '../../appliance/appliance.js';
@@ -6,6 +7,7 @@ import type { Quota } from '../../appliance/quota.js';
 import { describeSpill } from '../../appliance/spill.js';
 import { describeStart } from '../../appliance/start-report.js';
 import { CONTROL_PORT, formatUrl } from '../../control/address.js';
+import { isGivenName } from '../../control/region-name.js';
 import type { RegionBody } from '../../control/schema.js';
 import { isWebUrl } from '../../control/web-url.js';
 import { FarpageError } from '../../errors.js';
@@ -43,14 +45,20 @@ interface Options {
   readonly json?: true;
 }
 
-const NAMED = /^([A-Za-z0-9._-]{1,128})=(.+)$/;
+/** Up to the first `=`, unless a path or URL begins before it. */
+const NAMED = /^([^=/]*)=(.+)$/;
 
-/** `NAME=FILE`, or `FILE` under its base name. */
+/** `NAME=FILE`, or `FILE` under its base name. ERR_NAME. */
 function regionOf(
   text: string,
   { access, resident, writeBehind, fromTokenFile }: Options,
 ): RegionBody {
-  const [, name, file = text] = NAMED.exec(text) ?? [];
+  const [, before = '', behind = ''] = NAMED.exec(text) ?? [];
+  const isName = isGivenName(before);
+  if (behind !== '' && !isName && !existsSync(text)) {
+    throw new FarpageError('ERR_NAME', `"${before}"`);
+  }
+  const [name, file] = isName ? [before, behind] : [undefined, text];
   const web = isWebUrl(file);
   return {
     file: web ? file : resolve(file),

@@ -1,6 +1,6 @@
 /** `farpage top`: what an appliance does, live on a terminal, or as samples for programs. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { formatUrl } from '../../control/address.js';
 import { FarpageError } from '../../errors.js';
 import {
@@ -86,7 +86,11 @@ async function watch(target: Target, options: Options, { env, signal }: Shell): 
 export function topCommand(shell: Shell): Command {
   const command = new Command('top')
     .description('show what regions and tiers do, live; one sample where there is no terminal')
-    .option('--interval <time>', 'between two readings', duration, 2000)
+    .addOption(
+      new Option('--interval <time>', 'between two readings')
+        .argParser(duration)
+        .default(2000, '2s'),
+    )
     .option('--once', 'one sample, with the rates of one interval');
   return withConnection(command)
     .addHelpText('after', '\nWith --json: one object for each sample, on a line of its own.')
@@ -95,7 +99,8 @@ export function topCommand(shell: Shell): Command {
         throw new FarpageError('ERR_ARGUMENT', `an interval has ${INTERVAL_MS_MIN} ms at least`);
       }
       const { wait, ...found } = targetOf(options, shell);
-      const patience = Math.min(options.timeout, Math.max(options.interval, PATIENCE_MS));
+      const longest = Math.max(options.interval, PATIENCE_MS);
+      const patience = options.timeout === 0 ? longest : Math.min(options.timeout, longest);
       const target = { ...found, wait: { ...wait, timeoutMs: patience } };
       if (options.once || (!shell.out.isTerminal && !options.json)) {
         await once(target, options, shell);

@@ -54,7 +54,7 @@ describe('the picture of a page table', () => {
   });
 
   it('explains the letters that it has, and no others', () => {
-    expect(legendOf('..')).toBe('. never touched');
-    expect(legendOf('.WsW')).toBe('W written  s written back  . never touched');
+    expect(legendOf('..')).toBe('. absent');
+    expect(legendOf('.WsW')).toBe('W written  s written back  . absent');
   });
 });

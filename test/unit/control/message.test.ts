@@ -37,14 +37,17 @@ describe('failures', () => {
 });
 
 describe('schemas', () => {
-  it.each(['a', 'A-b_c.9', 'x'.repeat(128), '@0123456789ab'])('take the name %s', (name) => {
-    expect(validate(regionName, name, 'ERR_NAME')).toBe(name);
-  });
+  it.each(['a', 'A-b_c.9', '...', '.a', 'x'.repeat(128), '@0123456789ab'])(
+    'take the name %s',
+    (name) => {
+      expect(validate(regionName, name, 'ERR_NAME')).toBe(name);
+    },
+  );
 
-  it.each(['', 'a b', 'x'.repeat(129), 'a/b', '@', 'ä', '@0123456789AB'])(
+  it.each(['', '.', '..', 'a b', 'x'.repeat(129), 'a/b', '@', 'ä', '@0123456789AB'])(
     'refuse the name "%s"',
     async (name) => {
-      expect(await codeOf(() => validate(regionName, name, 'ERR_NAME'))).toBe('ERR_NAME');
+      expect(await codeOf(() => validate(regionName, name, 'ERR_ARGUMENT'))).toBe('ERR_NAME');
     },
   );
 

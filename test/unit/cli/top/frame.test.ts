@@ -46,7 +46,7 @@ describe('frameOf', () => {
       expect.stringMatching(/^> +region-20 /),
     ]);
     expect(lines).toContain('[RW.t]');
-    expect(lines).toContain(' t in a tier  W written  R read  . never touched');
+    expect(lines).toContain(' t in a tier  W written  R read  . absent');
     expect(lines.at(-1)).toBe('q quit  arrows select  s sort (operations)');
   });
 
