@@ -7,35 +7,47 @@ import type { Shell } from './options.js';
 type Loader = () => Promise<(shell: Shell) => Command>;
 
 /** Each loads only what it needs: a start has 150 ms, and one module costs about one of them. */
-const COMMANDS: Readonly<Record<string, Loader>> = {
-  serve: async () => (await import('./commands/serve.js')).serveCommand,
-  regions: async () => (await import('./commands/regions.js')).regionsCommand,
-  create: async () => (await import('./commands/create.js')).createCommand,
-  export: async () => (await import('./commands/export.js')).exportCommand,
-  receipt: async () => (await import('./commands/receipt.js')).receiptCommand,
-  stat: async () => (await import('./commands/stat.js')).statCommand,
-  provenance: async () => (await import('./commands/provenance.js')).provenanceCommand,
-  top: async () => (await import('./commands/top.js')).topCommand,
-  read: async () => (await import('./commands/read.js')).readCommand,
-  write: async () => (await import('./commands/write.js')).writeCommand,
-  flush: async () => (await import('./commands/flush.js')).flushCommand,
-  sync: async () => (await import('./commands/sync.js')).syncCommand,
-  recover: async () => (await import('./commands/recover.js')).recoverCommand,
-  invalidate: async () => (await import('./commands/invalidate.js')).invalidateCommand,
-  protect: async () => (await import('./commands/protect.js')).protectCommand,
-  reclaim: async () => (await import('./commands/reclaim.js')).reclaimCommand,
-  prefetch: async () => (await import('./commands/prefetch.js')).prefetchCommand,
-  detach: async () => (await import('./commands/detach.js')).detachCommand,
-  tiers: async () => (await import('./commands/tiers.js')).tiersCommand,
-  demote: async () => (await import('./commands/move-pages.js')).demoteCommand,
-  promote: async () => (await import('./commands/move-pages.js')).promoteCommand,
-  pin: async () => (await import('./commands/pin.js')).pinCommand,
-  unpin: async () => (await import('./commands/pin.js')).unpinCommand,
-  'working-set': async () => (await import('./commands/working-set.js')).workingSetCommand,
-  rm: async () => (await import('./commands/rm.js')).rmCommand,
-  doctor: async () => (await import('./commands/doctor.js')).doctorCommand,
-  bench: async () => (await import('./commands/bench.js')).benchCommand,
-  demo: async () => (await import('./commands/demo.js')).demoCommand,
+const GROUPS: Readonly<Record<string, Readonly<Record<string, Loader>>>> = {
+  Serving: {
+    serve: async () => (await import('./commands/serve.js')).serveCommand,
+    recover: async () => (await import('./commands/recover.js')).recoverCommand,
+    doctor: async () => (await import('./commands/doctor.js')).doctorCommand,
+  },
+  Regions: {
+    create: async () => (await import('./commands/create.js')).createCommand,
+    export: async () => (await import('./commands/export.js')).exportCommand,
+    detach: async () => (await import('./commands/detach.js')).detachCommand,
+    protect: async () => (await import('./commands/protect.js')).protectCommand,
+    rm: async () => (await import('./commands/rm.js')).rmCommand,
+  },
+  Bytes: {
+    read: async () => (await import('./commands/read.js')).readCommand,
+    write: async () => (await import('./commands/write.js')).writeCommand,
+    flush: async () => (await import('./commands/flush.js')).flushCommand,
+    sync: async () => (await import('./commands/sync.js')).syncCommand,
+  },
+  Memory: {
+    prefetch: async () => (await import('./commands/prefetch.js')).prefetchCommand,
+    'working-set': async () => (await import('./commands/working-set.js')).workingSetCommand,
+    pin: async () => (await import('./commands/pin.js')).pinCommand,
+    unpin: async () => (await import('./commands/pin.js')).unpinCommand,
+    promote: async () => (await import('./commands/move-pages.js')).promoteCommand,
+    demote: async () => (await import('./commands/move-pages.js')).demoteCommand,
+    reclaim: async () => (await import('./commands/reclaim.js')).reclaimCommand,
+    invalidate: async () => (await import('./commands/invalidate.js')).invalidateCommand,
+  },
+  Looking: {
+    regions: async () => (await import('./commands/regions.js')).regionsCommand,
+    stat: async () => (await import('./commands/stat.js')).statCommand,
+    provenance: async () => (await import('./commands/provenance.js')).provenanceCommand,
+    receipt: async () => (await import('./commands/receipt.js')).receiptCommand,
+    tiers: async () => (await import('./commands/tiers.js')).tiersCommand,
+    top: async () => (await import('./commands/top.js')).topCommand,
+  },
+  Trying: {
+    demo: async () => (await import('./commands/demo.js')).demoCommand,
+    bench: async () => (await import('./commands/bench.js')).benchCommand,
+  },
 };
 
 async function build(shell: Shell, wanted: string | undefined): Promise<Command> {
@@ -43,9 +55,13 @@ async function build(shell: Shell, wanted: string | undefined): Promise<Command>
     .description('lends regions of memory, backed by files, over one-sided RDMA operations')
     .helpCommand(true)
     .showSuggestionAfterError(true);
-  const one = wanted === undefined ? undefined : COMMANDS[wanted];
-  const loaders = one === undefined ? Object.values(COMMANDS) : [one];
-  for (const load of loaders) program.addCommand((await load())(shell));
+  const known = Object.values(GROUPS).some((loaders) => Object.hasOwn(loaders, wanted ?? ''));
+  for (const [group, loaders] of Object.entries(GROUPS)) {
+    for (const [name, load] of Object.entries(loaders)) {
+      if (known && name !== wanted) continue;
+      program.addCommand((await load())(shell).helpGroup(`${group}:`));
+    }
+  }
   program.option('-V, --version', 'print the version').on('option:version', () => {
     throw new CommanderError(EXIT.done, 'farpage.version', '');
   });

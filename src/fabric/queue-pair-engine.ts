@@ -94,7 +94,8 @@ export class QueuePairEngine {
       const operation = this.#slots.all[this.#records.slotOf(index)];
       if (operation === undefined) continue;
       const code = this.#records.codeOf(index);
-      this.#complete(operation, code === 0 ? undefined : this.#errorOf(index, code), index);
+      const error = code === 0 ? undefined : this.#errorOf(operation, code, index);
+      this.#complete(operation, error, index);
     }
     this.#admit();
   }
@@ -168,9 +169,9 @@ export class QueuePairEngine {
     if (spinUs > 0 && !blocking) this.#budget.learn(this.#answers !== answers);
   }
 
-  #errorOf(index: number, code: number): FarpageError {
+  #errorOf(operation: Operation, code: number, index: number): FarpageError {
     const terminate = this.#records.terminateOf(index);
-    const error = completionError(this.#native.errorCodes[code], terminate);
+    const error = completionError(this.#native.errorCodes[code], terminate, operation);
     this.#ended ||= terminate >= 0 || ENDING.includes(error.code);
     return error;
   }

@@ -1,5 +1,6 @@
 /** Rows as a table for people. */
 import { renderTable } from '../table.js';
+import { type Comparison, compare, type SavedRow } from './compare.js';
 import type { Row, Target, Unit } from './row.js';
 
 const SCALES: Readonly<Record<Unit, readonly (readonly [number, string])[]>> = {
@@ -49,7 +50,19 @@ export function formatTarget(target: Target | null, unit: Unit): string {
   return `${sign} ${of === 'difference' ? 'raw + ' : ''}${formatFigure(bound, unit)}`;
 }
 
-export async function renderRows(rows: readonly Row[]): Promise<string> {
+function formatComparison(row: Row, comparison: Comparison | undefined): string {
+  if (comparison === undefined) return '-';
+  const { of, before, change, worse } = comparison;
+  const was = of === 'ratio' ? before.toFixed(2) : formatFigure(before, row.unit);
+  const percent = Math.round((change - 1) * 100);
+  return `${was} (${percent > 0 ? '+' : ''}${percent} %)${worse ? ' worse' : ''}`;
+}
+
+/** `saved`: those to compare with. */
+export async function renderRows(
+  rows: readonly Row[],
+  saved?: readonly SavedRow[],
+): Promise<string> {
   const cells = rows.map((row) => [
     row.work,
     formatFigure(row.farpage, row.unit),
@@ -57,8 +70,10 @@ export async function renderRows(rows: readonly Row[]): Promise<string> {
     row.ratio === null ? '' : row.ratio.toFixed(2),
     formatTarget(row.target, row.unit),
     row.verdict === 'told' ? '' : row.verdict,
+    ...(saved === undefined ? [] : [formatComparison(row, compare(row, saved))]),
     row.note ?? '',
   ]);
-  const head = ['work', 'farpage', 'raw', 'ratio', 'target', '', ''];
+  const before = saved === undefined ? [] : ['before'];
+  const head = ['work', 'farpage', 'raw', 'ratio', 'target', '', ...before, ''];
   return await renderTable(cells, { head, right: [1, 2, 3] });
 }

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { FarpageError } from '../../errors.js';
+import { compare, readSaved } from '../bench/compare.js';
 import { PLACEMENTS, type PlacementName } from '../bench/placement.js';
 import { renderRows } from '../bench/render.js';
 import { machineLine, RESULTS_FOLDER, saveResults } from '../bench/results.js';
@@ -20,6 +21,7 @@ interface Options {
   readonly fileSize?: number;
   readonly waitForQuiet: number;
   readonly save?: true | string;
+  readonly compare?: true | string;
   readonly json?: true;
 }
 
@@ -56,9 +58,14 @@ async function bench(options: Options, shell: Shell): Promise<void> {
     return;
   }
   // A package that was installed has no folder for results.
-  if (options.save === true && !existsSync(dirname(RESULTS_FOLDER))) {
-    throw new FarpageError('ERR_ARGUMENT', '--save needs a file outside of a clone');
+  const keeps = options.save === true || options.compare === true;
+  if (keeps && !existsSync(dirname(RESULTS_FOLDER))) {
+    throw new FarpageError('ERR_ARGUMENT', '--save and --compare need a file outside of a clone');
   }
+  const saved =
+    options.compare === undefined
+      ? undefined
+      : readSaved(options.compare === true ? RESULTS_FOLDER : options.compare);
   const works = chosen(options);
   if (works.length === 0) {
     throw new FarpageError('ERR_ARGUMENT', `nothing of that is measured ${options.placement}`);
@@ -78,14 +85,16 @@ async function bench(options: Options, shell: Shell): Promise<void> {
     works,
     signal,
     onRows(told) {
-      if (options.json) for (const row of told) out.object(row);
+      if (options.json)
+        for (const row of told)
+          out.object({ ...row, ...(saved && { before: compare(row, saved) }) });
       else if (out.isWatched)
         out.note(told.map(({ work, verdict }) => `${work}: ${verdict}`).join('\n'));
     },
   });
   if (!options.json) {
     out.line(`${machine.machine.cpu}, ${machine.machine.cores} cores; ${options.placement}\n`);
-    out.line(await renderRows(rows));
+    out.line(await renderRows(rows, saved));
   }
   if (options.save === undefined) return;
   const name = `${machine.machine.date.slice(0, 10)}.jsonl`;
@@ -112,6 +121,10 @@ export function benchCommand(shell: Shell): Command {
     .option('--file-size <size>', 'of the files that are measured', size)
     .option('--wait-for-quiet <time>', 'wait so long in all for others on the machine', duration, 0)
     .option('--save [file]', 'append the results, with a line on the machine')
+    .option(
+      '--compare [file]',
+      'beside what was saved last of the same work; in a clone by default',
+    )
     .option('--json', 'print one JSON object per row')
     .action((options: Options) => bench(options, shell));
 }

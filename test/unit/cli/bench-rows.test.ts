@@ -1,7 +1,12 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { compare, readSaved } from '../../../src/cli/bench/compare.js';
 import { formatFigure, formatTarget, renderRows } from '../../../src/cli/bench/render.js';
 import { makeRow, skippedRow } from '../../../src/cli/bench/row.js';
 import { median, quantile, spread } from '../../../src/cli/bench/statistics.js';
+import { codeOf } from '../../helpers/codes.js';
+import { scratch } from '../../helpers/scratch.js';
 
 const HEAD = { name: 'a', work: 'some work', placement: 'here', unit: 'us' } as const;
 
@@ -105,5 +110,48 @@ describe('the table', () => {
     expect(lines).toHaveLength(3);
     expect(lines[1]).toMatch(/^some work +10\.5 us +10\.0 us +1\.05 +<= 1\.10 x +ok$/);
     expect(lines[2]).toMatch(/^other .*skipped +no disk$/);
+  });
+});
+
+describe('a row beside an earlier one', () => {
+  const least = { of: 'ratio', least: 0.9 } as const;
+  const most = { of: 'ratio', most: 1.1 } as const;
+  const saved = (figures: readonly number[], work = 'some work') => ({
+    work,
+    placement: 'here',
+    rounds: beside(figures),
+  });
+
+  it('is worse when its median is, by more than a tenth, and than every round before', () => {
+    const told = (target: typeof most | typeof least, now: number[], before: number[]) =>
+      compare(makeRow({ ...HEAD, target }, beside(now)), [saved(before)])?.worse;
+    expect(told(most, [12, 13, 14], [10, 11, 10])).toBe(true);
+    expect(told(most, [12, 13, 14], [10, 11, 13])).toBe(false); // one round was as bad before
+    expect(told(most, [11, 11, 11], [10.5, 10.6, 10.7])).toBe(false); // by less than a tenth
+    expect(told(most, [5, 5, 5], [10, 11, 10])).toBe(false);
+    expect(told(least, [5, 5, 5], [10, 11, 10])).toBe(true);
+    expect(told(least, [12, 13, 14], [10, 11, 10])).toBe(false);
+  });
+
+  it('is compared with the last one of the same work and placement', async () => {
+    const row = makeRow({ ...HEAD, target: most }, beside([12]));
+    const others = [saved([1]), saved([10]), saved([99], 'other work')];
+    expect(compare(row, others)).toMatchObject({ of: 'ratio', before: 1, now: 1.2, worse: true });
+    expect(compare(row, [saved([99], 'other work')])).toBeUndefined();
+    expect(compare(row, [{ ...saved([99]), placement: 'there' }])).toBeUndefined();
+    const table = await renderRows([row, skippedRow(HEAD, 'none')], others);
+    expect(table).toMatch(/ before\n/);
+    expect(table).toMatch(/1\.00 \(\+20 %\) worse\n/);
+  });
+
+  it('is found in a file of results, or in all files of a folder', async () => {
+    const folder = scratch();
+    const row = makeRow({ ...HEAD, target: most }, beside([12, 13]));
+    writeFileSync(join(folder, '2.jsonl'), `{"machine":{}}\n${JSON.stringify(row)}\n`);
+    writeFileSync(join(folder, '1.jsonl'), `${JSON.stringify({ ...row, work: 'older' })}\n{`);
+    writeFileSync(join(folder, 'README.md'), 'no results');
+    expect(readSaved(folder).map(({ work }) => work)).toEqual(['older', 'some work']);
+    expect(readSaved(join(folder, '2.jsonl'))[0]?.rounds).toEqual(beside([12, 13]));
+    expect(await codeOf(() => readSaved(join(folder, 'none')))).toBe('ERR_FILE_NOT_FOUND');
   });
 });
