@@ -27,7 +27,7 @@ export class RegionSyncs {
 
   /** Since the last durable one; null before the first. */
   get ageMs(): number | null {
-    return this.#syncedAtMs === undefined ? null : performance.now() - this.#syncedAtMs;
+    return this.#syncedAtMs === undefined ? null : Math.round(performance.now() - this.#syncedAtMs);
   }
 
   /** Counts a write-back that has ended, when it is durable, and tells. */

@@ -11,11 +11,11 @@ function runs(command, words, input = '') {
 
 /** One line on what is missing and how to get it, or '' when everything is there. */
 export function complaint(env = process.env) {
-  const hint = 'g++ 10, make and Python 3 are needed: apt-get install g++ make python3';
+  const hint = 'g++ 11, make and Python 3 are needed: apt-get install g++ make python3';
   const [compiler, ...flags] = (env.CXX || 'g++').split(' ');
   if (!runs(compiler, ['--version'])) return `no C++ compiler: ${compiler} does not run; ${hint}`;
   if (!runs(compiler, [...flags, '-std=c++20', '-fsyntax-only', '-x', 'c++', '-'], PROBE))
-    return `${compiler} does not compile C++20; g++ 10 or clang 12 or newer is needed (set CXX)`;
+    return `${compiler} does not compile C++20; g++ 11 or clang 14 or newer is needed (set CXX)`;
   if (!runs(env.MAKE || 'make', ['--version'])) return `no make; ${hint}`;
   const pythons = [env.npm_config_python, env.PYTHON, 'python3', 'python'];
   if (

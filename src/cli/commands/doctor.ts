@@ -1,5 +1,6 @@
 /** `farpage doctor`: what this machine offers, and what each lack costs. */
 import { Command } from 'commander';
+import { FarpageError } from '../../errors.js';
 import { examine, type Finding } from '../machine.js';
 import type { Shell } from '../options.js';
 import { renderTable } from '../table.js';
@@ -14,11 +15,14 @@ export function doctorCommand(shell: Shell): Command {
       const findings: Finding[] = await examine();
       if (options.json) {
         for (const finding of findings) shell.out.object(finding);
-        return;
+      } else {
+        const rows = findings.map(({ what, found, verdict, costs }) => {
+          return [MARK[verdict], what, found, verdict === 'good' ? '' : costs];
+        });
+        shell.out.line(await renderTable(rows));
       }
-      const rows = findings.map(({ what, found, verdict, costs }) => {
-        return [MARK[verdict], what, found, verdict === 'good' ? '' : costs];
-      });
-      shell.out.line(await renderTable(rows));
+      const broken = findings.filter(({ verdict }) => verdict === 'broken');
+      if (broken.length === 0) return;
+      throw new FarpageError('ERR_UNSUPPORTED', broken.map(({ what }) => what).join(', '));
     });
 }
