@@ -110,6 +110,16 @@ describe('the main job on the command line', () => {
     expect(second.stderr.trim().split('\n')).toHaveLength(1);
   });
 
+  it('syncs when its terminal goes, though it is told twice', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 8192 });
+    const serve = await ServeProcess.start(folder, [`m=${file}`]);
+    await serve.run(['write', 'm'], { input: 'kept' });
+    serve.child.kill('SIGHUP');
+    expect(await serve.end('SIGHUP')).toBe(0);
+    expect(readFileSync(file).toString('latin1', 0, 4)).toBe('kept');
+  });
+
   it('ends with 130 when it is interrupted, having synced', async () => {
     const folder = scratch();
     const file = patternFile(folder, { length: 8192 });

@@ -111,10 +111,15 @@ interface Announced {
   readonly json: boolean;
 }
 
-/** Waits for SIGTERM or SIGINT; which one it was. */
+/**
+ * Waits for SIGTERM, SIGINT or SIGHUP, which is as good as SIGTERM: the terminal went, and what was
+ * written must not go with it. Which one it was.
+ */
 function endOf(signal: AbortSignal): Promise<'SIGTERM' | 'SIGINT'> {
   return new Promise((resolve) => {
     process.once('SIGTERM', () => resolve('SIGTERM'));
+    // Shell and kernel may both send it, so for good: the second must not end the sync.
+    process.on('SIGHUP', () => resolve('SIGTERM'));
     if (signal.aborted) resolve('SIGINT');
     signal.addEventListener('abort', () => resolve('SIGINT'), { once: true });
   });
