@@ -223,15 +223,16 @@ export class Appliance implements AsyncDisposable {
   /**
    * Makes a named region as the administrator; a source elsewhere is asked what it is before. It
    * comes back after a restart, but for one with a `source`, whose functions end with this process:
-   * make it again under its name. Errors: those of the route.
+   * make it again under its name. Errors: those of the route, and of this and all that follows
+   * ERR_CLOSED after `close`.
    */
   async create(wanted: RegionBody | SuppliedRegion): Promise<RegionStat> {
     if ('source' in wanted) {
       const { source, ...rest } = wanted;
       const spec = validate(regionBody, rest, 'ERR_ARGUMENT');
-      return this.#unit.supply(spec, source).stat();
+      return this.#open.supply(spec, source).stat();
     }
-    return (await this.#unit.make(validate(regionBody, wanted, 'ERR_ARGUMENT'), 'unix')).stat();
+    return (await this.#open.make(validate(regionBody, wanted, 'ERR_ARGUMENT'), 'unix')).stat();
   }
 
   /**
@@ -242,7 +243,7 @@ export class Appliance implements AsyncDisposable {
     name: string,
     options: { access: Permission; offset?: number; length?: number },
   ): Promise<Protection> {
-    return await this.#unit.protect(name, validate(protectBody, options, 'ERR_ARGUMENT'));
+    return await this.#open.protect(name, validate(protectBody, options, 'ERR_ARGUMENT'));
   }
 
   /**
@@ -253,12 +254,12 @@ export class Appliance implements AsyncDisposable {
     name: string,
     options: { offset?: number; length?: number; lazy?: boolean } = {},
   ): Promise<Pins> {
-    return await this.#unit.pin(name, validate(pinBody, options, 'ERR_ARGUMENT'));
+    return await this.#open.pin(name, validate(pinBody, options, 'ERR_ARGUMENT'));
   }
 
   /** Lets the pages of a range go like others again; the ranges that still stay. */
   async unpin(name: string, options: { offset?: number; length?: number } = {}): Promise<Pins> {
-    return await this.#unit.unpin(name, validate(rangeBody, options, 'ERR_ARGUMENT'));
+    return await this.#open.unpin(name, validate(rangeBody, options, 'ERR_ARGUMENT'));
   }
 
   /**
@@ -269,17 +270,17 @@ export class Appliance implements AsyncDisposable {
     name: string,
     options: { offset?: number; length?: number; dirty?: DirtyRule } = {},
   ): Promise<InvalidateReply> {
-    return await this.#unit.invalidate(name, validate(invalidateBody, options, 'ERR_ARGUMENT'));
+    return await this.#open.invalidate(name, validate(invalidateBody, options, 'ERR_ARGUMENT'));
   }
 
   /** The names of all regions, in order: some 10 us less for each than its figures. */
   get regionNames(): string[] {
-    return this.#unit.list().map(({ record }) => record.name);
+    return this.#open.list().map(({ record }) => record.name);
   }
 
   /** Figures of all regions, by name. */
   regions(): RegionStat[] {
-    return this.#unit.list().map((region) => region.stat());
+    return this.#open.list().map((region) => region.stat());
   }
 
   /**
@@ -294,6 +295,12 @@ export class Appliance implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** The regions, as long as nobody closes them: another process may have the state after that. */
+  get #open(): RegionAccessUnit {
+    if (this.#closing !== undefined) throw new FarpageError('ERR_CLOSED', 'appliance');
+    return this.#unit;
   }
 
   async #close(sync: boolean): Promise<void> {

@@ -1,7 +1,7 @@
 /** A client's session at the appliance: opened, held, and opened anew when it was lost. */
 import { fabricDoorOf } from '../control/address.js';
-import type { ControlClient } from '../control/http-client.js';
-import { HOLD_PATH, type Sent } from '../control/routes.js';
+import type { CallOptions, ControlClient } from '../control/http-client.js';
+import { HOLD_PATH, type Reply, type RouteName, type Sent } from '../control/routes.js';
 import type { Attachment, SessionReply } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { QueuePairOptions } from '../fabric/queue-pair.js';
@@ -11,8 +11,21 @@ import { type Limits, NO_LIMITS } from './limits.js';
 export interface Attached {
   readonly request: Sent<'attach'>;
   reply: Attachment;
-  /** Why it could not be attached again. */
+  /** Why it could not be attached again; ERR_CLOSED once it was given back. */
   lost: FarpageError | undefined;
+}
+
+/** Who calls routes of the control plane: a session, or an attachment of it. */
+export type Caller = Pick<ControlClient, 'call'>;
+
+/** Calls for one attachment: ERR_CLOSED once it was given back, or its client was closed. */
+export function callerOf(attached: Attached, session: Caller): Caller {
+  return {
+    call: async (name, options) => {
+      if (attached.lost?.code === 'ERR_CLOSED') throw attached.lost;
+      return await session.call(name, options);
+    },
+  };
 }
 
 /** Pause before a lost connection that held the session is opened again. */
@@ -29,6 +42,12 @@ export class ClientSession {
 
   constructor(control: ControlClient) {
     this.#control = control;
+  }
+
+  /** Calls any route of the appliance; ERR_CLOSED once this is closed. */
+  async call<K extends RouteName>(name: K, options: CallOptions<K>): Promise<Reply<K>> {
+    if (this.#closed) throw new FarpageError('ERR_CLOSED', 'client');
+    return await this.#control.call(name, options);
   }
 
   /** Opens it; ERR_NO_APPLIANCE, ERR_TOKEN, ERR_QUOTA. */
@@ -69,10 +88,14 @@ export class ClientSession {
     return this.#keep({ request, reply, lost: undefined });
   }
 
-  /** Gives an attachment back. */
+  /** Gives an attachment back; what it is used for from now on ends with ERR_CLOSED. Idempotent. */
   async detach(attached: Attached, limits: Limits): Promise<void> {
-    if (!this.#attached.delete(attached) || attached.lost !== undefined) return;
-    const params = { session: this.#current.session, stag: attached.reply.stag };
+    if (!this.#attached.delete(attached)) return;
+    const { lost, reply } = attached;
+    attached.lost = new FarpageError('ERR_CLOSED', reply.region);
+    // A session that ended has given back everything.
+    if (lost !== undefined || this.#closed) return;
+    const params = { session: this.#current.session, stag: reply.stag };
     await this.#control.call('detach', { ...limits, params });
   }
 

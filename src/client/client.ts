@@ -89,12 +89,12 @@ export class Client implements AsyncDisposable {
 
   /** Makes a named region without attaching it. */
   async create(options: RegionOptions, limits: Limits = NO_LIMITS): Promise<RegionStat> {
-    return await this.#control.call('create', { ...limits, body: bodyOf(options) });
+    return await this.#session.call('create', { ...limits, body: bodyOf(options) });
   }
 
   /** Figures of all regions, by name. */
   async regions(limits: Limits = NO_LIMITS): Promise<RegionStat[]> {
-    return (await this.#control.call('regions', limits)).regions;
+    return (await this.#session.call('regions', limits)).regions;
   }
 
   /**
@@ -107,7 +107,7 @@ export class Client implements AsyncDisposable {
   ): Promise<void> {
     const { dirty, ...limits } = options;
     const query = dirty === undefined ? {} : { dirty };
-    await this.#control.call('remove', { ...limits, params: { region: name }, query });
+    await this.#session.call('remove', { ...limits, params: { region: name }, query });
   }
 
   /**
@@ -125,7 +125,7 @@ export class Client implements AsyncDisposable {
       ...(offset !== undefined && { offset }),
       ...(length !== undefined && { length }),
     };
-    return (await this.#control.call('syncAll', { ...limits, body })).receipts;
+    return (await this.#session.call('syncAll', { ...limits, body })).receipts;
   }
 
   /** Ends the session and what was unnamed in it; operations in flight end. Idempotent. */
@@ -140,8 +140,7 @@ export class Client implements AsyncDisposable {
   }
 
   #region(attached: Attached): ExternalRegion {
-    const options = { attached, link: this.#link, control: this.#control, session: this.#session };
-    return new ExternalRegion(options);
+    return new ExternalRegion({ attached, link: this.#link, session: this.#session });
   }
 }
 

@@ -25,8 +25,8 @@ export type BlockingLimits = Pick<Limits, 'timeoutMs'>;
  * A range of external memory. Offsets and lengths are in bytes from its beginning; 64-bit words are
  * in the appliance's byte order. Every call ends: within 10 s, or as `timeoutMs` and `signal` say.
  * Errors: ERR_RANGE beyond the end, ERR_ACCESS, ERR_PAGE_LOST, ERR_MEMORY_FULL, ERR_REGION_REMOVED,
- * ERR_TIMEOUT, ERR_ABORTED, ERR_CONNECTION, and ERR_OUTCOME_UNKNOWN for writes and atomics whose
- * connection broke before the answer (RFC 5040 section 7).
+ * ERR_TIMEOUT, ERR_ABORTED, ERR_CONNECTION, ERR_CLOSED, and ERR_OUTCOME_UNKNOWN for writes and
+ * atomics whose connection broke before the answer (RFC 5040 section 7).
  */
 export class ExternalMemory {
   /** Bytes of the range. */
@@ -104,7 +104,8 @@ export class ExternalMemory {
 
   /** Resolves once every write begun before has been placed. */
   fence(limits: Limits = NO_LIMITS): Promise<void> {
-    const { pair } = this.link;
+    const { closed, pair } = this.link;
+    if (closed) return Promise.reject(new FarpageError('ERR_CLOSED', 'client'));
     return pair === undefined ? Promise.resolve() : pair.fence(limits);
   }
 

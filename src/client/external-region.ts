@@ -1,6 +1,5 @@
 /** A region of an appliance as its client has it. */
 import { setTimeout } from 'node:timers/promises';
-import type { ControlClient } from '../control/http-client.js';
 import { provenanceRuns } from '../control/provenance.js';
 import { rangeQueryOf } from '../control/range-query.js';
 import type {
@@ -17,7 +16,7 @@ import type {
 import { FarpageError, isErrorCode } from '../errors.js';
 import type { Access, PinnedRange } from '../native/binding.js';
 import { parseAge, parseSize } from '../units.js';
-import type { Attached, ClientSession } from './client-session.js';
+import { type Attached, type Caller, type ClientSession, callerOf } from './client-session.js';
 import { ExternalMemory } from './external-memory.js';
 import { type Limits, NO_LIMITS } from './limits.js';
 import type { FabricLink } from './reconnect.js';
@@ -57,22 +56,17 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
   readonly name: string;
   readonly access: Access;
   readonly pageSize: number;
-  readonly #control: ControlClient;
+  readonly #control: Caller;
   readonly #session: ClientSession;
   #allocator: SlabAllocator | undefined;
 
-  constructor(options: {
-    attached: Attached;
-    link: FabricLink;
-    control: ControlClient;
-    session: ClientSession;
-  }) {
+  constructor(options: { attached: Attached; link: FabricLink; session: ClientSession }) {
     const { reply } = options.attached;
     super({ attached: options.attached, link: options.link, offset: 0, size: reply.size });
     this.name = reply.region;
     this.access = reply.access;
     this.pageSize = reply.pageSize;
-    this.#control = options.control;
+    this.#control = callerOf(options.attached, options.session);
     this.#session = options.session;
   }
 
@@ -289,7 +283,10 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     return { ...reply, cells: Buffer.from(reply.cells, 'base64') };
   }
 
-  /** Gives the attachment back; the region itself stays, if it has a name. */
+  /**
+   * Gives the attachment back; the region itself stays, if it has a name. What is called from now
+   * on, also of its slabs, ends with ERR_CLOSED. Idempotent.
+   */
   async detach(limits: Limits = NO_LIMITS): Promise<void> {
     await this.#session.detach(this.attached, limits);
   }

@@ -39,6 +39,11 @@ export class FabricLink {
     this.#open = open;
   }
 
+  /** Nobody makes it again. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   /** The connection, when it stands. */
   get pair(): QueuePair | undefined {
     return this.#pair?.ended === false ? this.#pair : undefined;

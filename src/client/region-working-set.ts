@@ -1,15 +1,15 @@
 /** The working set of a region: what is used of it, recorded and brought near after a restart. */
-import type { ControlClient } from '../control/http-client.js';
 import type { WorkingSetReply } from '../control/schema.js';
 import { parseAge } from '../units.js';
+import type { Caller } from './client-session.js';
 import { type Limits, NO_LIMITS } from './limits.js';
 
 /** A set that was saved is brought near whenever a later process of the appliance starts. */
 export class RegionWorkingSet {
-  readonly #control: ControlClient;
+  readonly #control: Caller;
   readonly #region: string;
 
-  constructor(control: ControlClient, region: string) {
+  constructor(control: Caller, region: string) {
     this.#control = control;
     this.#region = region;
   }
