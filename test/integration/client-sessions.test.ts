@@ -44,6 +44,35 @@ describe.each(['unix', 'tcp'] as const)('a client over %s', (door) => {
     expect(region.allocate(2 ** 40).offset).toBe(0);
   });
 
+  it('lets nobody at the place of a slab that was freed', async () => {
+    const { url } = await serve();
+    const region = await (await connectClient(url)).allocate({ size: '1MiB', fill: 'one' });
+    const slab = region.allocate(64);
+    const known = region.slab({ offset: 4096, length: 64 });
+    slab.free();
+    known.free();
+    const next = region.allocate(64);
+    expect(next.offset).toBe(slab.offset);
+    const bytes = new Uint8Array(64);
+    for (const freed of [slab, known]) {
+      for (const call of [
+        () => freed.read(0, 1),
+        () => freed.readInto(0, bytes),
+        () => freed.write(0, bytes),
+        () => freed.fetchAdd(8, 1n),
+        () => freed.compareSwap(8, 0n, 1n),
+        () => freed.readSync(0, 1),
+        () => freed.readIntoSync(0, bytes),
+        () => freed.writeSync(0, bytes),
+        () => freed.fetchAddSync(8, 1n),
+        () => freed.compareSwapSync(8, 0n, 1n),
+      ]) {
+        expect(await codeOf(call)).toBe('ERR_CLOSED');
+      }
+    }
+    expect([...(await next.read(0, 2))]).toEqual([255, 255]);
+  });
+
   it('moves more than one operation may, in both directions and both manners', async () => {
     const { url } = await serve();
     const bytes = Buffer.concat(Array(512).fill(patternOf(10_271)));
