@@ -39,6 +39,23 @@ describe('regions on the command line', () => {
     expect((await serve.run(['regions'])).stdout.toString()).toBe('');
   });
 
+  it('are removed though others named with them cannot be, and each of those is told', async () => {
+    const serve = await ServeProcess.start(scratch());
+    for (const name of ['a', 'b', 'c']) await serve.json(['create', name, '--size', '64K']);
+    await serve.run(['write', 'b'], { input: 'x' });
+    const run = await serve.run(['rm', 'a', 'nope', 'b', 'c']);
+    expect(run.code).toBe(1);
+    expect(run.stderr.trim().split('\n')).toEqual([
+      expect.stringMatching(/: nope \[ERR_NO_SUCH_REGION\]$/),
+      expect.stringMatching(/: b .*\[ERR_REGION_DIRTY\]$/),
+    ]);
+    const left = (await serve.run(['regions', '--json'])).stdout.toString().trim().split('\n');
+    expect(left.map((line) => (JSON.parse(line) as RegionStat).name)).toEqual(['b']);
+    // What is wrong with the command itself is found before anything is removed.
+    const wrong = await serve.run(['rm', 'b', '--discard', 'farpage://127.0.0.1']);
+    expect([wrong.code, (await serve.run(['stat', 'b'])).code]).toEqual([2, 0]);
+  });
+
   it('are reclaimed in a batch, where they are clean, and read as before', async () => {
     const folder = scratch();
     const file = patternFile(folder, { length: 32 * 4096 });

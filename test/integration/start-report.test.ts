@@ -7,7 +7,7 @@ import {
   rmSync,
   truncateSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { RestartReceipt, StartReport } from '../../src/control/schema.js';
 import { connectClient } from '../helpers/appliance.js';
@@ -39,6 +39,40 @@ it('tells what it found when it starts, and receipts of all regions, one a line'
   ]);
   const text = (await second.run(['receipt'])).stdout.toString();
   expect(text).toMatch(/^started: the one before did not end well; 2 regions, .*\na: .*\nb: .*\n$/);
+});
+
+it('tells the receipts of all regions behind one that is unavailable, which it names', async () => {
+  const folder = scratch();
+  const first = await ServeProcess.start(folder);
+  const files = ['b', 'c'].map((name) => join(folder, name));
+  for (const file of files) {
+    await first.json(['create', '--file', file, '--size', '64K', '--make', basename(file)]);
+  }
+  await first.json(['create', 'a', '--size', '1MiB']);
+  await first.json(['create', 'd', '--size', '1MiB']);
+  await first.end();
+  for (const file of files) rmSync(file);
+  const second = await ServeProcess.start(folder);
+  const told = await second.run(['receipt', '--json']);
+  const lines = told.stdout.toString().trim().split('\n');
+  const error = { code: 'ERR_FILE_NOT_FOUND', message: expect.stringContaining('does not exist') };
+  expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+    expect.objectContaining({ region: 'a', lostSince: null }),
+    { region: 'b', error },
+    { region: 'c', error },
+    expect.objectContaining({ region: 'd', lostSince: null }),
+  ]);
+  expect([told.code, told.stderr]).toEqual([1, expect.stringContaining('2 of 4 regions')]);
+  const text = await second.run(['receipt']);
+  const [, a, b, c, d] = text.stdout.toString().split('\n');
+  expect([a, d]).toEqual([
+    expect.stringMatching(/^a: .* nothing lost$/),
+    expect.stringMatching(/^d: .* nothing lost$/),
+  ]);
+  expect([b, c].map((line) => line?.slice(1, 16))).toEqual(Array(2).fill(': unavailable: '));
+  const one = await second.run(['receipt', 'b']);
+  expect([one.code, one.stdout.toString()]).toEqual([1, '']);
+  expect(one.stderr).toMatch(/^farpage: .*: b: .* \[ERR_FILE_NOT_FOUND\]\n$/);
 });
 
 it('names kept files of no region and leaves them, but for those that are empty', async () => {

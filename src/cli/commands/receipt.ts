@@ -2,6 +2,8 @@
 import { Command } from 'commander';
 import { describeStart } from '../../appliance/start-report.js';
 import type { RestartReceipt } from '../../control/schema.js';
+import { FarpageError } from '../../errors.js';
+import { forEachRegion } from '../each-region.js';
 import {
   type ConnectionOptions,
   regionTarget,
@@ -37,11 +39,24 @@ export function receiptCommand(shell: Shell): Command {
     .argument('[region...]', 'names of the regions; all of them by default');
   return withConnection(command).action(async (named: string[], options: ConnectionOptions) => {
     const names = named.length > 0 ? named : await allNames(options, shell);
-    for (const name of names) {
-      const { control, wait, region } = regionTarget(name, options, shell);
-      const receipt = await control.call('receipt', { ...wait, params: { region } });
-      if (options.json) shell.out.object(receipt);
-      else shell.out.line(describe(receipt));
-    }
+    const targets = names.map((name) => regionTarget(name, options, shell));
+    const failures = await forEachRegion(
+      targets,
+      async ({ control, wait, region }) => {
+        const receipt = await control.call('receipt', { ...wait, params: { region } });
+        if (options.json) shell.out.object(receipt);
+        else shell.out.line(describe(receipt));
+      },
+      (region, { code, message }) => {
+        if (named.length === 1) return; // It is told by the end of the command.
+        if (options.json) shell.out.object({ region, error: { code, message } });
+        else shell.out.line(`${region}: unavailable: ${message}`);
+      },
+    );
+    const [first, ...others] = failures;
+    if (first === undefined) return;
+    if (others.length === 0) throw first;
+    const regions = `${failures.length} of ${targets.length} regions are unavailable`;
+    throw new FarpageError(first.code, regions);
   });
 }
