@@ -47,9 +47,14 @@ export class MemoryDirectory implements AsyncDisposable {
     return { directory: this.path, id, bootId: this.#bootId };
   }
 
+  /** The files of one region: its memory and its page table. */
+  filesOf(id: string): [memory: string, table: string] {
+    return [join(this.path, `${id}.memory`), join(this.path, `${id}.table`)];
+  }
+
   /** Whether a region was allocated here by this process or one before. */
   has(id: string): boolean {
-    return existsSync(join(this.path, `${id}.memory`));
+    return existsSync(this.filesOf(id)[0]);
   }
 
   /** Deletes what one region has here, conflicts that were set aside among it. */

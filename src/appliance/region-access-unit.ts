@@ -1,5 +1,6 @@
 /** The region access unit: reserves, allocates, finds, attaches and frees regions. */
 import { createHash, randomBytes } from 'node:crypto';
+import { join } from 'node:path';
 import type { Door } from '../control/authorize.js';
 import { isGivenName } from '../control/region-name.js';
 import type {
@@ -20,6 +21,7 @@ import type { Catalog } from './catalog.js';
 import { pagesOf, probe } from './elsewhere.js';
 import { FileClaims } from './file-claims.js';
 import { syncTogether } from './group-sync.js';
+import { makingFiles } from './making-files.js';
 import type { MemoryDirectory } from './memory-directory.js';
 import { PageCallbacks, type RegionSource } from './page-callbacks.js';
 import { admit } from './quota.js';
@@ -342,8 +344,10 @@ export class RegionAccessUnit {
     const region = this.#reserve(record, { ...asker, fresh: true });
     // Without a file there is nothing that could be wrong with it.
     if (record.source.kind === 'anonymous' && !record.source.persist) return region;
+    const { id } = record;
+    const files = [join(this.#keepFolder, `${id}.pages`), ...(this.#memory?.filesOf(id) ?? [])];
     try {
-      region.open();
+      makingFiles(files, () => region.open());
       return region;
     } catch (error) {
       this.#regions.delete(record.name);

@@ -1,11 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { RegionStat } from '../../src/control/schema.js';
 import { connectClient } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
-import { pageOf, versionOf } from '../helpers/crash.js';
+import { memoryFolder, pageOf, versionOf } from '../helpers/crash.js';
 import { patternFile, scratch } from '../helpers/scratch.js';
 
 /** How long files of a running process may become: beyond it, writes fail as on a full device. */
@@ -68,4 +68,19 @@ describe.each(['kept', 'staged'] as const)('a %s region whose device is full', (
     expect(versionOf(await after.read(65_536, 4096))).toBe(1);
     expect(await after.receipt()).toMatchObject({ start: 'unclean', lostSince: epoch });
   });
+});
+
+it('a create that the memory directory has no room for leaves nothing there', async () => {
+  const folder = scratch();
+  const memory = memoryFolder();
+  const file = patternFile(folder, { length: 2 ** 20 });
+  const serve = await ServeProcess.start(folder, ['--memory-dir', memory]);
+  const words = ['create', 'r', '--file', file, '--kind', 'staged'];
+  limitFiles(serve.ready.pid, 2 ** 18); // Enough for the page table, too little for the pages.
+  const refused = await serve.run(words);
+  expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('ERR_NO_SPACE')]);
+  expect(readdirSync(memory)).toEqual([]);
+  limitFiles(serve.ready.pid, 'unlimited');
+  await serve.json(words);
+  expect(readdirSync(memory)).toHaveLength(2);
 });
