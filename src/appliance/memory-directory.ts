@@ -1,5 +1,13 @@
 /** The directory on a tmpfs where memory and page tables of regions outlive the process. */
-import { existsSync, readdirSync, readFileSync, realpathSync, rmSync, statfsSync } from 'node:fs';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statfsSync,
+  truncateSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { FarpageError } from '../errors.js';
 import type { MemoryDirectory as NativeDirectory } from '../native/binding.js';
@@ -57,8 +65,14 @@ export class MemoryDirectory implements AsyncDisposable {
     return existsSync(this.filesOf(id)[0]);
   }
 
-  /** Deletes what one region has here, conflicts that were set aside among it. */
+  /**
+   * Deletes what one region has here, conflicts that were set aside among it. Its pages are given
+   * back now, and not when the last descriptor is closed: JavaScript may hold its handle for long.
+   * Requires: nobody has its memory mapped.
+   */
   forget(id: string): void {
+    const [memory] = this.filesOf(id);
+    if (existsSync(memory)) truncateSync(memory);
     for (const name of readdirSync(this.path)) {
       if (name.startsWith(`${id}.`)) rmSync(join(this.path, name), { force: true });
     }

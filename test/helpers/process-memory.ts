@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 export interface ProcessMemory {
   /** Bytes of its memory files: what staged and anonymous regions have committed. */
   readonly pageBytes: number;
-  /** Resident bytes of its sparse tables, and the kernel's page tables. */
+  /** Bytes of its sparse tables, in the memory directory too, and the kernel's page tables. */
   readonly tableBytes: number;
   /** Everything else that is resident and of no file. */
   readonly ownBytes: number;
@@ -13,17 +13,22 @@ export interface ProcessMemory {
 const kib = (text: string, key: string) =>
   1024 * Number(new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? Number.NaN);
 
-function memoryFileBytes(pid: number): number {
+/** Memory of a region, of its own or in the memory directory, and perhaps deleted there. */
+const MEMORY_FILE = /^\/memfd:farpage-region|\/[0-9a-f]{32}\.memory(?: \(deleted\))?$/;
+const TABLE_FILE = /\/[0-9a-f]{32}\.table(?: \(deleted\))?$/;
+
+/** Bytes of the files of one kind that the process has open, each once, whatever its name now. */
+function fileBytes(pid: number, kind: RegExp): number {
   const folder = `/proc/${pid}/fd`;
-  const bytesOf = (fd: string) => {
+  const bytes = new Map<number, number>();
+  for (const fd of readdirSync(folder)) {
     try {
-      const isRegion = readlinkSync(`${folder}/${fd}`).startsWith('/memfd:farpage-region');
-      return isRegion ? statSync(`${folder}/${fd}`).blocks * 512 : 0;
-    } catch {
-      return 0; // Closed since it was listed.
-    }
-  };
-  return readdirSync(folder).reduce((sum, fd) => sum + bytesOf(fd), 0);
+      if (!kind.test(readlinkSync(`${folder}/${fd}`))) continue;
+      const { ino, blocks } = statSync(`${folder}/${fd}`);
+      bytes.set(ino, blocks * 512);
+    } catch {} // Closed since it was listed.
+  }
+  return [...bytes.values()].reduce((sum, one) => sum + one, 0);
 }
 
 /** Resident bytes of mappings that huge pages are kept out of: our tables and nobody else's. */
@@ -38,8 +43,8 @@ export function processMemory(pid: number): ProcessMemory {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   const sparse = sparseBytes(pid);
   return {
-    pageBytes: memoryFileBytes(pid),
-    tableBytes: sparse + kib(status, 'VmPTE'),
+    pageBytes: fileBytes(pid, MEMORY_FILE),
+    tableBytes: sparse + fileBytes(pid, TABLE_FILE) + kib(status, 'VmPTE'),
     ownBytes: kib(status, 'RssAnon') - sparse,
   };
 }

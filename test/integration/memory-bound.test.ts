@@ -3,6 +3,7 @@ import type { ExternalRegion } from '../../src/client/external-region.js';
 import type { TierList } from '../../src/control/schema.js';
 import { connectClient } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
+import { memoryFolder } from '../helpers/crash.js';
 import { processMemory } from '../helpers/process-memory.js';
 import { scratch } from '../helpers/scratch.js';
 
@@ -41,10 +42,13 @@ describe('the memory of pages and of their tables', () => {
     ['read, scattered', read, scattered, false],
     ['written, dense', write, dense, true],
     ['written, scattered', write, scattered.slice(0, 4000), true],
-  ] as const)('stays within 2 %% of --memory: %s', async (_name, touch, offsets, spills) => {
+    ['read, dense, in a memory directory', read, dense, false],
+  ] as const)('stays within 2 %% of --memory: %s', async (name, touch, offsets, spills) => {
     const folder = scratch();
     const tiers = spills ? ['--tier', `file:${folder}/spill:1GiB`] : [];
-    const serve = await ServeProcess.start(folder, ['--memory', `${MEMORY}`, ...tiers]);
+    const outlives = name.endsWith('directory') ? ['--memory-dir', memoryFolder()] : [];
+    const words = ['--memory', `${MEMORY}`, ...tiers, ...outlives];
+    const serve = await ServeProcess.start(folder, words);
     const client = await connectClient(serve.ready.control);
     const region = await client.allocate({ name: 'r', size: '1TiB', fill: 'one' });
     await touch(region, 2 ** 39);
@@ -72,5 +76,8 @@ describe('the memory of pages and of their tables', () => {
     expect(Math.abs(told - real) / MEMORY).toBeLessThan(0.03);
     expect(memory.ownBytes).toBeGreaterThan(truth.ownBytes / 2);
     expect(memory.ownBytes).toBeLessThan(truth.ownBytes * 2);
+    // Nothing of it stays for as long as JavaScript does not collect.
+    await serve.json(['rm', 'r', '--discard']);
+    expect(processMemory(pid).pageBytes).toBe(0);
   });
 });
