@@ -309,7 +309,11 @@ void EventLoop::EndReads(uint64_t now) {
 uint64_t EventLoop::LookAtClock(bool polled) {
   const uint64_t now = NowNs();
   if (polled && now > looked_ns_ + kAwayNs) {
-    last_activity_ns_ = std::min(now, last_activity_ns_ + (now - looked_ns_));
+    if (last_activity_ns_ != counted_from_ns_) away_ns_ = 0;  // there was an activity since
+    const uint64_t away_ns = now - looked_ns_;
+    if (away_ns_ < kAwayMaxNs) last_activity_ns_ = std::min(now, last_activity_ns_ + away_ns);
+    away_ns_ += away_ns;
+    counted_from_ns_ = last_activity_ns_;
   }
   looked_ns_ = now;
   return now;

@@ -29,8 +29,10 @@ inline constexpr int kFillsPerRound = 4;
 // that are polled.
 inline constexpr uint64_t kShortTurnsNs = 25'000;
 // A longer time between two looks at the clock was not spent polling: the kernel had given the
-// core to somebody else.
+// core to somebody else. That is believed for so long after an activity: where a look takes longer
+// than that by itself, a loop would never sleep.
 inline constexpr uint64_t kAwayNs = 20'000;
+inline constexpr uint64_t kAwayMaxNs = 100'000'000;
 // How long a peer may take for the handshake, to read a Terminate, or to go on with half an FPDU
 // or an answer it does not take.
 inline constexpr uint64_t kHandshakeNs = 10'000'000'000;
@@ -159,6 +161,8 @@ class EventLoop final : public FaultWaiter {
   bool may_poll_ = false;
   uint64_t last_activity_ns_ = 0;
   uint64_t looked_ns_ = 0;        // at the clock, while polling
+  uint64_t away_ns_ = 0;          // that did not count as polling since the last activity
+  uint64_t counted_from_ns_ = 0;  // last_activity_ns_, moved on by that
   uint64_t looked_round_ns_ = 0;  // at everything else, while connections are runnable
   uint64_t next_sweep_ns_ = 0;
   int waiting_ = 0;            // connections that wait for fills

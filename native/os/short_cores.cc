@@ -7,9 +7,6 @@
 namespace farpage {
 namespace {
 
-// What the pager is given beside the threads that answer.
-constexpr int kPagerCores = 2;
-
 std::atomic<int> answering_threads{0};
 std::atomic<uint64_t> answered_ns{0};
 
@@ -33,7 +30,7 @@ bool CoresAreShort() {
   CPU_ZERO(&cores);
   // More processors than the set holds (EINVAL) are certainly enough.
   return ::sched_getaffinity(0, sizeof cores, &cores) == 0 &&
-         CPU_COUNT(&cores) < 2 * threads + kPagerCores;
+         AreShort(CPU_COUNT(&cores), threads);
 }
 
 }  // namespace farpage

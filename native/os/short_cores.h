@@ -30,6 +30,14 @@ class AnsweringThread {
   uint64_t tell_ns_ = 0;
 };
 
+// Processors that the pager is given beside the threads that answer.
+inline constexpr int kPagerCores = 2;
+
+// Whether so many processors are too few for so many threads that answer.
+[[nodiscard]] constexpr bool AreShort(int processors, int threads) {
+  return processors < 2 * threads + kPagerCores;
+}
+
 // True while some thread of this process has answered lately and the processors that the calling
 // thread may run on (sched_getaffinity(2)) are fewer than two for each such thread, one of them
 // for a client on this machine that polls for the answer, and two for the pager. Then long work

@@ -37,6 +37,16 @@ FARPAGE_TEST(short_cores_are_not_where_the_pager_has_its_own) {
   CHECK(CoresAreShort());
 }
 
+// Two processors for each thread that answers, and two for the pager: four are enough for one.
+FARPAGE_TEST(short_cores_are_fewer_than_two_a_thread_and_two) {
+  CHECK(AreShort(1, 1));
+  CHECK(AreShort(3, 1));
+  CHECK(!AreShort(4, 1));
+  CHECK(!AreShort(64, 1));
+  CHECK(AreShort(5, 2));
+  CHECK(!AreShort(6, 2));
+}
+
 // Who answers tells of it by itself, again and again.
 FARPAGE_TEST(short_cores_are_known_of_from_answers) {
   Appliance appliance;
