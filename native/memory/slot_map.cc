@@ -7,21 +7,22 @@ uint64_t SlotMap::Take(uint64_t want, uint64_t* first) {
   const auto is_free = [&](uint64_t slot) {
     return slot / 64 >= taken_.size() || (taken_[slot / 64] >> (slot % 64) & 1) == 0;
   };
-  uint64_t at = hand_;
+  const uint64_t end = reach();
+  uint64_t at = hand_ < end ? hand_ : 0;
   while (!is_free(at)) {
     // Whole words that are taken are stepped over.
     const bool full = at % 64 == 0 && taken_[at / 64] == ~uint64_t{0};
     at += full ? 64 : 1;
-    if (at >= slots_) at = 0;
+    if (at >= end) at = 0;
   }
   uint64_t count = 0;
-  while (count < want && at + count < slots_ && is_free(at + count)) {
+  while (count < want && at + count < end && is_free(at + count)) {
     const uint64_t slot = at + count++;
     if (slot / 64 >= taken_.size()) taken_.resize(slot / 64 + 1);
     taken_[slot / 64] |= uint64_t{1} << (slot % 64);
   }
   used_ += count;
-  hand_ = at + count == slots_ ? 0 : at + count;
+  hand_ = at + count;
   *first = at;
   return count;
 }
@@ -34,6 +35,13 @@ void SlotMap::Release(uint64_t first, uint64_t count) {
   if (used_ != 0) return;
   taken_.clear();
   hand_ = 0;
+}
+
+bool SlotMap::IsFree(uint64_t group) const {
+  const uint64_t first = std::min<uint64_t>(group * kSlotGroup / 64, taken_.size());
+  const uint64_t end = std::min<uint64_t>((group + 1) * kSlotGroup / 64, taken_.size());
+  return std::all_of(taken_.data() + first, taken_.data() + end,
+                     [](uint64_t word) { return word == 0; });
 }
 
 }  // namespace farpage

@@ -97,15 +97,41 @@ uint64_t SpillTier::used_bytes() const { return pages() << kPageShift; }
 
 uint64_t SpillTier::Take(uint64_t want, TierSlot* first) {
   std::lock_guard<std::mutex> lock(mutex_);
-  return taken_.Take(want, first);
+  const uint64_t count = taken_.Take(want, first);
+  if (count == 0) return 0;
+  most_ = std::max(most_, taken_.used());
+  const uint64_t last = (*first + count - 1) / kSlotGroup;
+  if (last >= written_.size()) written_.resize(last + 1);
+  for (uint64_t group = *first / kSlotGroup; group <= last; group++) written_[group] = true;
+  return count;
 }
 
 void SpillTier::Release(TierSlot first, uint64_t count) {
   std::lock_guard<std::mutex> lock(mutex_);
   taken_.Release(first, count);
-  if (taken_.used() != 0) return;
-  // Nothing is left: the room goes back to the file system. A failure costs room and no more.
-  [[maybe_unused]] const int cut = ::ftruncate(fd_.get(), 0);
+  const uint64_t step = std::max(most_ / kSpillGivenPart, kSlotGroup);
+  if (taken_.used() == 0 || most_ - taken_.used() >= step) GiveBack();
+}
+
+// A failure costs room and no more.
+void SpillTier::GiveBack() {
+  most_ = taken_.used();
+  if (most_ == 0) {
+    written_.clear();
+    [[maybe_unused]] const int cut = ::ftruncate(fd_.get(), 0);
+    return;
+  }
+  const uint64_t groups = written_.size();
+  for (uint64_t first = taken_.reach() / kSlotGroup; first < groups; first++) {
+    uint64_t end = first;
+    for (; end < groups && written_[end] && taken_.IsFree(end); end++) written_[end] = false;
+    if (end == first) continue;
+    const uint64_t group_bytes = kSlotGroup << kPageShift;
+    (void)::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                      static_cast<off_t>(first * group_bytes),
+                      static_cast<off_t>((end - first) * group_bytes));
+    first = end;
+  }
 }
 
 Status SpillTier::WriteRun(std::span<const TierPage> pages) {

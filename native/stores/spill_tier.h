@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "os/fd.h"
 #include "memory/slot_map.h"
@@ -14,10 +15,15 @@ namespace farpage {
 
 // Pages written by one system call, at most.
 inline constexpr size_t kSpillBatchPages = 256;
+// Room is given back to the file system when this part of the pages has gone.
+inline constexpr uint64_t kSpillGivenPart = 8;
 
 // Pages in slots of a file without a name (O_TMPFILE), so that whatever ends the process leaves
 // nothing behind; around the page cache (O_DIRECT) where the file system can, because what was
-// put here was cold. Its bytes are worth nothing after a restart and are never synced. Thread: any.
+// put here was cold. Its bytes are worth nothing after a restart and are never synced. It takes as
+// much of its file system as four times the pages that it holds (kSlotReach), and the MiB of pages
+// that lie further back.
+// Thread: any.
 class SpillTier final : public Tier {
  public:
   // Whether a tier could be opened in `directory`; nothing stays open.
@@ -48,6 +54,8 @@ class SpillTier final : public Tier {
   // Up to `want` slots that follow one another; how many.
   uint64_t Take(uint64_t want, TierSlot* first);
   void Release(TierSlot first, uint64_t count);
+  // Gives groups of slots back to the file system that will not be taken soon. Requires the lock.
+  void GiveBack();
   Status WriteRun(std::span<const TierPage> pages);
 
   const std::string directory_;
@@ -56,6 +64,8 @@ class SpillTier final : public Tier {
   std::mutex mutex_;  // guards the rest
   Fd fd_;
   SlotMap taken_;
+  std::vector<bool> written_;  // groups that the file may have blocks of
+  uint64_t most_ = 0;          // slots that were taken since GiveBack
 };
 
 }  // namespace farpage
