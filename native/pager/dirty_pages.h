@@ -23,7 +23,7 @@ bool EachDirtyChunkPage(PageTable& table, PageIndex from, PageIndex end, Each ea
   return true;
 }
 
-// Clears the summary bits of chunks that hold nothing to write any more.
+// Clears the summary bits of chunks that hold nothing to write any more. In a pause of write-back.
 inline void TidySummary(PageTable& table, PageIndex from, PageIndex end) {
   Summary& summary = table.dirty_summary();
   for (uint64_t chunk = summary.Next(from / kSummaryPages);

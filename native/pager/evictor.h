@@ -209,7 +209,10 @@ class Evictor {
             EvictionResult* result);
   Moving BeginMove(Victims& victims);
   void EndMove(Moving& moving, EvictionResult* result);
-  // The sweep's lock, once no page of the region is on its way into its overlay.
+  // The sweep's lock, once no page of the region is on its way into its overlay. Waits for what
+  // sweeps have begun to put there, each no more than kSpillPagesMax pages (Demote: its range,
+  // batch by batch): as long as the tiers' devices take, and a pool its deadline
+  // (RemoteTierOptions::deadline_ns) at most, once it is away no time at all.
   std::unique_lock<std::mutex> LockAtRest(const Region& region);
   uint64_t DiscardElsewhere(const std::shared_ptr<Region>& region, PageRun run);
   // Frees the tables of windows that no page is left in; how many pages they took.

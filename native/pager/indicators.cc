@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "pager/dirty_pages.h"
 #include "pager/page_change.h"
 
 namespace farpage {
@@ -107,7 +108,7 @@ EvictionResult Indicators::Sweep(const std::shared_ptr<Region>& region,
   uint64_t healed = 0;
   for (const PageRun& run : runs) healed += HealLost(*region->table, run);
   EvictionResult result = evictor_.Invalidate(region, runs, true, busy);
-  for (const PageRun& run : runs) WriteBack::TidySummary(*region->table, run);
+  for (const PageRun& run : runs) TidySummary(*region->table, run.first, run.end());
   result.evicted_pages += healed;
   return result;
 }

@@ -105,7 +105,7 @@ Result<WriteBackReceipt> WriteBack::RunLocked(const std::shared_ptr<Region>& reg
     Status synced = Finish(region, batches);
     if (!synced.ok() && failure.ok()) failure = synced;
   }
-  if (!batches.empty()) TidySummary(*region->table, {run.first, end - run.first});
+  if (!batches.empty()) TidySummary(*region->table, run.first, end);
   receipt.elapsed_ns = NowNs() - started;
   if (!failure.ok()) {
     region->fills.write_back_failure.store(failure.error().code, std::memory_order_relaxed);
@@ -136,22 +136,6 @@ Status WriteBack::Finish(const std::shared_ptr<Region>& region,
     DropPrivateCopies(region, batch.unsynced);
   }
   return synced;
-}
-
-void WriteBack::TidySummary(PageTable& table, PageRun run) {
-  Summary& summary = table.dirty_summary();
-  for (uint64_t chunk = summary.Next(run.first / kSummaryPages);
-       chunk < summary.chunks() && chunk * kSummaryPages < run.end();
-       chunk = summary.Next(chunk + 1)) {
-    summary.Clear(chunk);
-    const PageIndex last = std::min((chunk + 1) * kSummaryPages, table.pages());
-    for (PageIndex page = chunk * kSummaryPages; page < last; page++) {
-      if ((table.Load(page) & kUnsafe) != 0) {
-        summary.Set(page);
-        break;
-      }
-    }
-  }
 }
 
 WriteBack::Found WriteBack::Take(PageTable& table, PageIndex page, bool durable) {

@@ -51,9 +51,6 @@ class WriteBack {
     return std::unique_lock(region.write_back);
   }
 
-  // Clears the summary bits of chunks that hold nothing to write any more. In a pause.
-  static void TidySummary(PageTable& table, PageRun run);
-
   // Ends after the jobs that were submitted; idempotent.
   void Close() { lanes_.Close(); }
 

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <future>
 
+#include "pager/dirty_pages.h"
 #include "pager/page_change.h"
 #include "pager/write_back.h"
 
@@ -63,7 +64,7 @@ Status WriteBack::Harden(const std::shared_ptr<Region>& region) {
   }
   if (batches[0].unsynced.empty()) return {};
   Status synced = Finish(region, batches);
-  TidySummary(table, {0, table.pages()});
+  TidySummary(table, 0, table.pages());
   return synced;
 }
 
