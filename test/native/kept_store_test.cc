@@ -1,14 +1,9 @@
 // Staged memory over a kept file over whatever the rest comes from.
 #include <sys/stat.h>
 
-#include <condition_variable>
-#include <deque>
-#include <mutex>
-#include <thread>
-
 #include "check.h"
+#include "elsewhere.h"
 #include "faulty_fixture.h"
-#include "memory/region_copy.h"
 #include "stores/kept_store.h"
 
 namespace farpage::test {
@@ -31,87 +26,6 @@ std::byte ByteAt(Appliance& appliance, uint32_t stag, PageIndex page) {
   CHECK_EQ(int(Read(*reader, stag, page << kPageShift, &byte, 1).code), 0);
   return byte;
 }
-
-// A peer with a thread of its own that answers, last first, once it is told to; page `bad` fails.
-class Peer final : public PageStore {
- public:
-  Peer() : thread_([this] { Loop(); }) {}
-  ~Peer() override {
-    {
-      const std::lock_guard lock(mutex_);
-      closing_ = true;
-    }
-    wake_.notify_all();
-    thread_.join();
-  }
-  [[nodiscard]] PagesFrom OriginOf(PageRun run) const override {
-    return {PageOrigin::kRemote, run.count};
-  }
-  [[nodiscard]] bool has_sink() const override { return false; }
-  Status Read(PageRun, std::byte*) override { std::abort(); }
-  Status Write(std::span<PageImage>) override { return Error{Code::kUnsupported, 0, "peer"}; }
-  Status MakeDurable() override { return {}; }
-  void StartRead(PageRun run, std::byte* into, ReadDone done) override {
-    CountRead(run);
-    const std::lock_guard lock(mutex_);
-    reads_.push_back({run, into, std::move(done)});
-    wake_.notify_all();
-  }
-  void EndReads() override {
-    ended = true;
-    wake_.notify_all();
-  }
-  [[nodiscard]] size_t waiting() {
-    const std::lock_guard lock(mutex_);
-    return reads_.size();
-  }
-  void Answer() {
-    holds = false;
-    wake_.notify_all();
-  }
-
-  std::atomic<bool> holds{false};
-  std::atomic<bool> ended{false};
-  std::atomic<PageIndex> bad{~PageIndex{0}};
-
- private:
-  struct Asked {
-    PageRun run;
-    std::byte* into;
-    ReadDone done;
-  };
-  void Loop() {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      wake_.wait_for(lock, std::chrono::milliseconds(1), [this] {
-        return closing_ || (!reads_.empty() && (!holds || ended));
-      });
-      if (closing_) return;
-      if (reads_.empty() || (holds && !ended)) continue;
-      Asked asked = std::move(reads_.back());
-      reads_.pop_back();
-      lock.unlock();
-      if (ended) {
-        asked.done(Error{Code::kRegionRemoved, 0, "the region goes"});
-      } else if (asked.run.first <= bad && bad < asked.run.end()) {
-        asked.done(Error{Code::kIo, 0, "a bad page"});
-      } else {
-        for (PageIndex page = asked.run.first; page < asked.run.end(); page++) {
-          const std::vector<std::byte> bytes(kPageBytes, static_cast<std::byte>(page + 1));
-          std::byte* at = asked.into + ((page - asked.run.first) << kPageShift);
-          CHECK(CopyToRegion(at, bytes.data(), bytes.size()));
-        }
-        asked.done({});
-      }
-      lock.lock();
-    }
-  }
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Asked> reads_;
-  bool closing_ = false;
-  std::thread thread_;
-};
 
 }  // namespace
 
@@ -167,8 +81,8 @@ FARPAGE_TEST(kept_refuses_what_is_not_its_file) {
 FARPAGE_TEST(staged_reads_of_a_peer_hold_no_thread) {
   const TemporaryFolder folder;
   Appliance appliance({.fill_threads = 1, .read_ahead_pages = 0, .window_bytes = kPageBytes});
-  auto owned = std::make_unique<Peer>();
-  Peer* peer = owned.get();
+  auto owned = std::make_unique<SlowElsewhere>();
+  SlowElsewhere* peer = owned.get();
   peer->holds = true;
   auto kept = KeptStore::Open(folder.File("kept"), kSize, true, std::move(owned));
   CHECK(kept.ok());
@@ -206,8 +120,8 @@ FARPAGE_TEST(staged_reads_of_a_peer_hold_no_thread) {
 // A page that cannot come fails for who needs it: not for who waits for another of its run.
 FARPAGE_TEST(staged_one_bad_page_of_a_peer_fails_alone) {
   Appliance appliance;
-  auto owned = std::make_unique<Peer>();
-  Peer* peer = owned.get();
+  auto owned = std::make_unique<SlowElsewhere>();
+  SlowElsewhere* peer = owned.get();
   peer->bad = 3;
   peer->holds = true;
   const uint32_t stag = appliance.OpenStaged(kSize, std::move(owned));
@@ -232,8 +146,8 @@ FARPAGE_TEST(staged_one_bad_page_of_a_peer_fails_alone) {
 // A region whose peer never answers can still be removed.
 FARPAGE_TEST(staged_removal_ends_reads_of_a_peer) {
   Appliance appliance;
-  auto owned = std::make_unique<Peer>();
-  Peer* peer = owned.get();
+  auto owned = std::make_unique<SlowElsewhere>();
+  SlowElsewhere* peer = owned.get();
   peer->holds = true;
   const uint32_t stag = appliance.OpenStaged(kSize, std::move(owned));
   auto reader = appliance.Connect();

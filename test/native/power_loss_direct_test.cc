@@ -3,14 +3,13 @@
 #include <fcntl.h>
 
 #include <array>
-#include <cstdio>
-#include <cstdlib>
 #include <set>
 
 #include "appliance_fixture.h"
 #include "check.h"
 #include "os/io_ring.h"
 #include "os/page_cache.h"
+#include "power_loss.h"
 #include "stores/kept_store.h"
 #include "system_calls.h"
 
@@ -164,15 +163,10 @@ bool GoesAround(const std::string& path) {
 }
 
 void LosePower(Kind kind, bool failing_sync) {
-  const char* asked = std::getenv("FARPAGE_KILLS");
-  const char* given = std::getenv("FARPAGE_SEED");
-  const uint64_t lives = asked == nullptr ? 1 : std::strtoull(asked, nullptr, 10) / 100 + 1;
-  const uint64_t seed = given == nullptr ? NowNs() : std::strtoull(given, nullptr, 10);
-  std::mt19937_64 random(seed);
-  uint64_t losses = 0;
-  for (uint64_t n = 0; n < lives; n++) {
+  const TemporaryFolder probe;
+  if (!GoesAround(probe.File("probe"))) SKIP("nothing goes around the page cache here");
+  LivePowerLosses(1, [&](std::mt19937_64& random) {
     const TemporaryFolder folder;
-    if (!GoesAround(folder.File("probe"))) SKIP("nothing goes around the page cache here");
     const CallRecord calls(folder.File(""), true);
     Life life(kind, folder.File("store"), calls);
     const int failing = failing_sync ? static_cast<int>(random() % (kSyncs - 1)) : -1;
@@ -188,6 +182,7 @@ void LosePower(Kind kind, bool failing_sync) {
       if (moment.calls != 0) cuts.insert(moment.calls - 1);
     }
     for (int any = 0; any < 20; any++) cuts.insert(random() % (calls.size() + 1));
+    uint64_t losses = 0;
     for (const size_t cut : cuts) {
       Moment held;
       if (cut > calls.size() || !life.At(cut, &held)) continue;
@@ -196,10 +191,8 @@ void LosePower(Kind kind, bool failing_sync) {
       LookAt(left.File("store"), held);
       losses++;
     }
-  }
-  std::printf("seed %llu, power was lost %llu times\n", static_cast<unsigned long long>(seed),
-              static_cast<unsigned long long>(losses));
-  CHECK(losses > 20 * lives);
+    return losses;
+  });
 }
 
 }  // namespace

@@ -1,10 +1,9 @@
 // Power loss: only what was made durable is sure to be there. The writes and barriers of a region's
 // life are recorded; what a loss at any of them may leave is built, opened and compared with what
 // had been promised by then.
-#include <cstdio>
-#include <cstdlib>
 #include <vector>
 
+#include "power_loss.h"
 #include "region_life.h"
 
 namespace farpage::test {
@@ -119,13 +118,7 @@ void Look(const LifeOptions& options, const Intentions& told) {
 }
 
 void LosePower(LifeStore store, bool failing_syncs) {
-  const char* asked = std::getenv("FARPAGE_KILLS");
-  const char* given = std::getenv("FARPAGE_SEED");
-  const uint64_t lives = asked == nullptr ? 3 : std::strtoull(asked, nullptr, 10) / 100 + 1;
-  const uint64_t seed = given == nullptr ? NowNs() : std::strtoull(given, nullptr, 10);
-  std::mt19937_64 random(seed);
-  uint64_t losses = 0;
-  for (uint64_t n = 0; n < lives; n++) {
+  LivePowerLosses(3, [&](std::mt19937_64& random) {
     const TemporaryFolder folder;
     const CallRecord calls(folder.File(""));
     Lived lived;
@@ -133,16 +126,15 @@ void LosePower(LifeStore store, bool failing_syncs) {
     const uint64_t failing = failing_syncs ? 1 + random() % 6 : 0;
     Live({store, false, folder.File("")}, random(), failing, calls, &lived);
     // After every call, barriers among them; from where the region was known to be made.
+    uint64_t losses = 0;
     for (size_t cut = lived.moments.front().calls; cut <= calls.size(); cut++) {
       const TemporaryFolder left;
       calls.PowerLoss(cut, random, left.File(""));
       Look({store, false, left.File("")}, lived.At(cut));
       losses++;
     }
-  }
-  std::printf("seed %llu, power was lost %llu times\n", static_cast<unsigned long long>(seed),
-              static_cast<unsigned long long>(losses));
-  CHECK(losses > 20 * lives);
+    return losses;
+  });
 }
 
 }  // namespace
