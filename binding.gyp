@@ -73,6 +73,8 @@
             '-Wl,--wrap=_ZN7farpage6IoRing10QueueWriteEiPKvjmim',
             '-Wl,--wrap=_ZN7farpage6IoRing5EnterEj',
             '-Wl,--wrap=_ZN7farpage6IoRing4ReapEPNS0_10CompletionE',
+            # io_uring_setup(2) has no function of its own: test/native/ring_setup.cc.
+            '-Wl,--wrap=syscall',
           ],
           'sources': ['<!@(node src/native/sources.mjs test/native)'],
         },

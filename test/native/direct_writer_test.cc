@@ -344,34 +344,4 @@ FARPAGE_TEST(direct_writes_are_few_at_a_time_while_cores_are_short) {
   CheckFile(path, 10);
 }
 
-FARPAGE_TEST(io_ring_tells_each_write_its_outcome) {
-  auto made = IoRing::Create(4);
-  if (!made.ok()) return Skip("no io_uring here");
-  IoRing& ring = *made.value();
-  const TemporaryFolder folder;
-  const Fd file(::open(folder.File("data").c_str(), O_RDWR | O_CREAT, 0600));
-  const std::array<char, 4> bytes = {'f', 'a', 'r', '!'};
-  CHECK(ring.QueueWrite(file.get(), bytes.data(), 4, 0, 0, 10));
-  CHECK(ring.QueueWrite(-1, bytes.data(), 4, 0, 0, 11));
-  CHECK(ring.QueueWrite(file.get(), nullptr, 4, 8, 0, 12));
-  CHECK(ring.QueueWrite(file.get(), bytes.data(), 2, 4, 0, 13));
-  CHECK(!ring.QueueWrite(file.get(), bytes.data(), 4, 0, 0, 14));  // full
-  CHECK_EQ(ring.queued(), 4u);
-  std::array<int32_t, 4> results{};
-  for (int reaped = 0; reaped < 4;) {
-    REQUIRE(ring.Enter(1));
-    for (IoRing::Completion done; ring.Reap(&done); reaped++) {
-      results[done.user_data - 10] = done.result;
-    }
-  }
-  CHECK_EQ(ring.queued(), 0u);
-  CHECK_EQ(results[0], 4);
-  CHECK_EQ(results[1], -EBADF);
-  CHECK_EQ(results[2], -EFAULT);
-  CHECK_EQ(results[3], 2);
-  std::array<char, 6> found{};
-  CHECK_EQ(::pread(file.get(), found.data(), 6, 0), 6);
-  CHECK_EQ(std::string(found.data(), 6), "far!fa");
-}
-
 }  // namespace farpage::test

@@ -1,6 +1,6 @@
 // Pinned ranges: what is in them stays when all else goes.
-#include <cstring>
 #include <random>
+#include <thread>
 
 #include "appliance_fixture.h"
 #include "check.h"
@@ -35,6 +35,24 @@ Status Pin(Appliance& appliance, PageRun run, bool pinned = true, uint64_t own_m
   return appliance.pager.pinning().Set(*appliance.region->pins, appliance.region.get(), run,
                                        pinned, own_max);
 }
+
+// Takes what it is given when it is told to.
+class WaitingTier final : public Tier {
+ public:
+  void Put(std::span<TierPage> pages) override {
+    asked = true;
+    while (!goes_on) std::this_thread::yield();
+    pages_ += pages.size();
+  }
+  Status Get(TierSlot, std::byte*) override { return Error{Code::kIo, EIO, "a waiting tier"}; }
+  void Free(TierSlot) override { pages_--; }
+  [[nodiscard]] bool gets_in_place() const override { return false; }
+  [[nodiscard]] const char* kind() const override { return "waiting"; }
+  [[nodiscard]] uint64_t capacity_bytes() const override { return 1u << 30; }
+  [[nodiscard]] uint64_t used_bytes() const override { return 0; }
+  std::atomic<bool> asked{false};
+  std::atomic<bool> goes_on{false};
+};
 
 }  // namespace
 
@@ -152,6 +170,34 @@ FARPAGE_TEST(pinned_pages_are_left_out_of_a_reclaim_and_a_demotion_and_counted) 
   CHECK_EQ(appliance.region->table->present(), 0u);
   REQUIRE(Touch(*initiator, stag, 9) == Code::kOk);
   CHECK_EQ(appliance.pager.Reclaim(appliance.region, {0, kPages}), 0u);
+}
+
+// A sweep that has looked at the list as it was may still take pages away.
+FARPAGE_TEST(pins_are_set_once_no_sweep_is_under_way_that_missed_them) {
+  Appliance appliance;
+  std::vector<std::unique_ptr<Tier>> levels;
+  levels.push_back(std::make_unique<WaitingTier>());
+  auto* tier = static_cast<WaitingTier*>(levels[0].get());
+  appliance.UseTiers(std::move(levels));
+  const uint32_t stag =
+      appliance.OpenAnonymous(kPages << kPageShift, FillValueStore::Value::kZero);
+  auto initiator = appliance.Connect();
+  REQUIRE(Put(*initiator, stag, 5, 5) == Code::kOk);
+  std::thread sweep([&] { (void)appliance.pager.Demote(appliance.region, {0, 10}); });
+  const uint64_t deadline = NowNs() + 20'000'000'000;
+  while (!tier->asked && NowNs() < deadline) std::this_thread::yield();
+  CHECK(tier->asked);
+  std::atomic<bool> pinned{false};
+  std::thread pin([&] {
+    CHECK(Pin(appliance, {5, 1}).ok());
+    CHECK_EQ(appliance.region->table->present(), 0u);  // it has gone, and nothing more goes
+    pinned = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  CHECK(!pinned);
+  tier->goes_on = true;
+  sweep.join();
+  pin.join();
 }
 
 FARPAGE_TEST(pinned_pages_leave_half_of_memory_to_others) {

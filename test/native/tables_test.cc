@@ -137,6 +137,56 @@ FARPAGE_TEST(tables_are_given_back_under_mapped_pages_that_come_and_go) {
   PagesSurviveTheirTables(true, true);
 }
 
+// What must not happen between the last page of a window and its tables, one step at a time.
+FARPAGE_TEST(tables_are_not_given_back_under_a_page_and_no_page_comes_while_they_go) {
+  Appliance appliance;
+  const uint32_t stag =
+      appliance.OpenAnonymous(4 * kWindowBytes, FillValueStore::Value::kZero);
+  Region& region = *appliance.region;
+  TablePages& tables = region.table->tables();
+  tables.Enter(3);
+  tables.Leave(3);
+  REQUIRE(tables.has_emptied());
+  tables.Enter(4);
+  CHECK(tables.TakeEmptied() == std::vector<uint64_t>{0});
+  CHECK(!tables.Close(0));  // it has a page again
+  tables.Leave(4);
+  CHECK(tables.TakeEmptied() == std::vector<uint64_t>{0});
+  REQUIRE(tables.Close(0));
+  CHECK_EQ(Filler::Claim(region, {7, 1}), 0u);
+  std::atomic<bool> entered{false};
+  std::thread late([&] {
+    tables.Enter(5);
+    entered = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  CHECK(!entered);
+  tables.Open(0, true);
+  late.join();
+  auto initiator = appliance.Connect();
+  std::byte one;
+  CHECK_EQ(int(Read(*initiator, stag, 7 << kPageShift, &one, 1).code), int(Code::kOk));
+  tables.Leave(5);
+}
+
+FARPAGE_TEST(tables_leave_pages_a_part_of_the_budget) {
+  constexpr uint64_t kMax = 160;
+  constexpr uint64_t kLeast = kMax / kLeastPagesPart;
+  FrameBudget budget(kMax);
+  REQUIRE(budget.TryTake(kLeast + 20));
+  budget.TakeTables(kFreeTables + 200);
+  CHECK(!budget.TryTake(1));
+  CHECK(budget.IsFullOfTables());
+  budget.Return(30);
+  CHECK(budget.TryTake(kLeast));
+  CHECK(!budget.TryTake(1));
+  CHECK_EQ(budget.PagesBeyond(0), 0u);  // these stay, however little is free
+  budget.ReturnTables(200);
+  CHECK(!budget.IsFullOfTables());
+  CHECK(budget.TryTake(kMax - kLeast));
+  CHECK(!budget.TryTake(1));
+}
+
 FARPAGE_TEST(tables_of_pages_in_tiers_are_counted_and_given_back) {
   ApplianceOptions options;
   options.frames_max = 512;

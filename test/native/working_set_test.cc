@@ -84,6 +84,34 @@ FARPAGE_TEST(working_set_has_what_was_used_and_what_was_used_again_first) {
   CHECK_EQ(found.hot.size() + found.warm.size(), 6u);
 }
 
+// Of more runs than it may have, those that were used again are kept.
+FARPAGE_TEST(working_set_has_a_bound_and_the_hottest_are_in_it) {
+  constexpr PageIndex kWarm = 100;
+  constexpr PageIndex kHot = kWorkingSetRunsMax - kWarm / 2;
+  Appliance appliance;
+  (void)appliance.OpenAnonymous(2 * (kWarm + kHot + kWarm) << kPageShift,
+                                FillValueStore::Value::kZero);
+  PageTable& table = *appliance.region->table;
+  const auto install = [&](PageIndex first, PageIndex count, PageWord flags) {
+    for (PageIndex page = 2 * first; page < 2 * (first + count); page += 2) {
+      PageWord word = 0;
+      REQUIRE(table.Change(page, word, static_cast<PageWord>(PageState::kFilling)));
+      word = table.Load(page);
+      REQUIRE(table.Change(page, word, static_cast<PageWord>(PageState::kPresent) | flags));
+    }
+  };
+  install(0, kWarm, kReadable | kTrial);
+  install(kWarm, kHot, kReadable);
+  WorkingSet found = appliance.pager.WorkingSetOf(*appliance.region, kEver);
+  CHECK_EQ(found.hot.size(), kHot);
+  CHECK_EQ(found.warm.size(), kWarm / 2);
+  CHECK(found.warm.front() == (PageRun{0, 1}));
+  install(kWarm + kHot, kWarm, kReadable);
+  found = appliance.pager.WorkingSetOf(*appliance.region, kEver);
+  CHECK_EQ(found.hot.size(), kWorkingSetRunsMax);
+  CHECK_EQ(found.warm.size(), 0u);
+}
+
 FARPAGE_TEST(working_set_comes_back_run_by_run_and_nothing_else_does) {
   ApplianceOptions options;
   Appliance appliance(options);
