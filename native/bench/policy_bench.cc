@@ -209,8 +209,10 @@ void PolicyCommand(Options& options) {
   const uint64_t length = options.Number("accesses", 1'000'000, 1000, 1'000'000'000);
   const uint64_t seed = options.Number("seed", 5, 0, UINT32_MAX);
   const auto traces = options.Words("traces", kTraces, kTraces);
-  // Frames as a part of the pages: a tenth, a fiftieth.
+  // Frames as a part of the pages: a tenth, a fiftieth; the smallest comes last.
   const auto parts = options.Numbers("parts", "10,50", 2, 1000);
+  // Frames that the pager's hand does without, unlike the others: for tables, or kept free.
+  const uint64_t spared = options.Number("spared", 0, 0, pages / parts.back() / 2);
   options.Finish();
   for (const std::string& name : traces) {
     for (const uint64_t part : parts) {
@@ -222,7 +224,7 @@ void PolicyCommand(Options& options) {
         row.Add(policy_name, HitRatio(trace, *policy));
       };
       add("clock", std::make_unique<PageTableClock>(pages, frames, false));
-      add("farpage", std::make_unique<PageTableClock>(pages, frames, true));
+      add("farpage", std::make_unique<PageTableClock>(pages, frames - spared, true));
       add("s3-fifo", std::make_unique<S3Fifo>(pages, frames));
       add("2q", std::make_unique<TwoQueues>(pages, frames));
       row.Print();
