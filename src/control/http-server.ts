@@ -19,6 +19,8 @@ const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 15_000;
 const KEEP_ALIVE_MS = 60_000;
 const HEADER_BYTES_MAX = 8192;
+/** How often these two are looked at: by default every 30 s, which is what the silent would get. */
+const LOOK_MS = 1000;
 /** A byte on every held connection, so that nothing between here and the peer forgets it. */
 const HEARTBEAT_MS = 10_000;
 /**
@@ -106,6 +108,7 @@ export class ControlServer implements AsyncDisposable {
           if (response.headersSent || response.destroyed) {
             response.destroy();
             return;
+        connectionsCheckingInterval: LOOK_MS,
           }
           const failure = toFailure(error);
           if (!request.complete) response.setHeader('connection', 'close');

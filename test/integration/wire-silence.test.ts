@@ -1,8 +1,14 @@
 /**
  * Peers that stop in the middle of something. The bounds that end them are not options, so these
- * tests wait for them, all at once: kHandshakeNs, kDrainNs and kUnsettledNs of the event loop.
+ * tests wait for them, all at once: kHandshakeNs, kDrainNs and kUnsettledNs of the event loop, and
+ * those of the control plane's doors.
  */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Appliance } from '../../src/appliance/appliance.js';
 import { frame, OP, readRequest, tagged } from '../helpers/wire/fpdu.js';
 import { WireHost } from '../helpers/wire/host.js';
 import { mpaRequest, SIW_REQUEST } from '../helpers/wire/mpa.js';
@@ -12,18 +18,33 @@ const SIZE = 64 << 20;
 const HANDSHAKE_MS = 10_000;
 const UNSETTLED_MS = 30_000;
 const DRAIN_MS = 1_000;
+const CONTROL_HEADERS_MS = 10_000;
+const CONTROL_REQUEST_MS = 15_000;
 /** A round of the sweep, and what a busy machine adds. */
 const LATE_MS = 5_000;
 
 let host: WireHost;
 let port: number;
 let stag: number;
+let folder: string;
+let appliance: Appliance;
 
-beforeAll(() => {
+beforeAll(async () => {
   host = new WireHost();
   ({ port, stag } = host.exported(host.anonymous(SIZE)));
+  folder = mkdtempSync(join(tmpdir(), 'fp-'));
+  appliance = await Appliance.open({
+    socket: join(folder, 's'),
+    stateDirectory: join(folder, 'state'),
+    memory: '64MiB',
+    listen: '127.0.0.1:0',
+  });
 });
-afterAll(() => host[Symbol.dispose]());
+afterAll(async () => {
+  host[Symbol.dispose]();
+  await appliance.close();
+  rmSync(folder, { recursive: true });
+});
 
 /** Waits for the end of a connection, and that it comes within its bound and not before it. */
 async function endsAfter(peer: WirePeer, boundMs: number): Promise<void> {
@@ -103,3 +124,29 @@ it.concurrent('the others are served all the while', { timeout: 60_000 }, async 
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 });
+
+it.concurrent.each([
+  ['nothing', '', CONTROL_HEADERS_MS],
+  ['half of its headers', 'GET /healthz HTTP/1.1\r\nhost: localhost\r\nacc', CONTROL_HEADERS_MS],
+  [
+    'half of its body',
+    'POST /v1/regions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{',
+    CONTROL_REQUEST_MS,
+  ],
+])(
+  'a control connection that says %s gives its place back',
+  { timeout: 60_000 },
+  async (_, text, boundMs) => {
+    const doors = [{ path: appliance.doors.socket }, appliance.doors.tcp ?? { port: 0 }];
+    await Promise.all(
+      doors.map(async (door) => {
+        const begin = performance.now();
+        const socket = connect(door);
+        socket.write(text);
+        await new Promise((resolve) => socket.once('close', resolve).resume());
+        expect(performance.now() - begin).toBeGreaterThan(boundMs * 0.9);
+        expect(performance.now() - begin).toBeLessThan(boundMs + LATE_MS);
+      }),
+    );
+  },
+);
