@@ -16,6 +16,7 @@ import { ERROR_TEXT, FarpageError } from '../errors.js';
 import { formatCount } from '../units.js';
 import { fileFailure, replaceFile } from './durable-file.js';
 import type { RegionRecord } from './record.js';
+import { giveUpSpare, keepSpare } from './spare-file.js';
 
 const FORMAT = 'farpage-catalog';
 const VERSION = 2;
@@ -113,15 +114,19 @@ function adviceOn(path: string): string {
 
 /**
  * The catalog of one state directory. Every change replaces the file as a whole, so that a crash
- * leaves the old or the new one; the one before stays beside it as `catalog.json.previous`.
+ * leaves the old or the new one; the one before stays beside it as `catalog.json.previous`. And
+ * there is a spare file of its length: a full device can be emptied all the same.
  */
 export class Catalog {
   readonly #path: string;
   #regions: readonly RegionRecord[];
+  #bytes: number;
 
-  private constructor(path: string, regions: readonly RegionRecord[]) {
+  private constructor(path: string, regions: readonly RegionRecord[], bytes: number) {
     this.#path = path;
     this.#regions = regions;
+    this.#bytes = bytes;
+    this.restock();
   }
 
   /**
@@ -134,11 +139,11 @@ export class Catalog {
     try {
       text = readFileSync(path, 'utf8');
     } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return new Catalog(path, []);
+      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return new Catalog(path, [], 0);
       throw fileFailure(cause, path);
     }
     try {
-      return new Catalog(path, regionsOf(text));
+      return new Catalog(path, regionsOf(text), Buffer.byteLength(text));
     } catch (cause) {
       if (!(cause instanceof FarpageError)) throw cause;
       const why = cause.message.slice(ERROR_TEXT[cause.code].length + 2);
@@ -153,6 +158,10 @@ export class Catalog {
     return this.#regions;
   }
 
+  get #sparePath(): string {
+    return `${this.#path}.spare`;
+  }
+
   /** Adds or replaces a region by its name; durable when it returns. ERR_IO, ERR_NO_SPACE. */
   put(region: RegionRecord): void {
     this.#replace([...this.#regions.filter(({ name }) => name !== region.name), region]);
@@ -163,10 +172,25 @@ export class Catalog {
     if (this.#regions.some(({ name }) => name === region.name)) this.put(region);
   }
 
-  /** Takes a region out; durable when it returns. ERR_IO, ERR_NO_SPACE. */
+  /**
+   * Takes a region out; durable when it returns. What gives space back does not fail for want of
+   * it: the spare file makes room. ERR_IO, ERR_NO_SPACE.
+   */
   remove(name: string): void {
     const rest = this.#regions.filter((region) => region.name !== name);
-    if (rest.length < this.#regions.length) this.#replace(rest);
+    if (rest.length === this.#regions.length) return;
+    try {
+      this.#replace(rest);
+    } catch (error) {
+      if (!(error instanceof FarpageError) || error.code !== 'ERR_NO_SPACE') throw error;
+      giveUpSpare(this.#sparePath);
+      this.#replace(rest);
+    }
+  }
+
+  /** Makes the spare file anew, if it was given up: what a region had is free by now. */
+  restock(): void {
+    keepSpare(this.#sparePath, this.#bytes);
   }
 
   #replace(changed: readonly RegionRecord[]): void {
@@ -180,5 +204,7 @@ export class Catalog {
     } satisfies v.InferOutput<typeof document>);
     replaceFile(this.#path, text, `${this.#path}.previous`);
     this.#regions = regions;
+    this.#bytes = Buffer.byteLength(text);
+    this.restock();
   }
 }

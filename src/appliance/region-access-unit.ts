@@ -289,6 +289,7 @@ export class RegionAccessUnit {
       this.#regions.delete(region.record.name);
       closing.push(region.close());
     }
+    this.#catalog.restock();
     await Promise.all(closing);
   }
 

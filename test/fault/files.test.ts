@@ -51,6 +51,27 @@ describe('a full disk', () => {
   });
 });
 
+describe('a full state directory', () => {
+  it('can be emptied: a region goes, and what it had is free again', async (context) => {
+    const disk = smallDisk();
+    if (disk === undefined) return context.skip('no right to mount a file system');
+    const stateDirectory = join(disk, 'state');
+    const { appliance, url, control } = await serveAppliance({ stateDirectory, tiers: ['none'] });
+    await appliance.create({ name: 'kept', size: 64 * 2 ** 20, persist: true });
+    const region = await (await connectClient(url)).attach('kept');
+    await region.write(0, patternOf(10 * 2 ** 20));
+    expect(await codeOf(() => region.sync())).toBe('ERR_NO_SPACE');
+    spawnSync('dd', ['if=/dev/zero', `of=${join(disk, 'filler')}`, 'bs=4096']);
+    const other = { name: 'other', size: 4096, persist: true };
+    expect(await codeOf(() => appliance.create(other))).toBe('ERR_NO_SPACE');
+    const query = { dirty: 'discard' } as const;
+    await control.call('remove', { params: { region: 'kept' }, query });
+    await appliance.create(other);
+    expect(appliance.regionNames).toEqual(['other']);
+    await appliance.close();
+  });
+});
+
 describe('a file cut underneath', () => {
   it('fails the one operation that met it; the appliance and other pages go on', async () => {
     const folder = scratch();

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { Catalog } from '../../src/appliance/catalog.js';
 import type { RegionRecord } from '../../src/appliance/record.js';
 import { SyncRecord } from '../../src/appliance/sync-record.js';
-import { meetCalls, powerLoss } from '../fixtures/faulty-fs.mjs';
+import { boundDevice, bytesIn, meetCalls, powerLoss } from '../fixtures/faulty-fs.mjs';
 import { codeOf } from '../helpers/codes.js';
 import { randomOf, SEED } from '../helpers/crash.js';
 import { scratch } from '../helpers/scratch.js';
@@ -103,6 +103,24 @@ describe.each([
     });
     expect(calls).toBeGreaterThan(20);
   });
+});
+
+it('a full device can be emptied: regions go where none can be made', async () => {
+  const folder = scratch();
+  const catalog = Catalog.open(folder);
+  for (const name of ['a', 'b', 'c']) catalog.put(record(name));
+  for (let start = 0; start < 2; start += 1) {
+    const opened = Catalog.open(folder);
+    const device = boundDevice({ folder, bytes: bytesIn(folder) });
+    try {
+      expect(await codeOf(() => opened.put(record('other')))).toBe('ERR_NO_SPACE');
+      const [first, ...rest] = opened.regions;
+      opened.remove(first?.name ?? '');
+      expect(Catalog.open(folder).regions).toEqual(rest);
+    } finally {
+      device.end();
+    }
+  }
 });
 
 describe('after a power loss at any point', () => {

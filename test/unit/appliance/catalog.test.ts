@@ -43,7 +43,8 @@ it('keeps regions over a restart, and leaves nothing else behind', () => {
   catalog.remove('file');
   catalog.remove('nobody');
   expect(Catalog.open(folder).regions).toEqual([anonymous('a', 8192)]);
-  expect(readdirSync(folder)).toEqual(['catalog.json', 'catalog.json.previous']);
+  const spare = 'catalog.json.spare';
+  expect(readdirSync(folder)).toEqual(['catalog.json', 'catalog.json.previous', spare]);
 });
 
 const DAMAGED = 'ERR_STATE_DAMAGED';
