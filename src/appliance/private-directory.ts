@@ -1,12 +1,13 @@
 /** Directories that nobody else may enter. */
-import { mkdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { userInfo } from 'node:os';
+import { makeDirectories } from '../control/make-directories.js';
 import { FarpageError } from '../errors.js';
 
 /** Makes a directory that only its user can enter; one of somebody else's is refused. */
 export function makePrivateDirectory(path: string): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeDirectories(path);
   } catch (cause) {
     throw new FarpageError('ERR_IO', path, { cause });
   }

@@ -1,9 +1,10 @@
 /** Binding of control doors: Unix sockets that replace the stale and refuse the live, and TCP. */
-import { chmodSync, lstatSync, mkdirSync, statSync, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, statSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { basename, dirname } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { FarpageError } from '../errors.js';
+import { makeDirectories } from './make-directories.js';
 
 /** `sockaddr_un.sun_path` has 108 bytes and ends in a zero (unix(7)). */
 export const SOCKET_PATH_BYTES_MAX = 107;
@@ -84,7 +85,7 @@ export async function listenUnix(server: Server, path: string): Promise<void> {
   checkSocketPath(path);
   const folder = dirname(path);
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeDirectories(folder);
   } catch (error) {
     throw new FarpageError('ERR_SOCKET_PATH', folder, { cause: error });
   }

@@ -1,0 +1,21 @@
+/** Directories of a path that a user gave, made one by one. */
+import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+
+/**
+ * Makes a directory (0700) and those above it that are missing. Not by the `recursive` of Node,
+ * which tries for ever where a file system answers ENOENT below a directory that is there, as
+ * /proc does. Throws what mkdir(2) said.
+ */
+export function makeDirectories(path: string): void {
+  const missing: string[] = [];
+  for (let at = resolve(path); !existsSync(at); at = dirname(at)) missing.unshift(at);
+  for (const each of missing.length === 0 ? [path] : missing) {
+    try {
+      mkdirSync(each, { mode: 0o700 });
+    } catch (error) {
+      const found = statSync(each, { throwIfNoEntry: false });
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !found?.isDirectory()) throw error;
+    }
+  }
+}
