@@ -147,6 +147,10 @@ export class Appliance implements AsyncDisposable {
         : await MemoryDirectory.open(memoryDirectory, bootId);
     undo.push(() => memory?.[Symbol.asyncDispose]());
     const predecessor = await Predecessor.await(settings.stateDirectory);
+    let dropped = false;
+    undo.push(() => {
+      if (!predecessor.unclean && !dropped) predecessor.end();
+    });
     const tiers = new Tiers(settings.tiers);
     undo.push(() => tiers.close());
     const pager = native().pagerOpen({ ...settings.pager, tiers: tiers.options });
@@ -165,7 +169,11 @@ export class Appliance implements AsyncDisposable {
       memory,
       journal,
     });
-    undo.push(() => unit.close());
+    undo.push(() => {
+      // The last steps may fail with the doors open, and somebody may have written by then.
+      dropped = unit.list().some((region) => region.persists && region.dirtyPages > 0);
+      return unit.close();
+    });
     for (const body of settings.regions) {
       await unit.serve(validate(regionBody, body, 'ERR_ARGUMENT'));
     }

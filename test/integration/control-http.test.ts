@@ -126,8 +126,10 @@ describe('a control socket', () => {
     const options = { listen, regions: [{ file }] };
     expect(await codeOf(() => serveAppliance(options, folder))).toBe('ERR_ADDRESS_IN_USE');
     taken.close();
-    const { control } = await serveAppliance({ regions: [{ file }] }, folder);
+    const { appliance, control } = await serveAppliance({ regions: [{ file }] }, folder);
     expect((await control.call('regions', {})).regions).toHaveLength(1);
+    // Nobody was there before who could have lost anything.
+    expect(appliance.start.start).toBe('clean');
   });
 });
 

@@ -11,7 +11,7 @@ import { basename, join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { RestartReceipt, StartReport } from '../../src/control/schema.js';
 import { connectClient } from '../helpers/appliance.js';
-import { ServeProcess } from '../helpers/cli.js';
+import { farpage, ServeProcess } from '../helpers/cli.js';
 import { memoryFolder, pageOf } from '../helpers/crash.js';
 import { scratch } from '../helpers/scratch.js';
 
@@ -109,4 +109,21 @@ it('names kept files of no region and leaves them, but for those that are empty'
   expect(startOf(third).orphans.map(({ file }) => file)).toEqual(
     [orphan, join(kept, known)].sort(),
   );
+});
+
+it('is told by the next start that comes about, where those before it failed', async () => {
+  const folder = scratch();
+  const first = await ServeProcess.start(folder);
+  const fail = async () => {
+    const words = ['--socket', join(folder, 's'), '--state', join(folder, 'state')];
+    const { code, stderr } = await farpage(['serve', ...words, join(folder, 'nothing')]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining('ERR_FILE_NOT_FOUND')]);
+  };
+  await first.end('SIGTERM');
+  await fail();
+  const second = await ServeProcess.start(folder);
+  expect(startOf(second).start).toBe('clean');
+  await second.end('SIGKILL');
+  await fail();
+  expect(startOf(await ServeProcess.start(folder)).start).toBe('unclean');
 });
