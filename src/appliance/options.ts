@@ -1,6 +1,6 @@
 /** What an appliance is opened with, and the defaults. */
 import { availableParallelism, homedir } from 'node:os';
-import { dirname, isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { CONTROL_PORT, defaultSocketPath, parseHostPort } from '../control/address.js';
 import { isLoopback } from '../control/authorize.js';
 import type { RegionBody } from '../control/schema.js';
@@ -144,19 +144,22 @@ function endpointOf(
   return typeof given === 'string' ? parseHostPort(given, defaultPort) : given;
 }
 
+/** Paths are told to clients and looked at again later, when this may be another directory. */
+const absolute = (path: string | undefined) => (path ? resolve(path) : path);
+
 function tiersOf({ tiers, tierTokenFile }: ApplianceOptions, spill: Spill | undefined): TierSpec[] {
-  if (spill === undefined) return resolveTiers(tiers ?? [], tierTokenFile);
+  if (spill === undefined) return resolveTiers(tiers ?? [], absolute(tierTokenFile));
   return 'reason' in spill ? [] : [{ kind: 'file', later: true, ...spill }];
 }
 
 /** Fills in the defaults and makes the directories. ERR_ARGUMENT, ERR_SIZE, ERR_TOKEN, ERR_IO. */
 export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
-  const { tokenFile } = options;
+  const tokenFile = absolute(options.tokenFile);
   const listen = endpointOf(options.listen, CONTROL_PORT);
   const fabric = endpointOf(options.fabric, 0);
-  const stateDirectory = options.stateDirectory ?? defaultStateDirectory();
+  const stateDirectory = absolute(options.stateDirectory) ?? defaultStateDirectory();
   makePrivateDirectory(stateDirectory);
-  const socket = options.socket ?? defaultSocketPath();
+  const socket = absolute(options.socket) ?? defaultSocketPath();
   if (options.socket === undefined) makePrivateDirectory(dirname(socket));
   const generated = listen !== undefined && tokenFile === undefined && !isLoopback(listen.host);
   const tokenPath = generated ? join(stateDirectory, 'token') : undefined;
@@ -171,7 +174,7 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
     listen,
     fabric: fabric ?? (listen && { host: listen.host, port: 0 }),
     stateDirectory,
-    memoryDirectory: options.memoryDirectory,
+    memoryDirectory: absolute(options.memoryDirectory),
     bootId: options.bootId,
     root: options.root === undefined ? undefined : resolveRoot(options.root),
     allowedUrls: options.allowUrl ?? [],

@@ -1,5 +1,6 @@
 /** Recovery without serving: what a killed appliance has committed reaches its files. */
 import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { FarpageError } from '../errors.js';
 import type { RecoveredFile } from '../native/binding.js';
 import { native } from '../native/load.js';
@@ -24,7 +25,8 @@ export interface Recovery {
 export async function recover(
   options: { stateDirectory?: string | undefined; abandon?: readonly string[] } = {},
 ): Promise<Recovery> {
-  const state = options.stateDirectory ?? defaultStateDirectory();
+  const { stateDirectory } = options;
+  const state = stateDirectory === undefined ? defaultStateDirectory() : resolve(stateDirectory);
   if (!existsSync(state)) throw new FarpageError('ERR_FILE_NOT_FOUND', state);
   const lock = await lockFolder('state', state);
   if (lock === undefined) throw new FarpageError('ERR_LOCKED_STATE', state);

@@ -1,5 +1,6 @@
 /** The levels below memory: how they are named, opened and reached, and their figures. */
 import { mkdirSync } from 'node:fs';
+import { resolve } from 'node:path';
 import * as v from 'valibot';
 import { parseUrl } from '../control/address.js';
 import { regionName, type TierList } from '../control/schema.js';
@@ -82,7 +83,10 @@ export function resolveTiers(
     }
     if (tier.kind === 'file') makeDirectory(tier.directory);
   }
-  return tiers.map((tier) => (tier.kind === 'appliance' ? { tokenFile, ...tier } : tier));
+  return tiers.map((tier) => {
+    if (tier.kind === 'appliance') return { tokenFile, ...tier };
+    return tier.kind === 'file' ? { ...tier, directory: resolve(tier.directory) } : tier;
+  });
 }
 
 /** The tiers of one appliance, and its sessions at others for them. */

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
   type ApplianceOptions,
@@ -43,6 +43,27 @@ describe('options of an appliance', () => {
     [{ stateDirectory: '/dev/null/x' }, 'ERR_IO'],
   ])('refuse %j with %s', async (options, code) => {
     expect(await codeOf(() => resolve(options))).toBe(code);
+  });
+
+  it('have absolute paths, wherever the process goes later', () => {
+    const folder = scratch();
+    const here = (name: string) => relative(process.cwd(), join(folder, name));
+    writeFileSync(join(folder, 'token'), 'a-token-of-a-test');
+    const found = resolve({
+      socket: here('s'),
+      stateDirectory: here('state'),
+      memoryDirectory: here('memory'),
+      tokenFile: here('token'),
+      tierTokenFile: here('token'),
+      tiers: [`file:${here('tier')}:1MiB`, 'farpage://elsewhere/pool'],
+    });
+    expect(found).toMatchObject({
+      socket: join(folder, 's'),
+      stateDirectory: join(folder, 'state'),
+      memoryDirectory: join(folder, 'memory'),
+      token: 'a-token-of-a-test',
+      tiers: [{ directory: join(folder, 'tier') }, { tokenFile: join(folder, 'token') }],
+    });
   });
 
   it('want a token only where others can reach the door, and keep the one they made', () => {
