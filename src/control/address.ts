@@ -1,6 +1,6 @@
 /** Where appliances are found: URLs, the environment, and the default socket. */
 import { tmpdir, userInfo } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
 import { FarpageError } from '../errors.js';
 import type { ControlAddress } from './http-client.js';
 import { checkSocketPath } from './listen.js';
@@ -31,6 +31,14 @@ function parsePort(text: string, url: string): number {
   throw bad(url, 'has a port that is none; use 0 to 65535');
 }
 
+function decode(part: string, url: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw bad(url, 'has a % that begins no code; write it as %25');
+  }
+}
+
 function withRegion(address: ControlAddress, region: string | undefined): ApplianceUrl {
   return region === undefined || region === '' ? { address } : { address, region };
 }
@@ -49,8 +57,10 @@ export function parseUrl(text: string): ApplianceUrl {
   }
   if (url.username !== '' || url.password !== '') throw bad(url.host, 'may not contain a secret');
   if (url.protocol === 'farpage+unix:') {
-    const path = decodeURIComponent(url.pathname);
-    if (url.host !== '' || !isAbsolute(path)) throw bad(text, 'needs an absolute path');
+    const path = decode(url.pathname, text);
+    if (url.host !== '' || !isAbsolute(path)) {
+      throw bad(text, `needs an absolute path, as in ${formatUrl({ path: resolve(path) })}`);
+    }
     checkSocketPath(path);
     return withRegion({ path }, url.searchParams.get('region') ?? undefined);
   }
@@ -58,7 +68,7 @@ export function parseUrl(text: string): ApplianceUrl {
   const host = url.hostname.replace(/^\[|\]$/g, '');
   if (host === '') throw bad(text, 'names no host');
   const port = url.port === '' ? CONTROL_PORT : parsePort(url.port, text);
-  return withRegion({ host, port }, decodeURIComponent(url.pathname.slice(1)));
+  return withRegion({ host, port }, decode(url.pathname.slice(1), text));
 }
 
 /** `host:port`, `[v6]:port`, or `host` with the default port; ERR_ARGUMENT for anything else. */
@@ -91,7 +101,10 @@ export function fabricDoorOf(
 
 /** The URL of an address, for people and for `FARPAGE_URL`. */
 export function formatUrl(address: ControlAddress): string {
-  if ('path' in address) return `farpage+unix:${encodeURI(address.path)}`;
+  // Each part for itself: encodeURI leaves `?` and `#` as they are, where a URL's path ends.
+  if ('path' in address) {
+    return `farpage+unix:${address.path.split('/').map(encodeURIComponent).join('/')}`;
+  }
   const host = address.host.includes(':') ? `[${address.host}]` : address.host;
   return `farpage://${host}:${address.port}`;
 }

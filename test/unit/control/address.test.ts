@@ -27,6 +27,8 @@ describe('parseUrl', () => {
     'farpage://host:65536',
     'farpage+unix:relative',
     'farpage+unix://host/path',
+    'farpage+unix:/50%',
+    'farpage://host/50%zz',
     'farpage://user:secret@host',
     '',
   ])('refuses "%s"', async (text) => {
@@ -74,6 +76,19 @@ describe('parseHostPort', () => {
   it.each(['', ':80', 'a:b', 'a:70000', '::1', 'a b:1'])('refuses "%s"', async (text) => {
     expect(await codeOf(() => parseHostPort(text, 5))).toBe('ERR_ARGUMENT');
   });
+});
+
+it.each(['/a?b', '/a#b', '/50%', '/%41', '/a b', '/ü/:@&=+$,;', '/[x]/\\'])(
+  'takes the socket path %s there and back',
+  (path) => {
+    expect(parseUrl(formatUrl({ path })).address).toEqual({ path });
+    expect(parseUrl(`${formatUrl({ path })}?region=r`)).toEqual({ address: { path }, region: 'r' });
+  },
+);
+
+it('says which URL an absolute path would make', () => {
+  const path = `${process.cwd()}/run/s`;
+  expect(() => parseUrl('farpage+unix:run/s')).toThrow(`farpage+unix:${path}`);
 });
 
 it('formats what it parses', () => {
