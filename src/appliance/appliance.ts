@@ -209,7 +209,7 @@ export class Appliance implements AsyncDisposable {
     open(doors.fabric);
     unit.warm();
     // After the doors: a tier that leads to this very appliance is found out.
-    await tiers.start(pager, (identity) => unit.list().some((one) => one.identity === identity));
+    await tiers.start(pager, (identity) => unit.has(identity));
     return new Appliance({
       start,
       doors,

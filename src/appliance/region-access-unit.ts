@@ -174,6 +174,17 @@ export class RegionAccessUnit {
     return this.#same(record) ?? this.#allocate(record);
   }
 
+  /** Whether a region elsewhere is one of these: of those whose file is gone none is. */
+  has(identity: string): boolean {
+    return this.list().some((region) => {
+      try {
+        return region.identity === identity;
+      } catch {
+        return false;
+      }
+    });
+  }
+
   /** What allocations of one session are charged to, beside the appliance's bound. */
   account(bytesMax: number): AccountHandle {
     return native().accountOpen(this.#pager, { bytesMax });
@@ -278,6 +289,7 @@ export class RegionAccessUnit {
     this.#regions.delete(name);
     await region.close();
     region.forget();
+    this.#catalog.restock();
   }
 
   /** Ends what a session had: its unnamed regions and its rights to carve. */
@@ -289,7 +301,6 @@ export class RegionAccessUnit {
       this.#regions.delete(region.record.name);
       closing.push(region.close());
     }
-    this.#catalog.restock();
     await Promise.all(closing);
   }
 

@@ -65,6 +65,7 @@ export class Region {
   readonly workingSet: WorkingSet;
   readonly #running = new Set<Promise<unknown>>();
   #opened: Opened | undefined;
+  #identity: string | undefined;
   #pages: PageCallbacks | undefined;
   #failure: FarpageError | undefined;
   #removing = false;
@@ -137,6 +138,7 @@ export class Region {
           const pagesMax = pinnedPagesMax(this.record);
           native().regionRestorePins(handle, this.record.pins ?? [], { pagesMax });
           this.#begin(handle);
+          if (!reserve && 'path' in this.record.source) this.#identity = this.identity;
         } catch (error) {
           native().regionClose(handle);
           throw error;
@@ -175,9 +177,12 @@ export class Region {
     return domain.register({ ...common, address });
   }
 
-  /** 128 bits that change when the name stands for other contents, as far as that can be told. */
+  /**
+   * 128 bits that change when the name stands for other contents, as far as that can be told. One
+   * that has its file keeps it, whatever is at the path later. ERR_FILE_NOT_FOUND.
+   */
   get identity(): string {
-    return identityOf(this.record, { persists: this.persists });
+    return this.#identity ?? identityOf(this.record, { persists: this.persists });
   }
 
   /**

@@ -129,3 +129,34 @@ describe('a file without the right to it', () => {
     expect([denied.code, denied.stderr]).toEqual([1, expect.stringContaining('ERR_FILE_ACCESS')]);
   });
 });
+
+describe.each(['deleted', 'replaced'])('a file that was %s while it is served', (how) => {
+  it('goes on as the file that it was, also for those who come later', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 16 * 4096 });
+    const { url } = await serveAppliance({ regions: [{ name: 'r', file }] });
+    const first = await (await connectClient(url)).attach('r');
+    rmSync(file);
+    if (how === 'replaced') writeFileSync(file, Buffer.alloc(16 * 4096));
+    const second = await (await connectClient(url)).attach('r');
+    expect(Buffer.compare(await second.read(0, 8192), patternOf(8192))).toBe(0);
+    await first.write(0, Buffer.from('seen'));
+    await first.fence();
+    expect(Buffer.from(await second.read(0, 4)).toString()).toBe('seen');
+  });
+});
+
+describe('a file that is gone before it is first used', () => {
+  it('is told by its name, and is no other region', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 4096 });
+    const first = await serveAppliance({}, folder);
+    await first.appliance.create({ name: 'r', file });
+    await first.appliance.close();
+    rmSync(file);
+    const { url } = await serveAppliance({}, folder);
+    const client = await connectClient(url);
+    await expect(client.attach('r')).rejects.toThrow(file);
+    expect(await codeOf(() => client.attach('r'))).toBe('ERR_FILE_NOT_FOUND');
+  });
+});
