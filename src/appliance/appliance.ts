@@ -203,7 +203,11 @@ export class Appliance implements AsyncDisposable {
         sessions: sessions.count,
       }),
     });
-    const server = new ControlServer({ service, token: settings.token });
+    const server = new ControlServer({
+      service,
+      sessionsMax: quota.sessionsMax,
+      token: settings.token,
+    });
     undo.push(() => server.close());
     const doors = await openDoors(settings, { server, nic });
     open(doors.fabric);

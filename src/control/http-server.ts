@@ -12,15 +12,17 @@ import { listenTcp, listenUnix } from './listen.js';
 import { parseJson, readBody, toFailure, validate } from './message.js';
 import { HOLD_PATH, PARAMS, ROUTES, type Route, type RouteName } from './routes.js';
 
-/** Control connections at most; further ones are closed at accept. */
-const CONNECTIONS_MAX = 512;
+/** Control connections of a door beyond what its sessions need; further ones end at accept. */
+const CONNECTIONS_SPARE = 64;
+/** One holds the session, one is kept for its calls. */
+const CONNECTIONS_PER_SESSION = 2;
 const HEADERS_TIMEOUT_MS = 10_000;
 /** Receiving one request; how long its answer takes is not bounded by this. */
 const REQUEST_TIMEOUT_MS = 15_000;
-const KEEP_ALIVE_MS = 60_000;
-const HEADER_BYTES_MAX = 8192;
 /** How often these two are looked at: by default every 30 s, which is what the silent would get. */
 const LOOK_MS = 1000;
+const KEEP_ALIVE_MS = 60_000;
+const HEADER_BYTES_MAX = 8192;
 /** A byte on every held connection, so that nothing between here and the peer forgets it. */
 const HEARTBEAT_MS = 10_000;
 /**
@@ -60,10 +62,17 @@ function sendJson(response: ServerResponse, status: number, value: unknown): voi
 export class ControlServer implements AsyncDisposable {
   readonly #service: ControlService;
   readonly #token: string | undefined;
+  readonly #connectionsMax: number;
   readonly #router = buildRouter();
   readonly #servers: Server[] = [];
 
-  constructor(options: { service: ControlService; token?: string | undefined }) {
+  constructor(options: {
+    service: ControlService;
+    /** All of them can be open, and who opens one more is told so. */
+    sessionsMax: number;
+    token?: string | undefined;
+  }) {
+    this.#connectionsMax = options.sessionsMax * CONNECTIONS_PER_SESSION + CONNECTIONS_SPARE;
     this.#service = options.service;
     this.#token = options.token;
   }
@@ -99,6 +108,7 @@ export class ControlServer implements AsyncDisposable {
       {
         headersTimeout: HEADERS_TIMEOUT_MS,
         requestTimeout: REQUEST_TIMEOUT_MS,
+        connectionsCheckingInterval: LOOK_MS,
         keepAliveTimeout: KEEP_ALIVE_MS,
         maxHeaderSize: HEADER_BYTES_MAX,
         noDelay: true,
@@ -108,7 +118,6 @@ export class ControlServer implements AsyncDisposable {
           if (response.headersSent || response.destroyed) {
             response.destroy();
             return;
-        connectionsCheckingInterval: LOOK_MS,
           }
           const failure = toFailure(error);
           if (!request.complete) response.setHeader('connection', 'close');
@@ -116,7 +125,7 @@ export class ControlServer implements AsyncDisposable {
         });
       },
     );
-    server.maxConnections = CONNECTIONS_MAX;
+    server.maxConnections = this.#connectionsMax;
     this.#servers.push(server);
     return server;
   }

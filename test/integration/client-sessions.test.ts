@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { QUOTA_DEFAULT } from '../../src/appliance/quota.js';
 import { connect } from '../../src/client/client.js';
 import { ControlClient } from '../../src/control/http-client.js';
+import { HOLD_PATH } from '../../src/control/routes.js';
 import { QueuePair } from '../../src/fabric/queue-pair.js';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { codeOf } from '../helpers/codes.js';
@@ -182,6 +184,25 @@ describe('a session', () => {
     expect(await codeOf(() => appliance.create({ name: 'r4', size: 4096 }))).toBe('ERR_QUOTA');
     await connectClient(url);
     expect(await codeOf(() => connect(url))).toBe('ERR_QUOTA');
+  });
+
+  it.each(['unix', 'tcp'] as const)('has a quota that %s connections suffice for', async (door) => {
+    const { appliance } = await serveAppliance({ listen: LOOPBACK });
+    const { socket, tcp = { host: '', port: 0 } } = appliance.doors;
+    const address = door === 'unix' ? { path: socket } : tcp;
+    const open = async (): Promise<string> => {
+      const control = new ControlClient({ address });
+      onTestFinished(() => control.close());
+      const { session } = await control.call('openSession', {});
+      onTestFinished(control.open(HOLD_PATH.replace(':session', session), () => {}));
+      // Its own connection stays open beside the one that holds the session.
+      await control.call('openTicket', { params: { session } });
+      return session;
+    };
+    const sessions = new Set<string>();
+    for (let n = 0; n < QUOTA_DEFAULT.sessionsMax; n += 1) sessions.add(await open());
+    expect(sessions.size).toBe(QUOTA_DEFAULT.sessionsMax);
+    expect(await codeOf(open)).toBe('ERR_QUOTA');
   });
 });
 
