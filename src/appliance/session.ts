@@ -19,6 +19,16 @@ interface Attached {
   readonly memoryRegion: MemoryRegion;
 }
 
+/** What a region is; when its file is gone that fails, and `undo` is done first. */
+function identify(region: Region, undo: () => void): string {
+  try {
+    return region.identity;
+  } catch (error) {
+    undo();
+    throw error;
+  }
+}
+
 /**
  * Lives while a control connection holds it, plus a grace; also without one for the grace, which
  * every request of its own begins anew.
@@ -103,6 +113,7 @@ export class Session {
     admit('attachmentsMax', { wanted, max: this.#quota.attachmentsMax });
     const access = options.access ?? region.record.access;
     const memoryRegion = region.register(this.#domain, access);
+    const identity = identify(region, () => memoryRegion.deregister());
     if (options.carve) region.carver = this.id;
     this.#attached.set(memoryRegion.stag, { region, memoryRegion });
     return {
@@ -113,7 +124,7 @@ export class Session {
       address: region.stat().address,
       access,
       carve: region.carver === this.id,
-      identity: region.identity,
+      identity,
     };
   }
 

@@ -1,27 +1,33 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { farpage } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
 import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
 
-/** A small ext4 file system of the test's own; undefined where none can be mounted. */
-function smallDisk(): string | undefined {
-  const folder = scratch();
-  const image = join(folder, 'image');
-  const mounted = join(folder, 'disk');
-  writeFileSync(image, '');
-  truncateSync(image, 8 * 2 ** 20);
+const run = (...words: [string, ...string[]]) => spawnSync(words[0], words.slice(1)).status === 0;
+
+/** Mounts a file system of the test's own; undefined where that is not permitted. */
+function mount(...words: readonly string[]): string | undefined {
+  const mounted = join(scratch(), 'disk');
   mkdirSync(mounted);
-  const run = (...words: [string, ...string[]]) => spawnSync(words[0], words.slice(1)).status === 0;
-  if (!run('mkfs.ext4', '-q', image) || !run('mount', '-o', 'loop', image, mounted))
-    return undefined;
-  onTestFinished(() => {
-    run('umount', mounted);
+  if (!run('mount', ...words, mounted)) return undefined;
+  onTestFinished(async () => {
+    // A mark of a region may be on its way to the device behind the end of its appliance.
+    for (let n = 0; n < 100 && !run('umount', mounted); n += 1) await sleep(50);
   });
   return mounted;
+}
+
+/** A small ext4 file system. */
+function smallDisk(): string | undefined {
+  const image = join(scratch(), 'image');
+  writeFileSync(image, '');
+  truncateSync(image, 8 * 2 ** 20);
+  return run('mkfs.ext4', '-q', image) ? mount('-o', 'loop', image) : undefined;
 }
 
 describe('a full disk', () => {
@@ -53,7 +59,7 @@ describe('a full disk', () => {
 
 describe('a full state directory', () => {
   it('can be emptied: a region goes, and what it had is free again', async (context) => {
-    const disk = smallDisk();
+    const disk = mount('-t', 'tmpfs', '-o', 'size=8m', 'tmpfs');
     if (disk === undefined) return context.skip('no right to mount a file system');
     const stateDirectory = join(disk, 'state');
     const { appliance, url, control } = await serveAppliance({ stateDirectory, tiers: ['none'] });
@@ -134,7 +140,13 @@ describe.each(['deleted', 'replaced'])('a file that was %s while it is served', 
   it('goes on as the file that it was, also for those who come later', async () => {
     const folder = scratch();
     const file = patternFile(folder, { length: 16 * 4096 });
-    const { url } = await serveAppliance({ regions: [{ name: 'r', file }] });
+    const { url, control } = await serveAppliance({ regions: [{ name: 'r', file }] });
+    const identityNow = async () => {
+      const { session } = await control.call('openSession', {});
+      const attached = { params: { session }, body: { region: 'r' } };
+      return (await control.call('attach', attached)).identity;
+    };
+    const identity = await identityNow();
     const first = await (await connectClient(url)).attach('r');
     rmSync(file);
     if (how === 'replaced') writeFileSync(file, Buffer.alloc(16 * 4096));
@@ -143,20 +155,18 @@ describe.each(['deleted', 'replaced'])('a file that was %s while it is served', 
     await first.write(0, Buffer.from('seen'));
     await first.fence();
     expect(Buffer.from(await second.read(0, 4)).toString()).toBe('seen');
+    expect(await identityNow()).toBe(identity);
   });
 });
 
 describe('a file that is gone before it is first used', () => {
-  it('is told by its name, and is no other region', async () => {
-    const folder = scratch();
-    const file = patternFile(folder, { length: 4096 });
-    const first = await serveAppliance({}, folder);
-    await first.appliance.create({ name: 'r', file });
-    await first.appliance.close();
+  it('is told by its name', async () => {
+    const file = patternFile(scratch(), { length: 4096 });
+    const { appliance, url } = await serveAppliance();
+    await appliance.create({ name: 'r', file, reserve: true });
     rmSync(file);
-    const { url } = await serveAppliance({}, folder);
-    const client = await connectClient(url);
-    await expect(client.attach('r')).rejects.toThrow(file);
-    expect(await codeOf(() => client.attach('r'))).toBe('ERR_FILE_NOT_FOUND');
+    const attached = (await connectClient(url)).attach('r');
+    await expect(attached).rejects.toMatchObject({ code: 'ERR_FILE_NOT_FOUND' });
+    await expect(attached).rejects.toThrow(file);
   });
 });
