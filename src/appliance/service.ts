@@ -38,10 +38,15 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
     regions: ({ door }) => {
       // At the TCP door the name of an unnamed region is as good as a secret.
       const shown = unit.list().filter(({ owner }) => door === 'unix' || owner === undefined);
-      return { regions: shown.map((region) => region.stat()) };
+      return {
+        regions: shown.map((region) => ({ ...region.stat(), exports: exports.of(region) })),
+      };
     },
     create: async ({ body, door }) => (await unit.make(body, door)).stat(),
-    stat: ({ params }) => unit.find(params.region).statNow(),
+    stat: async ({ params }) => {
+      const region = unit.find(params.region);
+      return { ...(await region.statNow()), exports: exports.of(region) };
+    },
     remove: async ({ params, query, door }) => {
       const region = unit.find(params.region);
       ownOnly(region, { door, what: 'removing' });

@@ -40,6 +40,7 @@ const GROUPS: Readonly<Record<string, Readonly<Record<string, Loader>>>> = {
     regions: async () => (await import('./commands/regions.js')).regionsCommand,
     stat: async () => (await import('./commands/stat.js')).statCommand,
     provenance: async () => (await import('./commands/provenance.js')).provenanceCommand,
+    exports: async () => (await import('./commands/exports.js')).exportsCommand,
     receipt: async () => (await import('./commands/receipt.js')).receiptCommand,
     tiers: async () => (await import('./commands/tiers.js')).tiersCommand,
     top: async () => (await import('./commands/top.js')).topCommand,

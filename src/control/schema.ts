@@ -50,6 +50,9 @@ export const regionBody = v.strictObject({
   workingSetMs: v.optional(recordMs),
 });
 
+/** A port that serves one region. */
+export const exported = v.object({ region: regionName, host: v.string(), port, access });
+
 export const region = v.object({
   name: regionName,
   kind,
@@ -95,6 +98,8 @@ export const region = v.object({
       needed: v.optional(count),
     }),
   ),
+  /** Ports that serve it; told by the control plane. */
+  exports: v.optional(v.array(exported)),
   error: v.optional(v.object({ code: v.string(), message: v.string() })),
 });
 
@@ -190,7 +195,6 @@ export const exportBody = v.strictObject({
   port: v.optional(port, 0),
   access: v.optional(access),
 });
-export const exported = v.object({ region: regionName, host: v.string(), port, access });
 export const exportList = v.object({ exports: v.array(exported) });
 
 /** What the appliance found when it started, before anybody touched a region. */

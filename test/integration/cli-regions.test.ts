@@ -36,7 +36,11 @@ describe('regions on the command line', () => {
     expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('REGION_DIRTY')]);
     expect((await serve.run(['rm', 'made', '--discard'])).code).toBe(0);
     expect(existsSync(made)).toBe(true);
-    expect((await serve.run(['regions'])).stdout.toString()).toBe('');
+    const none = await serve.run(['regions']);
+    expect([none.stdout.toString(), none.stderr]).toEqual([
+      '',
+      expect.stringMatching(/^there are no regions; .*\n$/),
+    ]);
   });
 
   it('are removed though others named with them cannot be, and each of those is told', async () => {
@@ -96,7 +100,19 @@ describe('regions on the command line', () => {
     expect([host, access]).toEqual(['127.0.0.1', 'read-only']);
     const pair = await QueuePair.connect({ host, port });
     pair.close();
+    const exported = { region: 'r', host, port, access };
+    expect(await serve.json(['exports'])).toEqual(exported);
+    expect(await serve.json(['exports', 'r'])).toEqual(exported);
+    const table = (await serve.run(['exports'])).stdout.toString();
+    expect(table).toMatch(
+      new RegExp(`^region +host +port +access\nr +${host} +${port} +read-only\n$`),
+    );
+    expect(await serve.json(['stat', 'r'])).toMatchObject({ exports: [exported] });
+    const stat = (await serve.run(['stat', 'r'])).stdout.toString();
+    expect(stat).toMatch(new RegExp(`\nexports +127\\.0\\.0\\.1:${port}, read-only\n`));
     await serve.json(['export', 'r', '--stop', '--port', String(port)]);
+    expect((await serve.run(['exports', '--json'])).stdout.toString()).toBe('');
+    expect((await serve.run(['exports'])).stderr).toMatch(/^there are no exports; .*\n$/);
     expect(await codeOf(() => QueuePair.connect({ host, port }))).toBe('ERR_CONNECTION');
     const again = await serve.run(['export', 'r', '--stop', '--port', String(port)]);
     expect(again.code).toBe(2);

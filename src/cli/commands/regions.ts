@@ -13,7 +13,10 @@ export function regionsCommand(shell: Shell): Command {
       for (const region of regions) shell.out.object(region);
       return;
     }
-    if (regions.length === 0) return;
+    if (regions.length === 0) {
+      shell.out.note('there are no regions; `farpage create` makes one');
+      return;
+    }
     const rows = regions.map(({ name, kind, access, size, pages, state }) => {
       const counts = [pages.present, pages.dirty].map(String);
       return [name, kind, access, formatSize(size), ...counts, state];

@@ -1,6 +1,6 @@
 /** `farpage stat`: figures of one region and a small picture of its pages. */
 import { Command } from 'commander';
-import type { RegionStat } from '../../control/schema.js';
+import type { Exported, RegionStat } from '../../control/schema.js';
 import { formatPages, formatSize } from '../../units.js';
 import { type ConnectionOptions, regionTarget, type Shell, withConnection } from '../options.js';
 import { legendOf, pictureOf } from '../page-picture.js';
@@ -9,6 +9,8 @@ import { renderTable } from '../table.js';
 const PICTURE_CELLS_MAX = 76;
 
 const filled = (stat: RegionStat) => `${stat.fill} filled${stat.persist ? ', kept' : ''}`;
+
+const portOf = ({ host, port, access }: Exported) => `${host}:${port}, ${access}`;
 
 function origin(stat: RegionStat): string {
   if (stat.from === undefined) return stat.file?.path ?? filled(stat);
@@ -19,7 +21,7 @@ function origin(stat: RegionStat): string {
 }
 
 function rowsOf(stat: RegionStat): string[][] {
-  const { pages, frames, operations, fills, writebacks } = stat;
+  const { pages, frames, operations, fills, writebacks, exports = [] } = stat;
   const counted = (group: { pages: number; bytes: number }) =>
     `${formatPages(group.pages, group.bytes)}`;
   const lost = pages.lost > 0 ? `, ${pages.lost} lost` : '';
@@ -43,6 +45,7 @@ function rowsOf(stat: RegionStat): string[][] {
     ['operations', `${operations.bypassed} bypassed, ${operations.faulted} faulted`],
     ['filled', `${counted(fills)}, ${fills.read} read from a store`],
     ['written back', counted(writebacks)],
+    ...(exports.length > 0 ? [['exports', exports.map(portOf).join('; ')]] : []),
   ];
 }
 
