@@ -1,4 +1,6 @@
 /** The native region that a record stands for. */
+import { contextOf } from '../control/codes.js';
+import { FarpageError } from '../errors.js';
 import type {
   AccountHandle,
   MemoryDirectory,
@@ -9,25 +11,42 @@ import { native } from '../native/load.js';
 import type { PageCallbacks } from './page-callbacks.js';
 import { isKept, type RegionRecord } from './record.js';
 
+interface NativeOptions {
+  readonly record: RegionRecord;
+  /** The appliance's own file of it, where it keeps one; of a copy none when it is empty. */
+  readonly keptPath: string;
+  /** Made just now: its kept file is not there yet. */
+  readonly fresh: boolean;
+  readonly memory: MemoryDirectory | undefined;
+  /** Called when a read of a source elsewhere needs a connection. */
+  readonly needDoor: () => void;
+  /** Who supplies the pages, where functions do. */
+  readonly pages: PageCallbacks | undefined;
+  /** Allocates it only when a client touches it. */
+  readonly reserve: boolean;
+  readonly account: AccountHandle | undefined;
+}
+
+/** Which file a failure is of: the native side says what call failed, and not on what. */
+function withFile(error: unknown, path: string): unknown {
+  if (!(error instanceof FarpageError) || path === '' || error.message.includes(path)) return error;
+  if (!/^ERR_(FILE_.+|IO|NO_SPACE|STATE_.+)$/.test(error.code)) return error;
+  const said = contextOf(error);
+  const context = said === '' ? path : `${path}: ${said}`;
+  return new FarpageError(error.code, context, { cause: error });
+}
+
 /** Opens it; fails with what regionOpenFile and regionOpenStaged of the border fail with. */
-export function openNative(
-  pager: PagerHandle,
-  options: {
-    record: RegionRecord;
-    /** The appliance's own file of it, where it keeps one; of a copy none when it is empty. */
-    keptPath: string;
-    /** Made just now: its kept file is not there yet. */
-    fresh: boolean;
-    memory: MemoryDirectory | undefined;
-    /** Called when a read of a source elsewhere needs a connection. */
-    needDoor: () => void;
-    /** Who supplies the pages, where functions do. */
-    pages: PageCallbacks | undefined;
-    /** Allocates it only when a client touches it. */
-    reserve: boolean;
-    account: AccountHandle | undefined;
-  },
-): RegionHandle {
+export function openNative(pager: PagerHandle, options: NativeOptions): RegionHandle {
+  try {
+    return open(pager, options);
+  } catch (error) {
+    const { source } = options.record;
+    throw withFile(error, 'path' in source ? source.path : options.keptPath);
+  }
+}
+
+function open(pager: PagerHandle, options: NativeOptions): RegionHandle {
   const { record, keptPath: keep, fresh: make, memory, needDoor, pages } = options;
   const { reserve, account } = options;
   const { source, size: lengthBytes, access, resident: residentBytes } = record;

@@ -265,7 +265,7 @@ export class Region {
   stat(): RegionStat {
     const figures = figuresOf(this.#opened?.handle, this.record.size);
     const { connected, failure, unwritten, ...native } = figures;
-    const refused = isErrorCode(failure) ? new FarpageError(failure, 'allocating it') : undefined;
+    const refused = isErrorCode(failure) ? new FarpageError(failure, this.#place) : undefined;
     const stays = unwrittenOf(unwritten);
     // A source that fails now and then leaves the region ready: what is here goes on.
     const error = this.#failure ?? refused ?? stays ?? this.#pages?.failure;
@@ -329,6 +329,13 @@ export class Region {
   get #reserves(): boolean {
     const { source, id, reserve = source.kind === 'anonymous' } = this.record;
     return reserve && !(this.#usesMemory && this.#memory?.has(id));
+  }
+
+  /** What stands for it in an error: the file that it is in, if any. */
+  get #place(): string {
+    const { name, source } = this.record;
+    if ('path' in source) return source.path;
+    return isKept(this.record) && this.owner === undefined ? this.#keptPath : name;
   }
 
   get #usesMemory(): boolean {

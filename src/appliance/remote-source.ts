@@ -1,5 +1,5 @@
 /** The source of a copy: a region of another appliance, as this one's client. */
-import { parseUrl } from '../control/address.js';
+import { formatUrl, parseUrl } from '../control/address.js';
 import { ControlClient } from '../control/http-client.js';
 import { FarpageError } from '../errors.js';
 import type { SourceDoor } from '../native/binding.js';
@@ -34,10 +34,15 @@ export class RemoteSource {
 
   /** What the source is now. ERR_SOURCE_AWAY, ERR_NO_SUCH_REGION, ERR_TOKEN, ERR_TIMEOUT. */
   async probe(): Promise<Origin> {
-    const { attached } = await this.#attach().catch((error: unknown) => {
-      const { code, message } = error as FarpageError;
-      if (!AWAY.includes(code)) throw error;
-      throw new FarpageError('ERR_SOURCE_AWAY', `${this.#url}: ${message}`, { cause: error });
+    const { attached } = await this.#attach().catch((cause: unknown) => {
+      const { code, message } = cause as FarpageError;
+      if (AWAY.includes(code)) {
+        throw new FarpageError('ERR_SOURCE_AWAY', `${this.#url}: ${message}`, { cause });
+      }
+      if (code !== 'ERR_NO_SUCH_REGION') throw cause;
+      // Or it would be looked for here, where nobody said that it is.
+      const what = `the source, ${formatUrl(this.#control.address)}, has no ${this.#region}`;
+      throw new FarpageError(code, what, { cause });
     });
     return { size: attached.size, identity: attached.identity };
   }

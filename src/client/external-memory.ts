@@ -1,5 +1,5 @@
 /** One-sided operations on a range of a region: what regions and slabs have in common. */
-import { FarpageError } from '../errors.js';
+import { FabricError, FarpageError } from '../errors.js';
 import type { QueuePair } from '../fabric/queue-pair.js';
 import type { Attached } from './client-session.js';
 import { deadlineOf, type Limits, NO_LIMITS, remaining } from './limits.js';
@@ -46,10 +46,8 @@ export class ExternalMemory {
   /** Reads `length` bytes into memory of their own. */
   read(offset: number, length: number, limits: Limits = NO_LIMITS): Promise<Uint8Array> {
     if (length > PIECE_BYTES) return this.#readLong(offset, length, limits);
-    return this.link.run(
-      (pair) =>
-        pair.read({ ...limits, stag: this.stag(), offset: this.#at(offset, length), length }),
-      limits,
+    return this.#run({ offset, length }, limits, (pair) =>
+      pair.read({ ...limits, stag: this.stag(), offset: this.#at(offset, length), length }),
     );
   }
 
@@ -63,7 +61,7 @@ export class ExternalMemory {
     limits: Limits = NO_LIMITS,
   ): Promise<Uint8Array> {
     const at = this.#at(offset, memory.byteLength);
-    await this.#pieces(memory, limits, (pair, piece, begin, bounds) =>
+    await this.#pieces({ at, memory }, limits, (pair, piece, begin, bounds) =>
       pair.readInto({ ...bounds, stag: this.stag(), offset: at + begin, memory: piece }),
     );
     return memory;
@@ -73,19 +71,15 @@ export class ExternalMemory {
   write(offset: number, bytes: Uint8Array, limits: Limits = NO_LIMITS): Promise<void> {
     const byteLength = bytes?.byteLength; // what has none is refused below, with a code
     if (byteLength > PIECE_BYTES) return this.#writeLong(offset, bytes, limits);
-    return this.link.run(
-      (pair) =>
-        pair.write({ ...limits, stag: this.stag(), offset: this.#at(offset, byteLength), bytes }),
-      limits,
+    return this.#run({ offset, length: byteLength }, limits, (pair) =>
+      pair.write({ ...limits, stag: this.stag(), offset: this.#at(offset, byteLength), bytes }),
     );
   }
 
   /** Adds to the 64-bit word at an offset that is a multiple of 8; the value before (RFC 7306). */
   fetchAdd(offset: number, addend: bigint, limits: Limits = NO_LIMITS): Promise<bigint> {
-    return this.link.run(
-      (pair) =>
-        pair.fetchAdd({ ...limits, stag: this.stag(), offset: this.#at(offset, 8), addend }),
-      limits,
+    return this.#run({ offset, length: 8 }, limits, (pair) =>
+      pair.fetchAdd({ ...limits, stag: this.stag(), offset: this.#at(offset, 8), addend }),
     );
   }
 
@@ -96,10 +90,10 @@ export class ExternalMemory {
     desired: bigint,
     limits: Limits = NO_LIMITS,
   ): Promise<bigint> {
-    return this.link.run((pair) => {
+    return this.#run({ offset, length: 8 }, limits, (pair) => {
       const at = this.#at(offset, 8);
       return pair.compareSwap({ ...limits, stag: this.stag(), offset: at, expected, desired });
-    }, limits);
+    });
   }
 
   /** Resolves once every write begun before has been placed. */
@@ -114,7 +108,7 @@ export class ExternalMemory {
     if (length > PIECE_BYTES) return this.readIntoSync(offset, new Uint8Array(length), limits);
     const at = this.#at(offset, length);
     const { timeoutMs } = limits;
-    return this.link.runSync((pair) =>
+    return this.#runSync(at, length, (pair) =>
       // No spread on the fastest path there is.
       pair.readSync(
         timeoutMs === undefined
@@ -128,12 +122,12 @@ export class ExternalMemory {
   readIntoSync(offset: number, memory: Uint8Array, limits: BlockingLimits = NO_LIMITS): Uint8Array {
     const at = this.#at(offset, memory.byteLength);
     if (memory.byteLength <= PIECE_BYTES) {
-      this.link.runSync((pair) =>
+      this.#runSync(at, memory.byteLength, (pair) =>
         pair.readIntoSync({ ...limits, stag: this.stag(), offset: at, memory }),
       );
       return memory;
     }
-    this.#piecesSync(memory, limits, (pair, piece, begin, bounds) =>
+    this.#piecesSync({ at, memory }, limits, (pair, piece, begin, bounds) =>
       pair.readIntoSync({ ...bounds, stag: this.stag(), offset: at + begin, memory: piece }),
     );
     return memory;
@@ -143,12 +137,12 @@ export class ExternalMemory {
   writeSync(offset: number, bytes: Uint8Array, limits: BlockingLimits = NO_LIMITS): void {
     const at = this.#at(offset, bytes.byteLength);
     if (bytes.byteLength <= PIECE_BYTES) {
-      this.link.runSync((pair) =>
+      this.#runSync(at, bytes.byteLength, (pair) =>
         pair.writeSync({ ...limits, stag: this.stag(), offset: at, bytes }),
       );
       return;
     }
-    this.#piecesSync(bytes, limits, (pair, piece, begin, bounds) =>
+    this.#piecesSync({ at, memory: bytes }, limits, (pair, piece, begin, bounds) =>
       pair.writeSync({ ...bounds, stag: this.stag(), offset: at + begin, bytes: piece }),
     );
   }
@@ -156,7 +150,7 @@ export class ExternalMemory {
   /** As `fetchAdd`, blocking the thread. */
   fetchAddSync(offset: number, addend: bigint, limits: BlockingLimits = NO_LIMITS): bigint {
     const at = this.#at(offset, 8);
-    return this.link.runSync((pair) =>
+    return this.#runSync(at, 8, (pair) =>
       pair.fetchAddSync({ ...limits, stag: this.stag(), offset: at, addend }),
     );
   }
@@ -169,7 +163,7 @@ export class ExternalMemory {
     limits: BlockingLimits = NO_LIMITS,
   ): bigint {
     const at = this.#at(offset, 8);
-    return this.link.runSync((pair) =>
+    return this.#runSync(at, 8, (pair) =>
       pair.compareSwapSync({ ...limits, stag: this.stag(), offset: at, expected, desired }),
     );
   }
@@ -179,6 +173,30 @@ export class ExternalMemory {
     const { lost, reply } = this.attached;
     if (lost !== undefined) throw lost;
     return reply.stag;
+  }
+
+  #run<T>(
+    { offset, length }: { offset: number; length: number },
+    limits: Limits,
+    operation: (pair: QueuePair) => Promise<T>,
+  ): Promise<T> {
+    const told = (error: unknown) => this.#named(error, this.offset + offset, length);
+    return this.link.run(operation, limits, told);
+  }
+
+  #runSync<T>(at: number, length: number, operation: (pair: QueuePair) => T): T {
+    try {
+      return this.link.runSync(operation);
+    } catch (error) {
+      throw this.#named(error, at, length);
+    }
+  }
+
+  /** What the appliance refused says a code and nothing else; on what is known here. */
+  #named(error: unknown, at: number, length: number): unknown {
+    if (!(error instanceof FabricError)) return error;
+    const where = `${this.attached.reply.region}, offset ${at}, length ${length}`;
+    return new FabricError(error.code, error.rdmap, where, { cause: error });
   }
 
   #at(offset: number, length: number): number {
@@ -201,14 +219,14 @@ export class ExternalMemory {
 
   async #writeLong(offset: number, bytes: Uint8Array, limits: Limits): Promise<void> {
     const at = this.#at(offset, bytes.byteLength);
-    await this.#pieces(bytes, limits, (pair, piece, begin, bounds) =>
+    await this.#pieces({ at, memory: bytes }, limits, (pair, piece, begin, bounds) =>
       pair.write({ ...bounds, stag: this.stag(), offset: at + begin, bytes: piece }),
     );
   }
 
   /** Runs an operation for every piece of `memory`, a few at a time, within one deadline. */
   async #pieces(
-    memory: Uint8Array,
+    { at, memory }: { at: number; memory: Uint8Array },
     limits: Limits,
     run: (pair: QueuePair, piece: Uint8Array, begin: number, limits: Limits) => Promise<unknown>,
   ): Promise<void> {
@@ -220,7 +238,8 @@ export class ExternalMemory {
         next = Math.min(begin + PIECE_BYTES, memory.byteLength);
         const piece = memory.subarray(begin, next);
         const bounds = remaining(limits, deadline);
-        await this.link.run((pair) => run(pair, piece, begin, bounds), bounds);
+        const range = { offset: at + begin - this.offset, length: piece.byteLength };
+        await this.#run(range, bounds, (pair) => run(pair, piece, begin, bounds));
       }
     };
     const pieces = Math.ceil(memory.byteLength / PIECE_BYTES);
@@ -237,14 +256,16 @@ export class ExternalMemory {
   }
 
   #piecesSync(
-    memory: Uint8Array,
+    { at, memory }: { at: number; memory: Uint8Array },
     limits: BlockingLimits,
     run: (pair: QueuePair, piece: Uint8Array, begin: number, limits: BlockingLimits) => void,
   ): void {
     const deadline = deadlineOf(limits);
     for (let begin = 0; begin < memory.byteLength; begin += PIECE_BYTES) {
       const piece = memory.subarray(begin, begin + PIECE_BYTES);
-      this.link.runSync((pair) => run(pair, piece, begin, remaining(limits, deadline)));
+      this.#runSync(at + begin, piece.byteLength, (pair) =>
+        run(pair, piece, begin, remaining(limits, deadline)),
+      );
     }
   }
 }

@@ -49,15 +49,19 @@ export class FabricLink {
     return this.#pair?.ended === false ? this.#pair : undefined;
   }
 
-  /** Runs one operation. */
-  run<T>(operation: (pair: QueuePair) => Promise<T>, limits: Limits): Promise<T> {
+  /** Runs one operation; `told` is what its caller hears in the place of an error. */
+  run<T>(
+    operation: (pair: QueuePair) => Promise<T>,
+    limits: Limits,
+    told: (error: unknown) => unknown,
+  ): Promise<T> {
     const began = performance.now();
     const { pair } = this;
-    if (pair === undefined) return this.#again(operation, { limits, began });
+    if (pair === undefined) return this.#again(operation, { limits, began, told });
     try {
       return operation(pair).catch((error: unknown) => {
-        if (!hasCode(error, 'ERR_CONNECTION')) throw error;
-        return this.#again(operation, { limits, began });
+        if (!hasCode(error, 'ERR_CONNECTION')) throw told(error);
+        return this.#again(operation, { limits, began, told });
       });
     } catch (error) {
       return Promise.reject(error); // Refused before it was posted.
@@ -111,7 +115,7 @@ export class FabricLink {
 
   async #again<T>(
     operation: (pair: QueuePair) => Promise<T>,
-    { limits, began }: { limits: Limits; began: number },
+    { limits, began, told }: { limits: Limits; began: number; told: (error: unknown) => unknown },
   ): Promise<T> {
     const deadline = deadlineOf(limits) - (performance.now() - began);
     for (let repeats = 1; ; repeats += 1) {
@@ -119,7 +123,7 @@ export class FabricLink {
       try {
         return await operation(pair);
       } catch (error) {
-        if (!hasCode(error, 'ERR_CONNECTION') || repeats >= REPEATS_MAX) throw error;
+        if (!hasCode(error, 'ERR_CONNECTION') || repeats >= REPEATS_MAX) throw told(error);
       }
     }
   }
