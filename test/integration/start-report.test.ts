@@ -31,13 +31,16 @@ it('tells what it found when it starts, and receipts of all regions, one a line'
   await first.end('SIGKILL');
   const second = await ServeProcess.start(folder, words);
   expect(startOf(second)).toMatchObject({ start: 'unclean', regions: 2, orphans: [] });
-  const lines = (await second.run(['receipt', '--json'])).stdout.toString().trim().split('\n');
+  const output = (await second.run(['receipt', '--json'])).stdout.toString().trim();
+  const [start = '', ...lines] = output.split('\n');
+  expect(JSON.parse(start)).toEqual(startOf(second));
   const receipts = lines.map((line) => JSON.parse(line) as RestartReceipt);
   expect(receipts.map(({ region: name, kept }) => [name, kept.dirty])).toEqual([
     ['a', 0],
     ['b', 1],
   ]);
   const text = (await second.run(['receipt'])).stdout.toString();
+  expect(text).toContain('\nb: unclean start, 1 page kept in memory, 1 of them dirty');
   expect(text).toMatch(/^started: the one before did not end well; 2 regions, .*\na: .*\nb: .*\n$/);
 });
 
@@ -57,6 +60,7 @@ it('tells the receipts of all regions behind one that is unavailable, which it n
   const lines = told.stdout.toString().trim().split('\n');
   const error = { code: 'ERR_FILE_NOT_FOUND', message: expect.stringContaining('does not exist') };
   expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+    startOf(second),
     expect.objectContaining({ region: 'a', lostSince: null }),
     { region: 'b', error },
     { region: 'c', error },

@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { describeStart } from '../../appliance/start-report.js';
 import type { RestartReceipt } from '../../control/schema.js';
 import { FarpageError } from '../../errors.js';
+import { formatCount } from '../../units.js';
 import { forEachRegion } from '../each-region.js';
 import {
   type ConnectionOptions,
@@ -14,7 +15,8 @@ import {
 
 function describe(receipt: RestartReceipt): string {
   const { region, start, kept, restored, filled, epoch, lostSince, conflicts } = receipt;
-  const memory = `${kept.clean + kept.dirty} pages kept in memory, ${kept.dirty} of them dirty`;
+  const pages = formatCount(kept.clean + kept.dirty, 'page');
+  const memory = `${pages} kept in memory, ${kept.dirty} of them dirty`;
   const lost = lostSince === null ? 'nothing lost' : `lost what came after sync ${lostSince}`;
   const named = conflicts.runs.map(({ offset, length }) => `${offset}+${length}`).join(' ');
   const conflict = conflicts.pages > 0 ? `, conflicts at ${named} in ${conflicts.file ?? ''}` : '';
@@ -22,12 +24,14 @@ function describe(receipt: RestartReceipt): string {
   return `${region}: ${start} start, ${memory}, ${since}, sync ${epoch}, ${lost}${conflict}`;
 }
 
-/** All regions; on the way, what the appliance itself found is told. */
+/** All regions; before them, what the appliance itself found is told. */
 async function allNames(options: ConnectionOptions, shell: Shell): Promise<string[]> {
   const { control, wait } = targetOf(options, shell);
   // Paths of the appliance's files are its administrator's: TCP clients get the regions alone.
-  if (!options.json && 'path' in control.address) {
-    shell.out.line(`started: ${describeStart(await control.call('start', wait))}`);
+  if ('path' in control.address) {
+    const start = await control.call('start', wait);
+    if (options.json) shell.out.object(start);
+    else shell.out.line(`started: ${describeStart(start)}`);
   }
   const { regions } = await control.call('regions', wait);
   return regions.map(({ name }) => name);
