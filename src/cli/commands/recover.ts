@@ -1,9 +1,10 @@
 /** `farpage recover`: what was committed before a crash, to its files, without serving them. */
-import { realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { type Recovery, recover } from '../../appliance/recover.js';
 import { FarpageError, isErrorCode } from '../../errors.js';
+import type { RecoveredFile } from '../../native/binding.js';
 import { formatCount, formatPages } from '../../units.js';
 import type { Shell } from '../options.js';
 
@@ -35,8 +36,10 @@ interface Outcome {
   readonly code?: string;
 }
 
+const isOf = (file: string) => (part: RecoveredFile) => part.path === file;
+
 function outcomeOf(file: string, { files, abandoned }: Recovery): Outcome {
-  const parts = files.filter(({ path }) => path === file);
+  const parts = files.filter(isOf(file));
   const pages = parts.reduce((sum, part) => sum + part.pages, 0);
   const bytes = parts.reduce((sum, part) => sum + part.bytes, 0);
   const code = parts.find(({ failure }) => failure !== null)?.failure ?? undefined;
@@ -50,7 +53,7 @@ function describe({ file, pages, bytes, outcome }: Outcome): string {
   if (outcome === 'abandoned')
     return `${file}: ${formatCount(pages, 'page')} of a committed sync abandoned`;
   if (outcome === 'recovered') return `${file}: ${formatPages(pages, bytes)}, recovered`;
-  return `${file}: ${pages} pages of a committed sync wait for it`;
+  return `${file}: ${formatCount(pages, 'page')} of a committed sync wait for it`;
 }
 
 async function run(names: readonly string[], options: Options, { out }: Shell): Promise<void> {
@@ -63,7 +66,12 @@ async function run(names: readonly string[], options: Options, { out }: Shell): 
     abandon: options.abandon ? wanted : [],
   });
   const all = wanted.length > 0 ? wanted : [...new Set(done.files.map(({ path }) => path))];
+  const unknown = wanted.find(
+    (file) => !existsSync(file) && !done.files.some(isOf(file)) && !done.abandoned.has(file),
+  );
+  if (unknown !== undefined) throw new FarpageError('ERR_FILE_NOT_FOUND', unknown);
   const outcomes = all.map((file) => outcomeOf(file, done));
+  if (outcomes.length === 0 && !options.json) out.line('nothing was left to do');
   for (const outcome of outcomes) {
     if (options.json) out.object(outcome);
     else out.line(describe(outcome));
@@ -72,7 +80,10 @@ async function run(names: readonly string[], options: Options, { out }: Shell): 
   if (failed === undefined) return;
   const advice = 'put it as it was, or give that sync up with --abandon';
   const code = isErrorCode(failed.code) ? failed.code : 'ERR_IO';
-  throw new FarpageError(code, `${failed.file}: ${failed.pages} pages wait for it; ${advice}`);
+  throw new FarpageError(
+    code,
+    `${failed.file}: ${formatCount(failed.pages, 'page')} wait for it; ${advice}`,
+  );
 }
 
 export function recoverCommand(shell: Shell): Command {
