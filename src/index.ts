@@ -4,6 +4,7 @@ export type { SuppliedRegion } from './appliance/callback-record.js';
 export type { ApplianceOptions, HostPort } from './appliance/options.js';
 export type { PageSpan, RegionSource } from './appliance/page-callbacks.js';
 export type { Quota } from './appliance/quota.js';
+export type { Spill } from './appliance/spill.js';
 export { Client, type ConnectOptions, connect, type RegionOptions } from './client/client.js';
 export { type BlockingLimits, ExternalMemory } from './client/external-memory.js';
 export {
@@ -18,6 +19,8 @@ export { RegionWorkingSet } from './client/region-working-set.js';
 export { Slab } from './client/slab.js';
 export type {
   DirtyRule,
+  Endpoints,
+  Exported,
   InvalidateReply,
   Permission,
   Pins,
@@ -29,6 +32,7 @@ export type {
   RegionBody,
   RegionStat,
   RestartReceipt,
+  StartReport,
   WorkingSetReply,
 } from './control/schema.js';
 export {
@@ -40,5 +44,5 @@ export {
   type RdmapError,
 } from './errors.js';
 export { QueuePair, type QueuePairOptions } from './fabric/queue-pair.js';
-export type { Access } from './native/binding.js';
+export type { Access, PinnedRange, RecoveredFile } from './native/binding.js';
 export { formatSize, PAGE_BYTES, parseSize } from './units.js';
