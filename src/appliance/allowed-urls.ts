@@ -3,6 +3,18 @@ import type { Door } from '../control/authorize.js';
 import { isWebUrl, shownUrl } from '../control/web-url.js';
 import { FarpageError } from '../errors.js';
 
+const SCHEMES = ['farpage:', 'farpage+unix:', 'http:', 'https:'];
+
+/** ERR_ARGUMENT for a prefix that no URL of a source could begin with. */
+export function checkPrefixes(prefixes: readonly string[]): readonly string[] {
+  for (const prefix of prefixes) {
+    if (URL.canParse(prefix) && SCHEMES.includes(new URL(prefix).protocol)) continue;
+    const forms = 'write farpage://host, farpage+unix:/path, or https://host/directory';
+    throw new FarpageError('ERR_ARGUMENT', `"${prefix}" begins no URL of a source; ${forms}`);
+  }
+  return prefixes;
+}
+
 /** Whether `url` is `prefix` or lies below it: a prefix ends where a part of the URL ends. */
 function isBelow(url: string, prefix: string): boolean {
   if (!url.startsWith(prefix)) return false;

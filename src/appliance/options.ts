@@ -1,5 +1,5 @@
 /** What an appliance is opened with, and the defaults. */
-import { availableParallelism, homedir } from 'node:os';
+import { availableParallelism, homedir, totalmem } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { CONTROL_PORT, defaultSocketPath, parseHostPort } from '../control/address.js';
 import { isLoopback } from '../control/authorize.js';
@@ -7,6 +7,7 @@ import type { RegionBody } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { NicOptions, PagerOptions } from '../native/binding.js';
 import { floorToPage, PAGE_BYTES, parseSize } from '../units.js';
+import { checkPrefixes } from './allowed-urls.js';
 import { makePrivateDirectory } from './private-directory.js';
 import { QUOTA_DEFAULT, type Quota } from './quota.js';
 import { resolveRoot } from './root.js';
@@ -105,6 +106,12 @@ const READ_AHEAD_BYTES = 256 * 1024;
 const AGE_TICK_MS = 30_000;
 const CONNECTIONS_MAX = 1024;
 
+/** Memory of this machine, or what its cgroup may have of it. */
+export function memoryOfMachine(): number {
+  const limit = process.constrainedMemory();
+  return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+}
+
 /** Half of the smaller of available memory and cgroup limit, in whole pages. */
 export function defaultMemoryBytes(): number {
   const limit = process.constrainedMemory();
@@ -177,7 +184,7 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
     memoryDirectory: absolute(options.memoryDirectory),
     bootId: options.bootId,
     root: options.root === undefined ? undefined : resolveRoot(options.root),
-    allowedUrls: options.allowUrl ?? [],
+    allowedUrls: checkPrefixes(options.allowUrl ?? []),
     token: tokenPath === undefined ? given : keepToken(tokenPath),
     tokenPath,
     regions: options.regions ?? [],

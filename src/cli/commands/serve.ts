@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { Appliance, type Doors } from '../../appliance/appliance.js';
+import { memoryOfMachine } from '../../appliance/options.js';
 import type { Quota } from '../../appliance/quota.js';
 import { describeSpill } from '../../appliance/spill.js';
 import { describeStart } from '../../appliance/start-report.js';
@@ -12,7 +13,7 @@ import type { RegionBody } from '../../control/schema.js';
 import { isWebUrl } from '../../control/web-url.js';
 import { FarpageError } from '../../errors.js';
 import type { Access } from '../../native/binding.js';
-import { formatCount } from '../../units.js';
+import { formatCount, formatSize } from '../../units.js';
 import { duration, hostPort, integer, ratio, type Shell, size } from '../options.js';
 
 const collect = (text: string, before: string[] = []) => [...before, text];
@@ -156,6 +157,11 @@ async function serve(files: readonly string[], options: Options, shell: Shell): 
     regions: files.map((file) => regionOf(file, options)),
     quota: quotaOf(options),
   });
+  const memory = memoryOfMachine();
+  if (options.memory !== undefined && options.memory > memory) {
+    const given = formatSize(options.memory);
+    shell.out.note(`--memory ${given} is more than the ${formatSize(memory)} of this machine`);
+  }
   announce(appliance.doors, { appliance, shell, json: options.json === true });
   const signal = await ended;
   await appliance.close();
