@@ -5,6 +5,7 @@ export type { ApplianceOptions, HostPort } from './appliance/options.js';
 export type { PageSpan, RegionSource } from './appliance/page-callbacks.js';
 export type { Quota } from './appliance/quota.js';
 export type { Spill } from './appliance/spill.js';
+export type { TierSpec } from './appliance/tiers.js';
 export { Client, type ConnectOptions, connect, type RegionOptions } from './client/client.js';
 export { type BlockingLimits, ExternalMemory } from './client/external-memory.js';
 export {
