@@ -34,6 +34,8 @@ void RegionObject::Close() {
   closed = true;
   pager->pager.EndReservation(reservation);
   pager->regions.erase(this);
+  // The handle may live until JavaScript next collects; the files of its memory must not.
+  region.reset();
 }
 
 void ProtectionDomainObject::Close() {

@@ -42,7 +42,7 @@ class RegionObject final : public Closable {
   void Close() override;
 
   // The region, or null while it is only reserved: a native thread allocates it when a client
-  // first touches it.
+  // first touches it. Null again once it is closed.
   Region* Look();
   // Its virtual address, 0 where it has none now.
   [[nodiscard]] uintptr_t Address();

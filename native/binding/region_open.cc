@@ -168,9 +168,7 @@ Result<std::unique_ptr<StagedMemory>> OpenMemory(const StagedPlan& plan, PageSto
   if (Status adopted = (*files)->Adopt(plan.region.writable); !adopted.ok()) {
     return adopted.error();
   }
-  auto file = (*files)->Memory();
-  if (!file.ok()) return file.error();
-  return StagedMemory::Over(std::move(file).value(), size, store);
+  return StagedMemory::Over((*files)->TakeMemory(), size, store);
 }
 
 Result<std::shared_ptr<Region>> OpenStaged(const StagedPlan& plan) {

@@ -180,12 +180,6 @@ Status MemoryFiles::ReserveWords(PageIndex page) const {
   return {};
 }
 
-Result<Fd> MemoryFiles::Memory() const {
-  Fd fd(::fcntl(memory_fd_.get(), F_DUPFD_CLOEXEC, 0));
-  if (!fd.valid()) return SystemError("fcntl F_DUPFD_CLOEXEC");
-  return fd;
-}
-
 void MemoryFiles::Punch(PageIndex page) const {
   ::fallocate(memory_fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
               static_cast<off_t>(page << kPageShift), static_cast<off_t>(kPageBytes));

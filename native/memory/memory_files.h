@@ -70,8 +70,9 @@ class MemoryFiles {
   [[nodiscard]] std::atomic<PageWord>* words() const {
     return reinterpret_cast<std::atomic<PageWord>*>(table_.data());
   }
-  // Another descriptor of the memory file; the region's mapping keeps it.
-  Result<Fd> Memory() const;
+  // The descriptor of the memory file, once: its pages are freed when the region's memory ends,
+  // whoever still holds the page table. Requires: Adopt.
+  Fd TakeMemory() { return std::move(memory_fd_); }
   // The first page >= `from` whose table page has been stored to, or `pages`.
   [[nodiscard]] PageIndex NextTouched(PageIndex from) const;
 

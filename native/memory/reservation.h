@@ -69,6 +69,11 @@ class Reservation : public std::enable_shared_from_this<Reservation> {
     std::lock_guard<std::mutex> lock(mutex_);
     return region_;
   }
+  // The same, and from here on there is none. Requires: its STags have ended.
+  [[nodiscard]] std::shared_ptr<Region> TakeRegion() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return std::move(region_);
+  }
   [[nodiscard]] uint64_t allocated_bytes() const {
     return region() == nullptr ? 0 : size_bytes;
   }

@@ -74,7 +74,8 @@ void Pager::EndReservation(const std::shared_ptr<Reservation>& reservation) {
   if (early != nullptr) early->removed.store(true, std::memory_order_seq_cst);
   allocator_.End(reservation);
   pinning_.End(*reservation->pins);
-  const std::shared_ptr<Region> region = reservation->region();
+  // Sessions keep the reservation for their STags, but not what it was for.
+  const std::shared_ptr<Region> region = reservation->TakeRegion();
   if (region == nullptr) return;
   RemoveRegion(region);
   if (reservation->account != nullptr) reservation->account->Return(reservation->size_bytes);

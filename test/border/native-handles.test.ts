@@ -1,7 +1,8 @@
 /** The addon's own handles: what each call does on closed, forged, foreign and wrong ones. */
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { Nic } from '../../src/fabric/nic.js';
 import type {
   NativeBinding,
@@ -23,6 +24,17 @@ const ANONYMOUS = {
 } as const;
 const WHOLE = { offset: 0, lengthBytes: 8192 };
 const PROVENANCE = { ...WHOLE, runs: 1, copy: false, keep: '', base: 'fill' } as const;
+
+/** The files that this process has open, as far as they are still open when their turn comes. */
+function openFiles(): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${fd}`)];
+    } catch {
+      return [];
+    }
+  });
+}
 
 function openAll(binding: NativeBinding) {
   const pager = binding.pagerOpen(PAGER);
@@ -95,6 +107,29 @@ describe('closing', () => {
     const codes = await Promise.all(calls.map(async ([name, run]) => [name, await codeOf(run)]));
     const allowed = ['ERR_CLOSED', 'ERR_REGION_REMOVED'];
     expect(codes.filter(([, code = '']) => !allowed.includes(code))).toEqual([]);
+  });
+
+  it('frees the memory of a region in the memory directory, whoever has its handle', () => {
+    const binding = native();
+    const directory = mkdtempSync('/dev/shm/farpage-test-');
+    onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+    const pager = binding.pagerOpen(PAGER);
+    const memory = { directory, id: 'a'.repeat(32), bootId: 'boot' };
+    const region = binding.regionOpenStaged(pager, { ...ANONYMOUS, memory });
+    const nic = binding.nicOpen(pager, NIC);
+    const domain = binding.protectionDomainOpen(nic, { connectionsMax: 2 });
+    const access = 'read-write';
+    expect(binding.regionStats(region).allocatedBytes).toBe(8192);
+    binding.protectionDomainReserve(domain, { region, lengthBytes: 8192, access });
+    const held = () => openFiles().filter((path) => path.startsWith(directory));
+    expect(held().length).toBeGreaterThan(1);
+    binding.regionClose(region);
+    expect(held()).toEqual([]);
+    expect(readFileSync('/proc/self/maps', 'utf8')).not.toContain(directory);
+    binding.regionClose(region); // The handle was not collected.
+    binding.protectionDomainClose(domain);
+    binding.nicClose(nic);
+    binding.pagerClose(pager);
   });
 
   it('leaves a NIC that neither listens nor opens domains', async () => {

@@ -28,22 +28,21 @@ std::unique_ptr<MemoryFiles> Open(const MemoryFiles::Options& options) {
 void Leave(const MemoryFiles::Options& options,
            const std::vector<std::pair<PageIndex, PageWord>>& words) {
   auto files = Open(options);
-  auto memory = files->Memory();
-  if (!memory.ok() || ::ftruncate(memory.value().get(), static_cast<off_t>(kSize)) != 0) {
-    std::abort();
-  }
+  const Fd memory = files->TakeMemory();
+  if (::ftruncate(memory.get(), static_cast<off_t>(kSize)) != 0) std::abort();
   for (const auto& [page, word] : words) {
     CHECK(files->ReserveWords(page).ok());
     files->words()[page].store(word);
     const char byte = static_cast<char>(page + 1);
-    CHECK_EQ(::pwrite(memory.value().get(), &byte, 1, static_cast<off_t>(page << kPageShift)), 1);
+    CHECK_EQ(::pwrite(memory.get(), &byte, 1, static_cast<off_t>(page << kPageShift)), 1);
   }
 }
 
-char ByteAt(const MemoryFiles& files, PageIndex page) {
-  auto memory = files.Memory();
+char ByteAt(const MemoryFiles::Options& options, PageIndex page) {
+  const std::string path = options.directory + "/" + options.id + ".memory";
+  const Fd memory(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   char byte = 0x55;
-  if (::pread(memory.value().get(), &byte, 1, static_cast<off_t>(page << kPageShift)) < 0) return 1;
+  if (::pread(memory.get(), &byte, 1, static_cast<off_t>(page << kPageShift)) < 0) return 1;
   return byte;
 }
 
@@ -73,9 +72,9 @@ FARPAGE_TEST(memory_files_repair_what_was_half_done) {
   CHECK_EQ(report.clean_pages, 3u);
   CHECK_EQ(report.dirty_pages, 3u);
   CHECK_EQ(report.repaired_pages, 6u);
-  CHECK_EQ(ByteAt(*files, 1), 2);
-  CHECK_EQ(ByteAt(*files, 5), 0);
-  CHECK_EQ(ByteAt(*files, 6), 0);
+  CHECK_EQ(ByteAt(In(folder), 1), 2);
+  CHECK_EQ(ByteAt(In(folder), 5), 0);
+  CHECK_EQ(ByteAt(In(folder), 6), 0);
   auto table = PageTable::Over(std::move(files), kPages);
   CHECK(table.ok());
   PageTable& words = *table.value();
@@ -106,7 +105,7 @@ FARPAGE_TEST(memory_files_of_another_boot_or_region_are_discarded) {
     change(options);
     auto files = Open(options);
     CHECK(files->report().outcome == Adoption::kDiscarded);
-    CHECK_EQ(ByteAt(*files, 9) == 10, false);
+    CHECK_EQ(ByteAt(options, 9) == 10, false);
     CHECK_EQ(files->NextTouched(0), options.size_bytes >> kPageShift);
     files.reset();
     // And from now on they belong to what discarded them.
@@ -140,7 +139,7 @@ FARPAGE_TEST(memory_files_of_another_store_are_a_conflict_that_keeps_the_bytes) 
   CHECK_EQ(report.conflicts[0].count, 2u);
   CHECK_EQ(files->words()[9].load(), 0u);
   CHECK_EQ(files->words()[10].load(), Word(PageState::kLost, kDirty));
-  CHECK_EQ(ByteAt(*files, 10) == 11, false);
+  CHECK_EQ(ByteAt(options, 10) == 11, false);
   Fd aside(::open(report.conflict_file.c_str(), O_RDONLY | O_CLOEXEC));
   char byte = 0;
   CHECK_EQ(::pread(aside.get(), &byte, 1, static_cast<off_t>(uint64_t{11} << kPageShift)), 1);
@@ -209,7 +208,7 @@ FARPAGE_TEST(memory_files_of_a_region_of_another_size_are_a_conflict) {
     CHECK_EQ(report.conflicts.size(), 2u);
     CHECK_EQ(files->words()[8].load(), 0u);
     CHECK_EQ(files->words()[9].load(), Word(PageState::kLost, kDirty));
-    CHECK_EQ(ByteAt(*files, 9) == 10, false);
+    CHECK_EQ(ByteAt(options, 9) == 10, false);
     Fd aside(::open(report.conflict_file.c_str(), O_RDONLY | O_CLOEXEC));
     char byte = 0;
     const uint64_t last = (kPages - 1) << kPageShift;
@@ -239,7 +238,7 @@ FARPAGE_TEST(memory_files_of_another_version_are_refused_and_left_alone) {
   auto files = Open(options);
   CHECK(files->report().outcome == Adoption::kAdopted);
   CHECK_EQ(files->report().dirty_pages, 1u);
-  CHECK_EQ(ByteAt(*files, 9), 10);
+  CHECK_EQ(ByteAt(options, 9), 10);
 }
 
 FARPAGE_TEST(memory_files_know_a_write_of_their_own_from_somebody_elses) {

@@ -209,8 +209,7 @@ FARPAGE_TEST(provenance_outlives_the_process_with_its_memory) {
     auto files = MemoryFiles::Open({folder.File("."), "0123456789abcdef0123456789abcdef", "boot",
                                     kSize, store.value()->Identity()});
     if (!files.ok() || !files.value()->Adopt(true).ok()) std::abort();
-    auto file = files.value()->Memory();
-    auto memory = StagedMemory::Over(std::move(file).value(), kSize, store.value().get());
+    auto memory = StagedMemory::Over(files.value()->TakeMemory(), kSize, store.value().get());
     auto table = PageTable::Over(std::move(files).value(), kPages);
     Region::Options options;
     options.size_bytes = kSize;

@@ -186,9 +186,7 @@ class RegionLife {
     *files = std::move(opened).value();
     if (Status adopted = (*files)->Adopt(true); !adopted.ok()) return adopted.error();
     CHECK_EQ((*files)->report().conflict_pages, 0u);
-    auto file = (*files)->Memory();
-    if (!file.ok()) return file.error();
-    return Plain(StagedMemory::Over(std::move(file).value(), size, store));
+    return Plain(StagedMemory::Over((*files)->TakeMemory(), size, store));
   }
   template <typename Kind>
   static Result<std::unique_ptr<RegionMemory>> Plain(Result<std::unique_ptr<Kind>> made) {

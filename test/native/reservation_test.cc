@@ -99,7 +99,10 @@ FARPAGE_TEST(reservation_takes_nothing_until_it_is_touched) {
   CHECK_EQ(int(Read(*initiator, stag, kBytes - 8, &word, 8).code), int(Code::kOk));
   CHECK_EQ(lane.bypassed.load(), 1u);
   CHECK_EQ(opening.tries.load(), 1u);
+  const std::weak_ptr<Region> region = reservation->region();
   appliance.pager.EndReservation(reservation);
+  // The STag has the reservation still; the files of the region's memory are closed.
+  CHECK(region.expired());
   CHECK_EQ(appliance.pager.account()->bytes(), 0u);
   CHECK_EQ(appliance.pager.budget().used(), 0u);
   CHECK_EQ(int(Read(*initiator, stag, 0, &word, 8).code), int(Code::kRegionRemoved));
