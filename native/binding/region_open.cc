@@ -106,6 +106,7 @@ Napi::Value RegionOpenFile(const Napi::CallbackInfo& info) {
   file.offset_bytes = NumberOf(options, "offset");
   file.length_bytes = NumberOf(options, "lengthBytes");
   file.writable = TextOf(options, "access") == "read-write";
+  file.known = FlagOf(options, "known");
   Region::Options native{file.length_bytes, file.writable, FlagOf(options, "writeBehind"),
                          FramesOf(options), false, std::make_shared<Protection>()};
   if (file.length_bytes == 0) {
@@ -131,8 +132,9 @@ Result<StoreOpener> PlanSource(const Napi::Object& source, bool writable, Source
     });
   }
   if (kind == "file") {
-    const FileStore::Options file{TextOf(source, "path"), NumberOf(source, "offset"),
-                                  NumberOf(source, "lengthBytes"), writable};
+    FileStore::Options file{TextOf(source, "path"), NumberOf(source, "offset"),
+                            NumberOf(source, "lengthBytes"), writable};
+    file.known = FlagOf(source, "known");
     return StoreOpener([file]() -> Result<std::unique_ptr<PageStore>> {
       auto store = FileStore::Open(file);
       if (!store.ok()) return store.error();

@@ -108,18 +108,22 @@ Result<std::unique_ptr<FileStore>> FileStore::Open(const Options& options) {
   if (::fstat(fd.get(), &status) != 0) return SystemError("fstat");
   if (!S_ISREG(status.st_mode)) return Error{Code::kFileKind, 0, "not a regular file"};
   const auto size = static_cast<uint64_t>(status.st_size);
-  if (size == 0) return Error{Code::kFileEmpty, 0, "the file has no bytes"};
+  const auto unlike = [&](Code code, const char* what) {
+    return options.known ? Error{Code::kFileChanged, 0, "the file has another size now"}
+                         : Error{code, 0, what};
+  };
+  if (size == 0) return unlike(Code::kFileEmpty, "the file has no bytes");
   if (options.offset_bytes % kPageBytes != 0) {
     return Error{Code::kAlignment, 0, "the offset is not a multiple of the page size"};
   }
   if (options.offset_bytes >= size || options.length_bytes > size - options.offset_bytes) {
-    return Error{Code::kRange, 0, "the range ends beyond the file"};
+    return unlike(Code::kRange, "the range ends beyond the file");
   }
   const uint64_t length =
       options.length_bytes != 0 ? options.length_bytes : size - options.offset_bytes;
   // A part that stops inside a page would share that page with somebody else's bytes.
   if (length % kPageBytes != 0 && options.offset_bytes + length != size) {
-    return Error{Code::kAlignment, 0, "the length is not a multiple of the page size"};
+    return unlike(Code::kAlignment, "the length is not a multiple of the page size");
   }
   std::unique_ptr<DirectFile> direct;
   if (options.writable) {

@@ -27,12 +27,13 @@ class FileStore final : public PageStore {
     uint64_t length_bytes = 0;   // 0: to the end of the file
     bool writable = false;
     PageOrigin origin = PageOrigin::kFile;  // whose file it is
+    bool known = false;  // it had this range before: that it has not now is kFileChanged
   };
 
   // Opens and, when writable, locks the range against other processes and regions (open file
   // description locks, fcntl(2)); waits 0.2 s for one that is held, as a process that was killed
   // does until its last writes are over. Fails: kFileNotFound, kFileAccess, kFileKind (not a
-  // regular file), kFileEmpty, kAlignment, kRange (beyond the end), kFileLocked.
+  // regular file), kFileEmpty, kAlignment, kRange (beyond the end), kFileChanged, kFileLocked.
   static Result<std::unique_ptr<FileStore>> Open(const Options& options);
 
   [[nodiscard]] int fd() const { return fd_.get(); }

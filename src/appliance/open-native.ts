@@ -51,14 +51,17 @@ function open(pager: PagerHandle, options: NativeOptions): RegionHandle {
   const { reserve, account } = options;
   const { source, size: lengthBytes, access, resident: residentBytes } = record;
   const common = { lengthBytes, access, residentBytes, reserve, account };
+  // Who made the record has looked at the file; perhaps it was cut while nobody served it.
+  const known = true;
   if (source.kind === 'mapped') {
     const { path, offset, writeBehind } = source;
-    return native().regionOpenFile(pager, { ...common, path, offset, writeBehind });
+    return native().regionOpenFile(pager, { ...common, path, offset, writeBehind, known });
   }
   const { atomic = false } = record;
   const staged = { ...common, atomic, ...(memory && { memory }) };
   if (source.kind === 'staged') {
-    const file = { kind: 'file', path: source.path, offset: source.offset, lengthBytes } as const;
+    const { path, offset } = source;
+    const file = { kind: 'file', path, offset, lengthBytes, known } as const;
     return native().regionOpenStaged(pager, { ...staged, source: file });
   }
   if (source.kind === 'web' || source.kind === 'callback') {

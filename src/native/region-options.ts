@@ -19,6 +19,8 @@ export interface FileRegionOptions extends AllocationOptions {
   readonly offset: number;
   /** Bytes to map; 0 means to the end of the file. */
   readonly lengthBytes: number;
+  /** It had these bytes before: ERR_FILE_CHANGED, not ERR_RANGE, when it has them no more. */
+  readonly known?: boolean;
   readonly access: Access;
   /** Lets memory pressure write dirty pages to the file. */
   readonly writeBehind: boolean;
@@ -34,6 +36,8 @@ export type PageSource =
       readonly path: string;
       readonly offset: number;
       readonly lengthBytes: number;
+      /** As in FileRegionOptions. */
+      readonly known?: boolean;
     }
   | {
       readonly kind: 'remote';

@@ -232,6 +232,8 @@ describe('wrong arguments', () => {
     );
     expect(await open({ offset: 12_288 })).toBe('ERR_RANGE');
     expect(await open({ lengthBytes: 2 ** 52 })).toBe('ERR_RANGE');
+    expect(await open({ lengthBytes: 2 ** 52, known: true })).toBe('ERR_FILE_CHANGED');
+    expect(await open({ lengthBytes: 5000, known: true })).toBe('ERR_FILE_CHANGED');
     expect(await open({ offset: 1 })).toBe('ERR_ALIGNMENT');
     binding.pagerClose(pager);
   });

@@ -170,3 +170,27 @@ describe('a file that is gone before it is first used', () => {
     await expect(attached).rejects.toThrow(file);
   });
 });
+
+describe.each([
+  ['mapped', {}],
+  ['staged', { kind: 'staged' }],
+  ['reserved', { reserve: true, length: 64 * 4096 - 100 }],
+] as const)('a %s region whose file was cut while nobody served it', (_, made) => {
+  it.each([0, 8 * 4096, 65 * 4096])('or has grown, to %i bytes, says so', async (length) => {
+    const folder = scratch();
+    const whole = () => patternFile(folder, { length: 64 * 4096 - 100 });
+    const file = whole();
+    const first = await serveAppliance({}, folder);
+    await first.appliance.create({ name: 'r', file, ...made });
+    await first.appliance.close();
+    truncateSync(file, length);
+    const { url, appliance } = await serveAppliance({}, folder);
+    const client = await connectClient(url);
+    const read = async () => await (await client.attach('r')).read(0, 1);
+    expect(await codeOf(read)).toBe('ERR_FILE_CHANGED');
+    // Once it is as it was, so is the region.
+    whole();
+    expect([...(await read())]).toEqual([...patternOf(1)]);
+    expect(appliance.regions()).toMatchObject([{ name: 'r', state: 'ready' }]);
+  });
+});
