@@ -53,7 +53,7 @@ describe('the control server', () => {
     [{ path: '/nowhere' }, 404, 'ERR_ARGUMENT'],
     [{ path: '/v1/regions', method: 'PUT' }, 404, 'ERR_ARGUMENT'],
     [{ path: '/v1/regions/none' }, 404, 'ERR_NO_SUCH_REGION'],
-    [{ path: '/v1/regions/a%20b' }, 400, 'ERR_ARGUMENT'],
+    [{ path: '/v1/regions/a%20b' }, 400, 'ERR_NAME'],
     [{ path: '/v1/regions/%zz' }, 400, 'ERR_ARGUMENT'],
     [{ path: '/v1/regions', method: 'POST', body: '{' }, 400, 'ERR_ARGUMENT'],
     [{ path: '/v1/regions', method: 'POST', body: '[]' }, 400, 'ERR_ARGUMENT'],
