@@ -11,7 +11,8 @@ namespace {
 constexpr std::array kRegionFigures = {
     "presentPages",      "dirtyPages",        "writtenPages",     "lostPages",
     "elsewherePages",    "unreachablePages",
-    "maxFrames",         "usedFrames",        "bypassedOperations", "faultedOperations",
+    "maxFrames",         "usedFrames",        "tablePages",
+    "bypassedOperations", "faultedOperations",
     "operationBytes",
     "filledPages",       "filledBytes",       "readPages",        "writtenBackPages",
     "writtenBackBytes"};
@@ -58,6 +59,8 @@ Napi::Value RegionStats(const Napi::CallbackInfo& info) {
   put("maxFrames", std::min({region.frames.max(), object->pager->pager.budget().max(),
                              region.table->pages()}));
   put("usedFrames", region.frames.used());
+  const uint64_t entries = region.overlay == nullptr ? 0 : region.overlay->table_pages();
+  put("tablePages", region.table->tables().charged() + entries);
   put("bypassedOperations", bypassed);
   put("faultedOperations", faulted);
   put("operationBytes", bytes);

@@ -46,6 +46,9 @@ class PageOverlay {
   // Pages whose only copy is where nobody can get it now.
   [[nodiscard]] virtual uint64_t unreachable_pages() const = 0;
 
+  // Pages of tables that it takes beside the tiers.
+  [[nodiscard]] virtual uint64_t table_pages() const = 0;
+
   // True: Store, Load and Take may wait for a peer.
   [[nodiscard]] virtual bool asks_peers() const = 0;
 

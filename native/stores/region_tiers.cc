@@ -114,13 +114,16 @@ void RegionTiers::Put(PageIndex page, const Entry& to) {
   const Guard guard(count_locks_[number % kLocks]);
   entry(page) = to;
   if (!to.none()) {
-    if (count++ == 0 && budget_ != nullptr) budget_->TakeTables(1);
+    if (count++ != 0) return;
+    table_pages_.fetch_add(1, std::memory_order_relaxed);
+    if (budget_ != nullptr) budget_->TakeTables(1);
     return;
   }
   if (--count != 0) return;
   // None of them is looked at without reading zeros, before and after.
   iovec range{entries_.data() + (number << kPageShift), kPageBytes};
   DropPages({&range, 1});
+  table_pages_.fetch_sub(1, std::memory_order_relaxed);
   if (budget_ != nullptr) budget_->ReturnTables(1);
 }
 

@@ -51,6 +51,9 @@ class RegionTiers final : public PageOverlay,
   Status TakeInPlace(PageIndex page, std::byte* into) override;
   bool StartTake(PageIndex page, std::byte* into, TierDone done) override;
   [[nodiscard]] uint64_t unreachable_pages() const override;
+  [[nodiscard]] uint64_t table_pages() const override {
+    return table_pages_.load(std::memory_order_relaxed);
+  }
   [[nodiscard]] bool asks_peers() const override;
   void Forget(PageIndex page) override;
   // Pages that the stack holds of this region; those of one tier.
@@ -124,6 +127,7 @@ class RegionTiers final : public PageOverlay,
   const uint64_t entry_count_;
   Summary held_;  // chunks that may have entries
   const std::shared_ptr<FrameBudget> budget_;
+  std::atomic<uint64_t> table_pages_{0};  // of entries_, charged
   std::atomic<uint32_t> next_version_{1};
   std::array<std::atomic<uint64_t>, kTiersMax> pages_{};
   // Two locks of a page, both of the path of absent pages only. The first is held while the slot

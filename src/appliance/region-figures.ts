@@ -54,7 +54,11 @@ export function figuresOf(handle: RegionHandle | undefined, size: number) {
       unreachable: found?.unreachablePages ?? 0,
       pinned: found?.pinnedPages ?? 0,
     },
-    frames: { max: found?.maxFrames ?? 0, used: found?.usedFrames ?? 0 },
+    frames: {
+      max: found?.maxFrames ?? 0,
+      used: found?.usedFrames ?? 0,
+      tables: found?.tablePages ?? 0,
+    },
     operations: {
       bypassed: found?.bypassedOperations ?? 0,
       faulted: found?.faultedOperations ?? 0,

@@ -76,7 +76,13 @@ export const region = v.object({
     /** Of pinned ranges, present or not. */
     pinned: count,
   }),
-  frames: v.object({ max: count, used: count }),
+  /** Memory that it may have and has, in pages: its pages, and beside them what these need. */
+  frames: v.object({
+    max: count,
+    used: count,
+    /** Page tables, page words and tier entries, which count as memory too. */
+    tables: count,
+  }),
   operations: v.object({ bypassed: count, faulted: count, bytes }),
   fills: v.object({ pages: count, bytes, read: count }),
   writebacks: v.object({ pages: count, bytes }),

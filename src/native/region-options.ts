@@ -149,6 +149,8 @@ export interface RegionStats {
   /** Bound on present pages, and present pages now. */
   readonly maxFrames: number;
   readonly usedFrames: number;
+  /** Pages of tables that it takes beside them. */
+  readonly tablePages: number;
   /** Operations that met only present pages, and those that met an absent one. */
   readonly bypassedOperations: number;
   readonly faultedOperations: number;

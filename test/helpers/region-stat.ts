@@ -35,7 +35,7 @@ export function statOf(name: string, figures: Figures): RegionStat {
       unreachable: 0,
       pinned: 0,
     },
-    frames: { max: 256, used: present },
+    frames: { max: 256, used: present, tables: 0 },
     operations: { bypassed, faulted, bytes },
     fills: { pages: filled / 4096, bytes: filled, read: 0 },
     writebacks: { pages: writtenBack / 4096, bytes: writtenBack },

@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { TierList } from '../../src/control/schema.js';
+import type { RegionStat, TierList } from '../../src/control/schema.js';
 import { connectClient } from '../helpers/appliance.js';
 import { farpage, ServeProcess } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
@@ -54,6 +54,14 @@ describe('without a tier named', () => {
     expect(tiers).toMatchObject([{ kind: 'file', directory: state }]);
     expect(tiers[0]?.pages).toBeGreaterThan((6 * MIB) / PAGE);
     expect(Buffer.compare(await region.read(0, 8 * MIB), bytes)).toBe(0);
+    // The only region there is has all of the tables, once nothing comes and goes any more.
+    const tables = async () => {
+      const { memory } = await serve.json<TierList>(['tiers']);
+      const { frames } = await serve.json<RegionStat>(['stat', 'r']);
+      return [frames.tables > 0, frames.tables * PAGE - memory.tableBytes];
+    };
+    await expect.poll(tables, { timeout: 20_000 }).toEqual([true, 0]);
+    expect((await serve.run(['stat', 'r'])).stdout.toString()).toMatch(/, and \d+ of tables\n/);
     expect(readdirSync(state).filter((name) => name.startsWith('#'))).toEqual([]);
     expect(await serve.end()).toBe(0);
   });

@@ -202,6 +202,11 @@ FARPAGE_TEST(tables_of_pages_in_tiers_are_counted_and_given_back) {
   }
   const PageRun all{0, appliance.region->table->pages()};
   CHECK_EQ(appliance.pager.Demote(appliance.region, all).spilled_pages, kCount);
+  const auto of_region = [&] {
+    return appliance.region->table->tables().charged() + appliance.region->overlay->table_pages();
+  };
+  CHECK_EQ(of_region(), budget.all_tables());
+  CHECK_EQ(appliance.region->overlay->table_pages(), kCount);
   // A page of words and a page of entries each; the kernel's tables have gone.
   CHECK_EQ(budget.all_tables(), 2 * kCount + Lasting(kCount * kStep));
   CHECK_EQ(budget.pages(), 0u);
@@ -211,6 +216,8 @@ FARPAGE_TEST(tables_of_pages_in_tiers_are_counted_and_given_back) {
     CHECK_EQ(value, n);
   }
   CHECK_EQ(appliance.region->table->elsewhere(), 0u);
+  CHECK_EQ(appliance.region->overlay->table_pages(), 0u);
+  CHECK_EQ(of_region(), budget.all_tables());
   // Words that tell of a page stay: without entries, with the tables of the pages that are here.
   CHECK_EQ(budget.all_tables(), 2 * kCount + Lasting(kCount * kStep));
   appliance.pager.evictor().Discard(appliance.region, all);

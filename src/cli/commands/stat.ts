@@ -41,7 +41,7 @@ function rowsOf(stat: RegionStat): string[][] {
       'present',
       `${pages.present}, ${pages.dirty} dirty, ${pages.written} ever written${inTiers}${lost}`,
     ],
-    ['frames', `${frames.used} of ${frames.max}`],
+    ['frames', `${frames.used} of ${frames.max}, and ${frames.tables} of tables`],
     ['operations', `${operations.bypassed} bypassed, ${operations.faulted} faulted`],
     ['filled', `${counted(fills)}, ${fills.read} read from a store`],
     ['written back', counted(writebacks)],
