@@ -91,7 +91,8 @@ Napi::Value RegionAdoption(const Napi::CallbackInfo& info) {
   if (object->Look() == nullptr) return env.Null();
   const MemoryFiles* files = object->region->table->files();
   if (files == nullptr) return env.Null();
-  static constexpr std::array kOutcomes = {"made", "adopted", "discarded", "conflict"};
+  static constexpr std::array kOutcomes = {"made", "adopted", "discarded", "conflict",
+                                      "stale"};
   const AdoptionReport& report = files->report();
   Napi::Object found = Napi::Object::New(env);
   const auto put = [&](const char* name, uint64_t value) {

@@ -47,6 +47,7 @@ struct MemoryFiles::Header {
   uint32_t checksum;
   std::atomic<uint32_t> writing;
   StoreIdentity store;
+  uint64_t life;
 
   // To this region in this boot, and it is whole.
   [[nodiscard]] bool BelongsTo(const Options& options) const {
@@ -83,7 +84,7 @@ Result<std::unique_ptr<MemoryFiles>> MemoryFiles::Open(const Options& options) {
   std::unique_ptr<MemoryFiles> files(
       new MemoryFiles(options, std::move(memory).value(), std::move(table).value(),
                       std::move(header).value(), std::move(mapped).value()));
-  if (resized.value().outcome == Adoption::kConflict) {
+  if (resized.value().outcome != Adoption::kMade) {
     files->report_ = std::move(resized).value();
     files->settled_ = true;
   } else if (status.st_size == 0) {
@@ -93,6 +94,8 @@ Result<std::unique_ptr<MemoryFiles>> MemoryFiles::Open(const Options& options) {
     files->report_.outcome = Adoption::kDiscarded;
     if (Status emptied = files->Empty(); !emptied.ok()) return emptied.error();
     files->WriteHeader();
+  } else if (!files->SameLife()) {
+    files->report_.outcome = Adoption::kStale;
   } else {
     files->report_.outcome = files->SameStore() ? Adoption::kAdopted : Adoption::kConflict;
   }
@@ -114,7 +117,7 @@ Result<AdoptionReport> MemoryFiles::Resize(const Options& options, int table_fd)
   auto old = Open(before);
   if (!old.ok()) return old.error();
   MemoryFiles& files = *old.value();
-  files.report_.outcome = Adoption::kConflict;
+  if (files.SameLife()) files.report_.outcome = Adoption::kConflict;
   if (Status adopted = files.Adopt(false); !adopted.ok()) return adopted.error();
   files.options_.size_bytes = options.size_bytes;
   files.WriteHeader();
@@ -131,6 +134,11 @@ bool MemoryFiles::SameStore() const {
   const bool same_file =
       was.device == is.device && was.inode == is.inode && was.size_bytes == is.size_bytes;
   return same_file && (was.changed_ns == is.changed_ns || header()->writing.load() != 0);
+}
+
+bool MemoryFiles::SameLife() const {
+  const uint64_t was = header()->life;
+  return was == options_.life || was == options_.next_life;
 }
 
 // Everything goes but the descriptors.
@@ -158,6 +166,7 @@ void MemoryFiles::WriteHeader() {
   std::memcpy(to.boot_id.data(), options_.boot_id.data(),
               std::min(options_.boot_id.size(), to.boot_id.size() - 1));
   to.store = options_.store;
+  to.life = options_.next_life;
   to.writing.store(0);
   to.checksum = to.Sum();
 }
@@ -189,7 +198,7 @@ void MemoryFiles::Punch(PageIndex page) const {
 PageWord MemoryFiles::Repaired(PageIndex page, PageWord word, bool writable) {
   const PageState state = StateOf(word);
   const PageWord dirty = (word & kUnsafe) != 0 ? kDirty : 0;
-  const bool other_store = report_.outcome == Adoption::kConflict;
+  const bool other_store = Disowned();
   // What another store was given is not in this one.
   const PageWord lasting = dirty == 0 && other_store ? 0 : word & kHistory;
   if (state == PageState::kAbsent) return lasting;
@@ -251,7 +260,7 @@ Status MemoryFiles::Adopt(bool writable) {
   if (settled_ || report_.outcome == Adoption::kMade || report_.outcome == Adoption::kDiscarded) {
     return {};
   }
-  const bool conflict = report_.outcome == Adoption::kConflict;
+  const bool conflict = Disowned();
   const uint64_t pages = (options_.size_bytes + kPageBytes - 1) >> kPageShift;
   const auto each_word = [&](auto visit) {
     for (PageIndex page = NextTouched(0); page < pages; page = NextTouched(page)) {
@@ -271,7 +280,10 @@ Status MemoryFiles::Adopt(bool writable) {
       word.store(Repaired(page, seen, writable), std::memory_order_relaxed);
     }
   });
-  if (!conflict) return {};
+  if (!conflict) {
+    header()->life = options_.next_life;
+    return {};
+  }
   if (report_.conflict_pages != 0) {
     // Set aside before the words change: who dies in between meets the same conflict again.
     if (Status aside = SetAside(); !aside.ok()) return aside;
@@ -283,6 +295,8 @@ Status MemoryFiles::Adopt(bool writable) {
     });
   }
   EndWrite(options_.store);
+  // Last: who dies before finds the same memory as old as it was.
+  header()->life = options_.next_life;
   return {};
 }
 

@@ -27,6 +27,7 @@ enum class Adoption : uint8_t {
   kAdopted,    // every page is where it was
   kDiscarded,  // it belonged to another boot or region
   kConflict,   // store or size are others: clean pages were dropped, dirty ones set aside
+  kStale,      // the region was written without it since: the same
 };
 
 // What was found when the files were opened.
@@ -52,10 +53,15 @@ class MemoryFiles {
     std::string boot_id;     // of the machine's start, /proc/sys/kernel/random/boot_id
     uint64_t size_bytes = 0;
     StoreIdentity store;
+    // The region's life that this memory must be of, and the one it is of from now on. Who died
+    // between taking that and telling its caller has left the latter, and served no write.
+    uint64_t life = 0;
+    uint64_t next_life = 0;
   };
 
   // Opens the files, or makes them; files of another boot or region are emptied. Those of a region
-  // that had another size are a conflict, as those of another store: dirty pages are set aside.
+  // that had another size are a conflict, as those of another store: dirty pages are set aside; so
+  // are those of another life of the region, which was written elsewhere since.
   // Fails: kStateVersion (another version of Farpage may have dirty pages there), kQuota (see
   // kConflictFilesMax), kMemoryFull (the tmpfs has no room for a header), kIo.
   static Result<std::unique_ptr<MemoryFiles>> Open(const Options& options);
@@ -99,6 +105,11 @@ class MemoryFiles {
   static Result<AdoptionReport> Resize(const Options& options, int table_fd);
   [[nodiscard]] bool Belongs() const;
   [[nodiscard]] bool SameStore() const;
+  [[nodiscard]] bool SameLife() const;
+  // Clean pages go, and dirty ones are not the region's any more.
+  [[nodiscard]] bool Disowned() const {
+    return report_.outcome == Adoption::kConflict || report_.outcome == Adoption::kStale;
+  }
   Status Empty();
   void WriteHeader();
   Status SetAside();

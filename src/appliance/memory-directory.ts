@@ -13,6 +13,7 @@ import { FarpageError } from '../errors.js';
 import type { MemoryDirectory as NativeDirectory } from '../native/binding.js';
 import { lockFolder } from './folder-lock.js';
 import { makePrivateDirectory } from './private-directory.js';
+import type { Lives } from './sync-record.js';
 
 /** `f_type` of a tmpfs (statfs(2)). */
 const TMPFS_MAGIC = 0x01021994;
@@ -51,8 +52,8 @@ export class MemoryDirectory implements AsyncDisposable {
   }
 
   /** Where the memory of one region is. */
-  of(id: string): NativeDirectory {
-    return { directory: this.path, id, bootId: this.#bootId };
+  of(id: string, lives: Lives): NativeDirectory {
+    return { directory: this.path, id, bootId: this.#bootId, ...lives };
   }
 
   /** The files of one region: its memory and its page table. */

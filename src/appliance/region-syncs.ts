@@ -1,15 +1,22 @@
 /** What a region's syncs have made durable, as its clients hear of it. */
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import type { Receipt, RegionStat, RestartReceipt } from '../control/schema.js';
 import type { AdoptionReport } from '../native/binding.js';
 import { receiptOf, type WrittenBack } from './group-sync.js';
 import { type RestartFacts, restartFacts, restartReceiptOf } from './restart-receipt.js';
-import { SyncRecord } from './sync-record.js';
+import { type Lives, SyncRecord } from './sync-record.js';
+
+/** Of a region that no process has had open. */
+const FIRST_LIVES: Lives = { life: 0, nextLife: 1 };
 
 /** The record of it is a file, of regions that outlive their session. */
 export class RegionSyncs {
   readonly #path: string;
   #record: SyncRecord | undefined;
+  /** As it was read for `lives`, until it begins. */
+  #found: SyncRecord | undefined;
+  /** No process finds again what is written to it from now on, and the record says so. */
+  #disowned = false;
   #restart: RestartFacts | undefined;
   #syncedAtMs: number | undefined;
 
@@ -17,12 +24,34 @@ export class RegionSyncs {
     this.#path = path;
   }
 
-  /** Compares what was found with what the last process left, and begins this one's record. */
+  /**
+   * Of memory that a process before may have left; who only reads the region `begins` none. Makes
+   * no record where there is none.
+   */
+  lives({ begins }: { begins: boolean }): Lives {
+    this.#found = existsSync(this.#path) ? SyncRecord.open(this.#path) : undefined;
+    const { life, nextLife } = this.#found?.lives ?? FIRST_LIVES;
+    return { life, nextLife: begins ? nextLife : life };
+  }
+
+  /**
+   * Compares what was found with what the last process left, and begins this one's record; `found`
+   * is null without memory that outlives the process.
+   */
   begin(found: AdoptionReport | null): void {
-    const record = SyncRecord.open(this.#path);
+    const record = this.#found ?? SyncRecord.open(this.#path);
     this.#restart = restartFacts(found, record);
-    record.begin({ lost: this.#restart.lostSince !== null });
+    this.#disowned = found !== null || record.fresh;
+    record.begin({ lost: this.#restart.lostSince !== null, renewed: found !== null });
     this.#record = record;
+    this.#found = undefined;
+  }
+
+  /** Somebody may write to it from now on: memory that an earlier process left is old. ERR_IO. */
+  writable(): void {
+    if (this.#disowned) return;
+    this.#record?.disown();
+    this.#disowned = true;
   }
 
   /** Since the last durable one; null before the first. */

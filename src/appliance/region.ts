@@ -168,6 +168,7 @@ export class Region {
       throw new FarpageError('ERR_ACCESS', `${name} is read-only`);
     }
     const handle = this.open();
+    if (access === 'read-write') this.syncs.writable();
     const common = { lengthBytes: size, access };
     const { address } = native().regionStats(handle);
     // One that was idle may have lost its address: the STag leads to the region all the same.
@@ -343,10 +344,15 @@ export class Region {
     return this.#memory !== undefined && kind !== 'mapped' && kind !== 'callback';
   }
 
+  /** Something of its syncs is to be known over restarts. */
+  get #recorded(): boolean {
+    const { source, access } = this.record;
+    return this.owner === undefined && access !== 'read-only' && source.kind !== 'callback';
+  }
+
   /** Compares what was found with what the last process left, and begins this one's record. */
   #begin(handle: RegionHandle): void {
-    const { source, access } = this.record;
-    if (this.owner !== undefined || access === 'read-only' || source.kind === 'callback') return;
+    if (!this.#recorded) return;
     const made = this.#usesMemory ? NOTHING_FOUND : null;
     this.syncs.begin(native().regionAdoption(handle) ?? made);
   }
@@ -356,12 +362,13 @@ export class Region {
     this.#source.open(this.record);
     this.#pages?.close();
     this.#pages = this.#supply();
+    const lives = this.syncs.lives({ begins: this.#recorded });
     return openNative(this.#pager, {
       record: this.record,
       // What ends with its session is kept nowhere.
       keptPath: this.owner === undefined ? this.#keptPath : '',
       fresh: this.#fresh,
-      memory: this.#usesMemory ? this.#memory?.of(this.record.id) : undefined,
+      memory: this.#usesMemory ? this.#memory?.of(this.record.id, lives) : undefined,
       needDoor: () => void this.#source.answer(this.record, () => this.#opened?.handle),
       reserve,
       account: this.#account,

@@ -9,7 +9,9 @@ import { fileFailure, syncFolder } from './durable-file.js';
 /** Two slots, written in turn, so that a torn one leaves the other; a sector each. */
 const SLOT_BYTES = 512;
 const SUM_BYTES = 16;
-const FIELDS = 4;
+const FIELDS = 5;
+/** Those of a record that was written before lives were counted. */
+const FIELDS_BEFORE = 4;
 
 /** Numbers of one record. */
 interface Fields {
@@ -20,6 +22,17 @@ interface Fields {
   /** The epoch whose later writes were lost last; -1 when none ever were. */
   readonly lost: number;
   readonly state: State;
+  /**
+   * Which memory of it, of those that outlive a process, is its own: grows with each process that
+   * begins to use such memory, and with each that gives it to a writer without.
+   */
+  readonly life: number;
+}
+
+/** Of a region: the life that memory found again must be of, and the one that begins. */
+export interface Lives {
+  readonly life: number;
+  readonly nextLife: number;
 }
 
 /** Closed with all that was written in its store; open, or its process died; closed with some of
@@ -28,30 +41,38 @@ type State = 'closed' | 'open' | 'in-memory';
 /** By the number that stands for it in the file. */
 const STATES: readonly State[] = ['closed', 'open', 'in-memory'];
 
-const NONE: Fields = { serial: 0, epoch: 0, lost: -1, state: 'closed' };
+const NONE: Fields = { serial: 0, epoch: 0, lost: -1, state: 'closed', life: 0 };
+/** What is known of one that cannot be read: its life is one that no memory is of. */
+function damaged(): Fields {
+  return { ...NONE, state: 'open', life: Date.now() };
+}
 
 function encode(fields: Fields): Buffer {
   const bytes = Buffer.alloc(SLOT_BYTES);
-  const numbers = [fields.serial, fields.epoch, fields.lost, STATES.indexOf(fields.state)];
+  const { serial, epoch, lost, state, life } = fields;
+  const numbers = [serial, epoch, lost, STATES.indexOf(state), life];
   for (const [index, number] of numbers.entries()) bytes.writeDoubleLE(number, index * 8);
-  sumOf(bytes).copy(bytes, FIELDS * 8);
+  sumOf(bytes, FIELDS).copy(bytes, FIELDS * 8);
   return bytes;
 }
 
-function sumOf(bytes: Buffer): Buffer {
+function sumOf(bytes: Buffer, fields: number): Buffer {
   return createHash('sha256')
-    .update(bytes.subarray(0, FIELDS * 8))
+    .update(bytes.subarray(0, fields * 8))
     .digest()
     .subarray(0, SUM_BYTES);
 }
 
 function decode(bytes: Buffer): Fields | undefined {
-  const sum = bytes.subarray(FIELDS * 8, FIELDS * 8 + SUM_BYTES);
-  if (!sum.equals(sumOf(bytes))) return undefined;
-  const [serial = 0, epoch = 0, lost = -1, state = 0] = [0, 1, 2, 3].map((index) =>
-    bytes.readDoubleLE(index * 8),
+  const fields = [FIELDS, FIELDS_BEFORE].find((count) =>
+    bytes.subarray(count * 8, count * 8 + SUM_BYTES).equals(sumOf(bytes, count)),
   );
-  return { serial, epoch, lost, state: STATES[state] ?? 'open' };
+  if (fields === undefined) return undefined;
+  const [serial = 0, epoch = 0, lost = -1, state = 0, life = 0] = Array.from(
+    { length: fields },
+    (_, index) => bytes.readDoubleLE(index * 8),
+  );
+  return { serial, epoch, lost, state: STATES[state] ?? 'open', life };
 }
 
 /**
@@ -77,7 +98,7 @@ export class SyncRecord {
     this.#fields = fields;
   }
 
-  /** Reads it, or begins one; a damaged one begins anew, with everything lost. */
+  /** Reads it, or begins one; a damaged one begins anew, with everything lost and a new life. */
   static open(path: string): SyncRecord {
     try {
       const file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
@@ -94,7 +115,7 @@ export class SyncRecord {
           }, undefined);
         if (found !== undefined) return new SyncRecord(path, found);
         if (length === 0) writeSync(file, both, 0, both.length, 0);
-        return new SyncRecord(path, length === 0 ? NONE : { ...NONE, state: 'open' });
+        return new SyncRecord(path, length === 0 ? NONE : damaged());
       } finally {
         closeSync(file);
       }
@@ -123,17 +144,33 @@ export class SyncRecord {
     return this.#fields.state === 'in-memory';
   }
 
+  /** Of memory that is found again. */
+  get lives(): Lives {
+    const { life } = this.#fields;
+    return { life, nextLife: life + 1 };
+  }
+
   /**
-   * It is open from now on; `lost` says that what came after the last sync is gone. That mark is
-   * made durable behind the caller's back: see `settled`.
+   * It is open from now on; `lost` says that what came after the last sync is gone, `renewed` that
+   * it uses memory of its next life. That mark is made durable behind the caller's back: see
+   * `settled`.
    */
-  begin(options: { lost: boolean }): void {
-    const { epoch } = this.#fields;
+  begin(options: { lost: boolean; renewed: boolean }): void {
+    const { epoch, life } = this.#fields;
     this.#put({
       state: 'open',
+      ...(options.renewed && { life: life + 1 }),
       ...(options.lost && { lost: epoch, epoch: epoch + 1 }),
     });
     this.#harden().catch(() => {}); // Told by the first sync that needs it.
+  }
+
+  /**
+   * It may be written from now on, and no memory that outlives the process will have that: what
+   * such memory has now is old. Not fsynced, because no such memory outlives the machine's end.
+   */
+  disown(): void {
+    this.#put({ life: this.#fields.life + 1 });
   }
 
   /** One durable sync more; durable itself when the promise settles. ERR_IO, ERR_NO_SPACE. */

@@ -136,8 +136,8 @@ export const restartReceipt = v.object({
   region: regionName,
   /** How the region ended before: this is its first start, it was closed, its process died. */
   start: v.picklist(['first', 'clean', 'unclean']),
-  /** What the memory directory had; null without one. */
-  memory: v.nullable(v.picklist(['made', 'adopted', 'discarded', 'conflict'])),
+  /** What the memory directory had; null without one. Stale: the region was written without it. */
+  memory: v.nullable(v.picklist(['made', 'adopted', 'discarded', 'conflict', 'stale'])),
   kept: v.object({ clean: count, dirty: count, repaired: count, dropped: count }),
   /** Read from the store since, and set to a fill value since, each when it was touched. */
   restored: count,

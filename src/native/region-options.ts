@@ -67,19 +67,25 @@ export interface MemoryDirectory {
   readonly id: string;
   /** What tells one start of the machine from another; up to 63 characters. */
   readonly bootId: string;
+  /** The region's life whose memory is taken, and the one that it is of from then on. */
+  readonly life: number;
+  readonly nextLife: number;
 }
 
 /** What a region found in the memory directory; pages unless a name says otherwise. */
 export interface AdoptionReport {
-  /** Nothing; all of it; another boot's or region's; that of a store that changed since. */
-  readonly outcome: 'made' | 'adopted' | 'discarded' | 'conflict';
+  /**
+   * Nothing; all of it; another boot's or region's; that of a store that changed since; older than
+   * what the region was given without it.
+   */
+  readonly outcome: 'made' | 'adopted' | 'discarded' | 'conflict' | 'stale';
   readonly cleanPages: number;
   readonly dirtyPages: number;
   /** Half-done fills, evictions and write-backs that were put right. */
   readonly repairedPages: number;
-  /** Clean ones of a store that changed. */
+  /** Clean ones of a store that changed, or stale. */
   readonly droppedPages: number;
-  /** Dirty ones of a store that changed: lost to the region, their bytes are in `conflictFile`. */
+  /** Dirty ones of such a store, or stale: the region has lost them, `conflictFile` has them. */
   readonly conflictPages: number;
   /** The first 64 runs of these, as [offset, length] in bytes. */
   readonly conflicts: readonly (readonly [number, number])[];

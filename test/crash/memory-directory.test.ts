@@ -176,6 +176,89 @@ it('names dirty pages of a file that changed meanwhile, and writes none of them'
   expect(readdirSync(memory)).toEqual([]);
 });
 
+it('takes no memory that is older than what a process without it was given', async () => {
+  const folder = scratch();
+  const words = ['--memory-dir', memoryFolder()];
+  const serve = await ServeProcess.start(folder, words);
+  await serve.run(['create', 'plain', '--size', '1MiB']);
+  await serve.run(['create', 'kept', '--size', '1MiB', '--persist']);
+  const names = ['plain', 'kept'];
+  const first = await connectClient(serve.ready.control);
+  for (const name of names) {
+    const region = await first.attach(name);
+    await region.write(0, pageOf(1));
+    await region.fence();
+  }
+  await serve.end('SIGKILL');
+  // Who only looks makes nothing old.
+  const looks = await ServeProcess.start(folder, []);
+  const looking = await connectClient(looks.ready.control);
+  for (const name of names) {
+    const region = await looking.attach(name, { access: 'read-only' });
+    expect((await region.read(0, 4096)).every((byte) => byte === 0)).toBe(true);
+  }
+  await looks.end('SIGKILL');
+  const back = await ServeProcess.start(folder, words);
+  const found = await connectClient(back.ready.control);
+  for (const name of names) {
+    const region = await found.attach(name);
+    expect(Buffer.compare(await region.read(0, 4096), pageOf(1)), name).toBe(0);
+    expect(await region.receipt()).toMatchObject({ memory: 'adopted', lostSince: null });
+  }
+  await back.end('SIGKILL');
+  const without = await ServeProcess.start(folder, []);
+  const others = await connectClient(without.ready.control);
+  for (const name of names) {
+    const region = await others.attach(name);
+    await region.write(4096, pageOf(2));
+    await region.fence();
+  }
+  await without.end('SIGKILL');
+  const last = await ServeProcess.start(folder, words);
+  const again = await connectClient(last.ready.control);
+  for (const name of names) {
+    const region = await again.attach(name);
+    await expect(region.read(0, 4096), name).rejects.toMatchObject({ code: 'ERR_PAGE_LOST' });
+    const receipt = await last.json<RestartReceipt>(['receipt', name]);
+    expect(receipt).toMatchObject({ start: 'unclean', memory: 'stale', kept: { dirty: 0 } });
+    expect(receipt.lostSince, name).toBe(receipt.lastLoss);
+    expect(receipt.conflicts).toMatchObject({ pages: 1, runs: [{ offset: 0, length: 4096 }] });
+    const aside = readFileSync(receipt.conflicts.file ?? '').subarray(0, 4096);
+    expect(Buffer.compare(aside, pageOf(1)), name).toBe(0);
+    // It is told once; from then on the memory is this region's again.
+    await region.write(0, pageOf(3));
+    await region.fence();
+  }
+  await last.end('SIGKILL');
+  const healed = await ServeProcess.start(folder, words);
+  const kept = await connectClient(healed.ready.control);
+  for (const name of names) {
+    const region = await kept.attach(name);
+    expect(await region.receipt()).toMatchObject({ memory: 'adopted', lostSince: null });
+    expect(Buffer.compare(await region.read(0, 4096), pageOf(3)), name).toBe(0);
+  }
+});
+
+it('takes no memory of one directory that is older than what was written in another', async () => {
+  const folder = scratch();
+  const [one, other] = [memoryFolder(), memoryFolder()];
+  const write = async (memory: string, version: number) => {
+    const serve = await ServeProcess.start(folder, ['--memory-dir', memory]);
+    if (version === 1) await serve.run(['create', 'plain', '--size', '1MiB']);
+    const region = await (await connectClient(serve.ready.control)).attach('plain');
+    const { memory: found, lostSince } = await region.receipt();
+    await region.write(0, pageOf(version));
+    await region.fence();
+    await serve.end('SIGKILL');
+    return { found, lost: lostSince !== null };
+  };
+  expect(await write(one, 1)).toEqual({ found: 'made', lost: false });
+  expect(await write(other, 2)).toEqual({ found: 'made', lost: true });
+  expect(await write(one, 3)).toEqual({ found: 'stale', lost: true });
+  expect(await write(one, 4)).toEqual({ found: 'adopted', lost: false });
+  expect(await write(other, 5)).toEqual({ found: 'stale', lost: true });
+});
+
 it('refuses a memory directory that is no tmpfs, and one that somebody else has', async () => {
   const folder = scratch();
   const open = (memoryDirectory: string, at: string) => serveAppliance({ memoryDirectory }, at);

@@ -192,6 +192,43 @@ FARPAGE_TEST(memory_files_see_each_change_of_the_store) {
   changed([](StoreIdentity& store) { store.changed_ns++; });
 }
 
+// The region was written without this memory since: what is in it is older than that.
+FARPAGE_TEST(memory_files_of_another_life_are_stale_and_keep_the_bytes) {
+  const TemporaryFolder folder;
+  MemoryFiles::Options options = In(folder);
+  options.life = 4;
+  options.next_life = 5;
+  Leave(options, {{9, Word(PageState::kPresent, kUsable)},
+                  {10, Word(PageState::kPresent, kUsable | kDirty)}});
+  // Who died before its caller knew of life 5 comes again with 4; then 5 is known.
+  CHECK(Open(options)->report().outcome == Adoption::kAdopted);
+  options.life = 5;
+  options.next_life = 6;
+  CHECK(Open(options)->report().outcome == Adoption::kAdopted);
+  options.life = 7;
+  options.next_life = 8;
+  // Who dies while it is set aside meets it again.
+  CHECK(MemoryFiles::Open(options).value()->report().outcome == Adoption::kStale);
+  const AdoptionReport report = Open(options)->report();
+  CHECK(report.outcome == Adoption::kStale);
+  CHECK_EQ(report.dropped_pages, 1u);
+  CHECK_EQ(report.conflict_pages, 1u);
+  Fd aside(::open(report.conflict_file.c_str(), O_RDONLY | O_CLOEXEC));
+  char byte = 0;
+  CHECK_EQ(::pread(aside.get(), &byte, 1, static_cast<off_t>(uint64_t{10} << kPageShift)), 1);
+  CHECK_EQ(byte, 11);
+  auto again = Open(options);
+  CHECK(again->report().outcome == Adoption::kAdopted);
+  CHECK_EQ(again->words()[9].load(), 0u);
+  CHECK_EQ(again->words()[10].load(), Word(PageState::kLost, kDirty));
+  again.reset();
+  // Of another size as well: that is no reason to forget how old it is.
+  options.life = options.next_life = 9;
+  options.size_bytes = kSize * 2;
+  CHECK(Open(options)->report().outcome == Adoption::kStale);
+  CHECK(Open(options)->report().outcome == Adoption::kAdopted);
+}
+
 FARPAGE_TEST(memory_files_of_a_region_of_another_size_are_a_conflict) {
   for (const uint64_t size : {kSize * 2, kSize / 2, kSize - 5 * kPageBytes}) {
     const TemporaryFolder folder;
