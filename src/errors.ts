@@ -21,7 +21,8 @@ export const ERROR_TEXT = {
   ERR_FILE_ACCESS: 'the file may not be opened like that; check its rights or use read-only access',
   ERR_FILE_KIND: 'not a regular file; name a regular file',
   ERR_FILE_LOCKED: 'another process has locked the file; end that process or wait for it',
-  ERR_FILE_CHANGED: 'the file was cut or replaced underneath; restore its size, then sync again',
+  ERR_FILE_CHANGED:
+    'the file was cut, replaced or deleted underneath; put it back, or copy the region elsewhere',
   ERR_OUTSIDE_ROOT: 'the path leads outside of --root; move the file below it or widen --root',
   ERR_URL_NOT_ALLOWED:
     'the appliance may not fetch from this URL; allow its prefix with --allow-url',

@@ -94,6 +94,12 @@ Status LockRange(int fd, uint64_t offset_bytes, uint64_t length_bytes) {
   }
 }
 
+bool SameFile(const struct stat& one, const struct stat& other) {
+  return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+Error Deleted() { return {Code::kFileChanged, 0, "the file was deleted"}; }
+
 }  // namespace
 
 Result<std::unique_ptr<FileStore>> FileStore::Open(const Options& options) {
@@ -107,6 +113,9 @@ Result<std::unique_ptr<FileStore>> FileStore::Open(const Options& options) {
   struct stat status{};
   if (::fstat(fd.get(), &status) != 0) return SystemError("fstat");
   if (!S_ISREG(status.st_mode)) return Error{Code::kFileKind, 0, "not a regular file"};
+  struct stat there{};
+  const bool named = status.st_nlink != 0 && ::stat(options.path.c_str(), &there) == 0 &&
+                     SameFile(status, there);
   const auto size = static_cast<uint64_t>(status.st_size);
   const auto unlike = [&](Code code, const char* what) {
     return options.known ? Error{Code::kFileChanged, 0, "the file has another size now"}
@@ -139,12 +148,23 @@ Result<std::unique_ptr<FileStore>> FileStore::Open(const Options& options) {
   // The pager does its own read-ahead; the kernel's would initialise what nobody asked for.
   ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_RANDOM);
   return std::unique_ptr<FileStore>(
-      new FileStore(std::move(fd), std::move(direct), options, length));
+      new FileStore(std::move(fd), std::move(direct), options, length, named));
 }
 
-Result<uint64_t> FileStore::AvailableBytes() const {
+Status FileStore::StillNamed() const {
+  struct stat mine{};
+  if (!named_ || ::fstat(fd_.get(), &mine) != 0) return {};
+  if (mine.st_nlink == 0) return Deleted();
+  struct stat there{};
+  // Moved, or out of sight now: it has a name all the same.
+  if (::stat(path_.c_str(), &there) != 0 || SameFile(mine, there)) return {};
+  return Error{Code::kFileChanged, 0, "another file has its name now"};
+}
+
+Result<uint64_t> FileStore::WritableBytes() const {
   struct stat status{};
   if (::fstat(fd_.get(), &status) != 0) return SystemError("fstat");
+  if (named_ && status.st_nlink == 0) return Deleted();
   const auto size = static_cast<uint64_t>(status.st_size);
   if (size <= offset_bytes_) return uint64_t{0};
   return std::min(size - offset_bytes_, length_bytes_);
@@ -199,7 +219,7 @@ Status FileStore::WriteImage(const PageImage& image) const {
   uint64_t done = 0;
   while (done < image.length_bytes) {
     // Asked as late as can be: a pwrite behind the end would make the file longer again.
-    auto available = AvailableBytes();
+    auto available = WritableBytes();
     if (!available.ok()) return available.error();
     if (image.run.offset_bytes() + image.length_bytes > available.value()) {
       return Error{Code::kFileChanged, 0, "the file has become shorter than the page to write"};
@@ -224,7 +244,7 @@ void FileStore::WillWrite(PageRun run) {
 
 bool FileStore::BeginAroundCache(DirectWriter& writer, PageImage* image) const {
   // A file cut meanwhile must not grow again; WriteImage says so.
-  auto available = AvailableBytes();
+  auto available = WritableBytes();
   return available.ok() &&
          image->run.offset_bytes() + image->length_bytes <= available.value() &&
          writer.Begin(image);
@@ -265,6 +285,11 @@ void FileStore::WriteThroughCache(std::span<PageImage* const> images) const {
 }
 
 Status FileStore::Write(std::span<PageImage> images) {
+  if (const Status named = StillNamed(); !named.ok()) {
+    // Of each page: what a cut has taken as well is to be found out now, as after other failures.
+    for (PageImage& image : images) image.outcome = named;
+    return {};
+  }
   std::vector<PageImage*> left;
   left.reserve(images.size());
   for (PageImage& image : images) left.push_back(&image);
@@ -331,8 +356,8 @@ class FileStore::Writes final : public PageWrites {
 std::unique_ptr<PageWrites> FileStore::StartWrites() { return std::make_unique<Writes>(*this); }
 
 Status FileStore::MakeDurable() {
-  if (::fdatasync(fd_.get()) == 0) return {};
-  return SystemError("fdatasync");
+  if (::fdatasync(fd_.get()) != 0) return SystemError("fdatasync");
+  return StillNamed();
 }
 
 }  // namespace farpage

@@ -41,9 +41,6 @@ class FileStore final : public PageStore {
   [[nodiscard]] uint64_t length_bytes() const { return length_bytes_; }
   [[nodiscard]] bool writable() const { return writable_; }
 
-  // Bytes of the region that the file still has: less than length_bytes() after a truncation.
-  [[nodiscard]] Result<uint64_t> AvailableBytes() const;
-
   [[nodiscard]] PagesFrom OriginOf(PageRun run) const override { return {origin_, run.count}; }
   [[nodiscard]] uint64_t CachedPages(PageRun run) const override;
   // As one request, and nothing around it (posix_fadvise WILLNEED).
@@ -59,10 +56,12 @@ class FileStore final : public PageStore {
   // Nothing while a Write is under way, which does the same for its own pages.
   void WillWrite(PageRun run) override;
   // Many images go around the page cache where it does not hold their pages (DirectWriter), so
-  // that it need not afterwards either.
+  // that it need not afterwards either. Each image's kFileChanged: the file was cut, deleted or
+  // replaced (a look at its name costs 1 us a call).
   Status Write(std::span<PageImage> images) override;
   // Runs of kDirectRunPagesMin and more go around the page cache in the same way, into holes too.
   [[nodiscard]] std::unique_ptr<PageWrites> StartWrites() override;
+  // Fails: kFileChanged (it was deleted or replaced: what is durable is not under this name), kIo.
   Status MakeDurable() override;
 
   // Pages that went around the page cache so far.
@@ -72,13 +71,14 @@ class FileStore final : public PageStore {
 
  private:
   FileStore(Fd fd, std::unique_ptr<DirectFile> direct, const Options& options,
-            uint64_t length_bytes)
+            uint64_t length_bytes, bool named)
       : fd_(std::move(fd)),
         path_(options.path),
         offset_bytes_(options.offset_bytes),
         length_bytes_(length_bytes),
         writable_(options.writable),
         origin_(options.origin),
+        named_(named),
         direct_(std::move(direct)) {}
   // Hands a writer images that nobody else writes; none: there are no more.
   using NextImages = std::function<std::span<PageImage* const>()>;
@@ -88,6 +88,12 @@ class FileStore final : public PageStore {
   std::vector<PageImage*> WriteAroundCache(const NextImages& next);
   void WriteThroughCache(std::span<PageImage* const> images) const;
   Status WriteImage(const PageImage& image) const;
+  // Bytes of the region that the file still has: less than length_bytes() after a truncation.
+  // Fails: kFileChanged (it was deleted).
+  [[nodiscard]] Result<uint64_t> WritableBytes() const;
+  // Nobody will ever read what is written to a file that was deleted, nor find it under the name of
+  // a file that was replaced. Fails: kFileChanged.
+  [[nodiscard]] Status StillNamed() const;
 
   Fd fd_;
   std::string path_;
@@ -95,6 +101,7 @@ class FileStore final : public PageStore {
   uint64_t length_bytes_;
   bool writable_;
   PageOrigin origin_;
+  bool named_;  // the path led to it when it was opened: one may be without a name on purpose
   std::unique_ptr<DirectFile> direct_;  // of a writable file, where there is such a thing
   std::atomic<uint32_t> writes_under_way_{0};
   std::atomic<uint64_t> direct_pages_{0};

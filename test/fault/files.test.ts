@@ -1,5 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -75,6 +83,71 @@ describe('a full state directory', () => {
     await appliance.create(other);
     expect(appliance.regionNames).toEqual(['other']);
     await appliance.close();
+  });
+});
+
+describe('a file deleted or replaced underneath', () => {
+  for (const [kind, count] of [
+    ['mapped', 3],
+    ['mapped', 200],
+    ['staged', 3],
+  ] as const) {
+    it(`takes no write that nobody would find (${kind}, ${count} pages)`, async () => {
+      const folder = scratch();
+      const length = 1024 * 4096;
+      const file = patternFile(folder, { length });
+      const regions = [{ name: 'r', file, kind }];
+      const { url } = await serveAppliance({ regions });
+      const region = await (await connectClient(url)).attach('r');
+      const write = async (text: string) => {
+        for (let page = 0; page < count; page += 1) {
+          await region.write(page * 5 * 4096, Buffer.from(text));
+        }
+        await region.fence();
+      };
+      await write('first');
+      await region.sync();
+      await write('later');
+      const aside = join(folder, 'aside');
+      const before = readFileSync(file);
+      renameSync(file, aside);
+      writeFileSync(file, Buffer.alloc(length, 'x'));
+      expect(await codeOf(() => region.flush())).toBe('ERR_FILE_CHANGED');
+      expect(await codeOf(() => region.sync())).toBe('ERR_FILE_CHANGED');
+      expect(await region.stat()).toMatchObject({
+        pages: { dirty: count, lost: 0 },
+        error: { code: 'ERR_FILE_CHANGED' },
+      });
+      expect(readFileSync(file).every((byte) => byte === 0x78)).toBe(true);
+      expect(Buffer.compare(readFileSync(aside), before)).toBe(0);
+      // Put back, it is the file that it was.
+      renameSync(aside, file);
+      expect(await region.sync()).toMatchObject({ pagesWritten: count, durable: true });
+      expect(readFileSync(file).toString('latin1', 0, 5)).toBe('later');
+      // Moved away it has a name all the same; deleted it has none.
+      await write('moved');
+      renameSync(file, aside);
+      expect(await region.sync()).toMatchObject({ pagesWritten: count, durable: true });
+      expect(readFileSync(aside).toString('latin1', 0, 5)).toBe('moved');
+      await write('never');
+      rmSync(aside);
+      expect(await codeOf(() => region.flush())).toBe('ERR_FILE_CHANGED');
+      expect(await codeOf(() => region.sync())).toBe('ERR_FILE_CHANGED');
+      expect((await region.stat()).pages).toMatchObject({ dirty: count, lost: 0 });
+      expect(Buffer.from(await region.read(0, 5)).toString()).toBe('never');
+    });
+  }
+
+  it('is told by a sync of what a flush has written to it before', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 64 * 4096 });
+    const { url } = await serveAppliance({ regions: [{ name: 'r', file }] });
+    const region = await (await connectClient(url)).attach('r');
+    await region.write(0, Buffer.from('flushed'));
+    await region.flush();
+    rmSync(file);
+    expect(await codeOf(() => region.sync())).toBe('ERR_FILE_CHANGED');
+    expect((await region.stat()).pages).toMatchObject({ dirty: 1, lost: 0 });
   });
 });
 
