@@ -187,8 +187,8 @@ export class Region {
   }
 
   /**
-   * Writes back what is dirty in the range; with `durable` also fdatasync. ERR_UNSUPPORTED with the
-   * reason where there is nothing to write to.
+   * Writes back what is dirty in the range; with `durable` also fdatasync. What nothing keeps is
+   * never durable, and counts no sync. ERR_UNSUPPORTED with the reason where a source takes none.
    */
   async writeBack(range: Range & { durable: boolean }): Promise<Receipt> {
     const { durable } = range;
@@ -203,7 +203,8 @@ export class Region {
     const noSink = noSinkOf(this.record);
     if (noSink !== undefined) throw new FarpageError('ERR_UNSUPPORTED', noSink);
     const done = native().regionWriteBack(this.open(), { ...bounds, durable });
-    return await this.settle(done.then((written) => ({ ...written, durable })));
+    const lasts = durable && this.persists;
+    return await this.settle(done.then((written) => ({ ...written, durable: lasts })));
   }
 
   /** What a sync of several regions needs of this one. */
@@ -306,9 +307,11 @@ export class Region {
     const opened = this.#opened;
     this.#opened = undefined;
     if (opened !== undefined) {
-      const { dirtyPages } = native().regionStats(opened.handle);
+      const { dirtyPages, writtenPages } = native().regionStats(opened.handle);
       native().regionClose(opened.handle);
-      const inMemory = this.#usesMemory && dirtyPages > 0;
+      // Of what nothing keeps every written page is in memory, or a tier, and ends well there.
+      const unkept = this.persists ? 0 : writtenPages;
+      const inMemory = unkept > 0 || (this.#usesMemory && dirtyPages > 0);
       if (inMemory || dirtyPages === 0) this.syncs.end({ inMemory });
     }
     this.#source.close();

@@ -45,6 +45,7 @@ export function restartReceiptOf(
   const adoption = facts?.adoption;
   return {
     region: stat.name,
+    persist: stat.persist,
     start: facts?.start ?? 'first',
     memory: adoption?.outcome ?? null,
     kept: {

@@ -36,7 +36,7 @@ export interface Lives {
 }
 
 /** Closed with all that was written in its store; open, or its process died; closed with some of
- * that in the memory directory alone. */
+ * that in memory alone: the memory directory may have it. */
 type State = 'closed' | 'open' | 'in-memory';
 /** By the number that stands for it in the file. */
 const STATES: readonly State[] = ['closed', 'open', 'in-memory'];
@@ -139,7 +139,7 @@ export class SyncRecord {
     return this.#fields.state === 'open';
   }
 
-  /** It was closed while only the memory directory had some of what was written. */
+  /** It was closed while only memory had some of what was written. */
   get inMemory(): boolean {
     return this.#fields.state === 'in-memory';
   }

@@ -17,9 +17,11 @@ interface RangeBody {
   readonly length?: number;
 }
 
-function describe(receipt: Receipt): string {
+function describe(route: 'flush' | 'sync', receipt: Receipt): string {
   const { region, pagesWritten, bytesWritten, durable, elapsedMs } = receipt;
-  const state = durable ? 'durable' : 'not yet durable';
+  // Of a sync that can only mean one thing.
+  const not = route === 'flush' ? 'not yet durable' : 'not durable: nothing keeps this region';
+  const state = durable ? 'durable' : not;
   const part = receipt.transaction ? `, transaction ${receipt.transaction}` : '';
   const written = `${formatPages(pagesWritten, bytesWritten)}`;
   return `${region}: ${written}, ${elapsedMs} ms, ${state}${part}`;
@@ -53,7 +55,7 @@ export function writeBackCommand(
       const body = { offset, ...(length !== undefined && { length }) };
       const tell = (receipt: Receipt) => {
         if (given.json) shell.out.object(receipt);
-        else shell.out.line(describe(receipt));
+        else shell.out.line(describe(route, receipt));
       };
       const targets = names.map((name) => regionTarget(name, given, shell));
       const appliances = new Set(targets.map(({ address }) => JSON.stringify(address)));

@@ -86,7 +86,7 @@ export const ROUTES = {
   sync: {
     method: 'POST',
     path: `${REGION}/sync`,
-    summary: 'Write dirty pages to the store and make them durable',
+    summary: 'Write dirty pages to the store, if there is one, and make them durable',
     body: s.rangeBody,
     reply: s.receipt,
   },

@@ -115,6 +115,7 @@ export const receipt = v.object({
   region: regionName,
   pagesWritten: count,
   bytesWritten: bytes,
+  /** It is in its store for good; false of a flush, and where nothing keeps the region. */
   durable: v.boolean(),
   elapsedMs: v.pipe(v.number(), v.minValue(0)),
   /** Durable syncs of the region so far, over restarts; what `lostSince` compares. */
@@ -134,6 +135,8 @@ export const receiptList = v.object({ receipts: v.array(receipt) });
 /** What the last start found of a region; in pages. */
 export const restartReceipt = v.object({
   region: regionName,
+  /** What is synced outlives the process; else each start without its memory begins anew. */
+  persist: v.boolean(),
   /** How the region ended before: this is its first start, it was closed, its process died. */
   start: v.picklist(['first', 'clean', 'unclean']),
   /** What the memory directory had; null without one. Stale: the region was written without it. */

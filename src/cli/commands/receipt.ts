@@ -14,14 +14,17 @@ import {
 } from '../options.js';
 
 function describe(receipt: RestartReceipt): string {
-  const { region, start, kept, restored, filled, epoch, lostSince, conflicts } = receipt;
+  const { region, persist, start, kept, restored, filled, epoch, lostSince, conflicts } = receipt;
   const pages = formatCount(kept.clean + kept.dirty, 'page');
   const memory = `${pages} kept in memory, ${kept.dirty} of them dirty`;
-  const lost = lostSince === null ? 'nothing lost' : `lost what came after sync ${lostSince}`;
+  const since = persist
+    ? `lost what came after sync ${lostSince}`
+    : 'begins anew: nothing keeps it';
+  const lost = lostSince === null ? 'nothing lost' : since;
   const named = conflicts.runs.map(({ offset, length }) => `${offset}+${length}`).join(' ');
   const conflict = conflicts.pages > 0 ? `, conflicts at ${named} in ${conflicts.file ?? ''}` : '';
-  const since = `${restored} restored and ${filled} filled since`;
-  return `${region}: ${start} start, ${memory}, ${since}, sync ${epoch}, ${lost}${conflict}`;
+  const touched = `${restored} restored and ${filled} filled since`;
+  return `${region}: ${start} start, ${memory}, ${touched}, sync ${epoch}, ${lost}${conflict}`;
 }
 
 /** All regions; before them, what the appliance itself found is told. */

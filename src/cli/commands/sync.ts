@@ -4,6 +4,6 @@ import type { Shell } from '../options.js';
 import { writeBackCommand } from '../write-back.js';
 
 export function syncCommand(shell: Shell): Command {
-  const description = 'write dirty pages to their file and make them durable';
+  const description = 'write dirty pages to their file, if there is one, and make them durable';
   return writeBackCommand('sync', { description, shell });
 }
