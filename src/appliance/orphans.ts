@@ -1,8 +1,8 @@
-/** Kept files that no region has: what a crash left between a file and the catalog. */
+/** Files that no region has: what a crash left between a file and the catalog. */
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** A kept file whose region is in no catalog; its pages stand at their offsets. */
+/** A file whose region is in no catalog; pages stand at their offsets. */
 export interface Orphan {
   readonly file: string;
   /** Bytes that it takes on the device. */
@@ -10,7 +10,16 @@ export interface Orphan {
 }
 
 const KEPT = /^([0-9a-f]{32})\.pages(\.new)?$/;
+/** Pages, which of them are dirty, and what was set aside in conflict. */
+const IN_MEMORY = /^([0-9a-f]{32})\.(memory|table|conflict-\d+)$/;
+/** A table with its header and no page in it has this much (memory_files.cc). */
+const HEADER_BYTES = 65_536;
 const BLOCK_BYTES = 512;
+
+/** Bytes that a file takes on its device. */
+function bytesOf(file: string): number {
+  return (statSync(file, { throwIfNoEntry: false })?.blocks ?? 0) * BLOCK_BYTES;
+}
 
 /**
  * Looks through the folder of kept files. One without data, whose region nobody was told of, is
@@ -26,7 +35,7 @@ export function findOrphans(
     const [, id = '', half] = KEPT.exec(name) ?? [];
     if (id === '' || (half === undefined && options.known.has(id))) continue;
     const file = join(folder, name);
-    const bytes = (statSync(file, { throwIfNoEntry: false })?.blocks ?? 0) * BLOCK_BYTES;
+    const bytes = bytesOf(file);
     if (half === undefined && (bytes > 0 || options.inMemory(id))) {
       orphans.push({ file, bytes });
       continue;
@@ -34,5 +43,32 @@ export function findOrphans(
     rmSync(file, { force: true });
     if (half === undefined) rmSync(join(folder, `${id}.sync`), { force: true });
   }
-  return orphans.sort((left, right) => (left.file < right.file ? -1 : 1));
+  return orphans.sort(byName);
+}
+
+function byName(left: Orphan, right: Orphan): number {
+  return left.file < right.file ? -1 : 1;
+}
+
+/**
+ * The same of a memory directory, whose catalog was lost or is in another state directory: memory
+ * that nobody's bound counts. Files of a region of which no page was ever there go.
+ */
+export function findMemoryOrphans(folder: string, known: ReadonlySet<string>): Orphan[] {
+  const found = new Map<string, Orphan[]>();
+  for (const name of readdirSync(folder)) {
+    const id = IN_MEMORY.exec(name)?.[1];
+    if (id === undefined || known.has(id)) continue;
+    const file = join(folder, name);
+    found.set(id, [...(found.get(id) ?? []), { file, bytes: bytesOf(file) }]);
+  }
+  const orphans: Orphan[] = [];
+  for (const files of found.values()) {
+    const empty = files.every(({ file, bytes }) =>
+      file.endsWith('.table') ? bytes <= HEADER_BYTES : bytes === 0,
+    );
+    if (empty) for (const { file } of files) rmSync(file, { force: true });
+    else orphans.push(...files);
+  }
+  return orphans.sort(byName);
 }

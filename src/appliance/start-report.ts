@@ -2,7 +2,7 @@
 import type { StartReport } from '../control/schema.js';
 import { formatCount } from '../units.js';
 import type { MemoryDirectory } from './memory-directory.js';
-import { findOrphans } from './orphans.js';
+import { findMemoryOrphans, findOrphans } from './orphans.js';
 import type { Region } from './region.js';
 import { savedSets } from './working-set-file.js';
 
@@ -14,13 +14,17 @@ export function startReportOf(options: {
 }): StartReport {
   const { unclean, regions, keepFolder, memory } = options;
   const ids = regions.map(({ record }) => record.id);
+  const known = new Set(ids);
   const sets = savedSets(keepFolder);
   const inMemory = (id: string) => memory?.has(id) ?? false;
   return {
     start: unclean ? 'unclean' : 'clean',
     regions: regions.length,
     inMemory: memory === undefined ? null : ids.filter(inMemory).length,
-    orphans: findOrphans(keepFolder, { known: new Set(ids), inMemory }),
+    orphans: [
+      ...findOrphans(keepFolder, { known, inMemory }),
+      ...(memory === undefined ? [] : findMemoryOrphans(memory.path, known)),
+    ],
     workingSets: regions.flatMap(({ record, workingSet }) => {
       const problem = sets.has(record.id) ? workingSet.problem?.message : undefined;
       return problem === undefined ? [] : [{ region: record.name, problem }];
@@ -34,7 +38,7 @@ export function describeStart(report: StartReport): string {
   const ended = start === 'clean' ? '' : 'the one before did not end well; ';
   const kept = inMemory === null ? '' : `, ${inMemory} with memory of an earlier process`;
   const files = orphans.map(({ file, bytes }) => `${file} (${bytes} bytes)`).join(', ');
-  const left = files === '' ? '' : `; kept files of no region, to be copied or deleted: ${files}`;
+  const left = files === '' ? '' : `; files of no region, to be copied or deleted: ${files}`;
   const sets = workingSets.map(({ region, problem }) => `; working set of ${region}: ${problem}`);
   return `${ended}${formatCount(regions, 'region')}${kept}${left}${sets.join('')}`;
 }

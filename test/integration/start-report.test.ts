@@ -13,7 +13,7 @@ import type { RestartReceipt, StartReport } from '../../src/control/schema.js';
 import { connectClient } from '../helpers/appliance.js';
 import { farpage, ServeProcess } from '../helpers/cli.js';
 import { memoryFolder, pageOf } from '../helpers/crash.js';
-import { scratch } from '../helpers/scratch.js';
+import { patternFile, scratch } from '../helpers/scratch.js';
 
 const startOf = (serve: ServeProcess) => (serve.ready as unknown as { start: StartReport }).start;
 
@@ -77,6 +77,36 @@ it('tells the receipts of all regions behind one that is unavailable, which it n
   const one = await second.run(['receipt', 'b']);
   expect([one.code, one.stdout.toString()]).toEqual([1, '']);
   expect(one.stderr).toMatch(/^farpage: .*: b: .* \[ERR_FILE_NOT_FOUND\]\n$/);
+});
+
+it('names files of no region in the memory directory too, but for those of no page', async () => {
+  const folder = scratch();
+  const memory = memoryFolder();
+  const words = ['--memory-dir', memory];
+  const first = await ServeProcess.start(folder, words);
+  const file = patternFile(folder, { length: 4096 });
+  await first.json(['create', 'r', '--size', '1GiB']);
+  await first.json(['create', 'file', '--file', file]);
+  const client = await connectClient(first.ready.control);
+  const region = await client.attach('r');
+  await region.write(2 ** 20, pageOf(1));
+  await region.fence();
+  // Allocated, and never touched: its files are there, with nothing in them.
+  await client.attach('file');
+  await first.end('SIGKILL');
+  expect(readdirSync(memory)).toHaveLength(4);
+  rmSync(join(folder, 'state'), { recursive: true });
+  const second = await ServeProcess.start(folder, words);
+  const { orphans } = startOf(second);
+  expect(orphans).toEqual([
+    { file: expect.stringMatching(/^.*\.memory$/), bytes: expect.any(Number) },
+    { file: expect.stringMatching(/^.*\.table$/), bytes: expect.any(Number) },
+  ]);
+  expect((await second.run(['receipt'])).stdout.toString()).toContain(orphans[0]?.file);
+  expect(await second.end()).toBe(0);
+  const third = await ServeProcess.start(folder, words);
+  expect(startOf(third).orphans).toEqual(orphans);
+  expect(readdirSync(memory)).toHaveLength(2);
 });
 
 it('names kept files of no region and leaves them, but for those that are empty', async () => {
