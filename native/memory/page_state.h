@@ -32,7 +32,7 @@ inline constexpr PageWord kEpoch = 1u << 11;     // the epoch it was dirtied in
 inline constexpr PageWord kElsewhere = 1u << 12; // its newest bytes are in a tier, or on the way
 inline constexpr PageWord kHeld = 1u << 13;      // filled for a waiter that has not used it yet
 inline constexpr PageWord kAhead = 1u << 14;     // its first use asks for the next read-ahead
-inline constexpr PageWord kTrial = 1u << 15;     // not used again since it was filled: goes first
+inline constexpr PageWord kTrial = 1u << 15;     // not used again since it was filled
 inline constexpr PageWord kUnused = 1u << 16;    // the use that it was filled for is still to come
 inline constexpr PageWord kStored = 1u << 17;    // its store was given bytes of it since allocation
 inline constexpr PageWord kTwice = 1u << 18;     // ACCESSED and used again
@@ -85,7 +85,7 @@ constexpr uint32_t GhostAge(PageWord word, PageWord now) {
   return ((now >> kUsedShift) + kGhostStampMax - (word >> kUsedShift)) % kGhostStampMax;
 }
 
-// True: present, and not used again since it was filled.
+// True: present, and not used again since it was filled; of a dirty one: not read.
 constexpr bool OnTrial(PageWord word) {
   return (word & kTrial) != 0 && StateOf(word) == PageState::kPresent;
 }

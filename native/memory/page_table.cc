@@ -152,7 +152,7 @@ bool PageTable::MarkDirty(PageIndex page) {
     if ((word & kWritable) == 0) return false;
     const PageWord epoch = epoch_->Now();
     if ((word & kDirty) != 0 && ((word ^ epoch) & kEpoch) != 0) return false;
-    const PageWord rest = word & ~(kEpoch | kTrial | kUnused | kUsed);
+    const PageWord rest = word & ~(kEpoch | over_when_written_ | kUsed);
     const PageWord want = rest | epoch | kDirty | kWritten | kAccessed | UsedNow();
     if (word == want) {
       // Who made it dirty may not have come to the summary yet; a sync that this writer asks for
@@ -212,9 +212,11 @@ void PageTable::Count(PageWord from, PageWord to) {
   const auto is_present = [](PageWord word) {
     return StateOf(word) == PageState::kPresent || StateOf(word) == PageState::kCopying;
   };
+  const auto is_dirty = [](PageWord word) { return (word & kUnsafe) != 0; };
   adjust(present_, is_present(from), is_present(to));
-  adjust(dirty_, (from & kUnsafe) != 0, (to & kUnsafe) != 0);
-  adjust(trial_, OnTrial(from), OnTrial(to));
+  adjust(dirty_, is_dirty(from), is_dirty(to));
+  adjust(trial_, OnTrial(from) && !is_dirty(from), OnTrial(to) && !is_dirty(to));
+  adjust(dirty_trial_, OnTrial(from) && is_dirty(from), OnTrial(to) && is_dirty(to));
   adjust(elsewhere_, (from & kElsewhere) != 0, (to & kElsewhere) != 0);
   adjust(written_, (from & kWritten) != 0, (to & kWritten) != 0);
   adjust(lost_, StateOf(from) == PageState::kLost, StateOf(to) == PageState::kLost);

@@ -119,13 +119,21 @@ class PageTable {
   PageWord ClearFlags(PageIndex page, PageWord flags) {
     if (files_ != nullptr && !reserved_.Has(page)) [[unlikely]] return 0;
     const PageWord before = words_[page].fetch_and(~flags, std::memory_order_acq_rel);
-    if ((flags & kTrial) != 0 && OnTrial(before)) trial_.fetch_sub(1, std::memory_order_relaxed);
+    if ((flags & kTrial) != 0 && OnTrial(before)) {
+      auto& count = (before & kUnsafe) == 0 ? trial_ : dirty_trial_;
+      count.fetch_sub(1, std::memory_order_relaxed);
+    }
     return before;
   }
 
   // Sets DIRTY and WRITTEN on a page that is WRITABLE and not frozen, before its bytes are written.
   // False: the page is not writable now, fault first. Thread: any, inside a turn.
   bool MarkDirty(PageIndex page);
+
+  // A page on trial that is written stays on trial: its bytes may go elsewhere when memory is short.
+  // Requires: nobody uses the table yet.
+  void KeepTrials() { over_when_written_ = kUnused; }
+  [[nodiscard]] bool keeps_trials() const { return over_when_written_ == kUnused; }
 
   // Pages are dirty in an epoch from now on. Requires: nobody uses the table yet.
   void Follow(const SyncEpoch* epoch) { epoch_ = epoch; }
@@ -144,8 +152,12 @@ class PageTable {
   [[nodiscard]] uint64_t dirty() const { return dirty_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t written() const { return written_.load(std::memory_order_relaxed); }
   [[nodiscard]] uint64_t lost() const { return lost_.load(std::memory_order_relaxed); }
-  // Present pages that were not used again since they were filled.
+  // Clean present pages that were not used again since they were filled.
   [[nodiscard]] uint64_t trial() const { return trial_.load(std::memory_order_relaxed); }
+  // Dirty ones that nobody has read since; none unless it keeps trials.
+  [[nodiscard]] uint64_t dirty_trial() const {
+    return dirty_trial_.load(std::memory_order_relaxed);
+  }
   [[nodiscard]] uint64_t elsewhere() const { return elsewhere_.load(std::memory_order_relaxed); }
 
   // What the table and the kernel's tables of the region cost.
@@ -196,6 +208,8 @@ class PageTable {
   static const UseClock kNoClock;
   const UseClock* clock_ = &kNoClock;
   std::atomic<uint64_t> trial_{0};
+  std::atomic<uint64_t> dirty_trial_{0};
+  PageWord over_when_written_ = kTrial | kUnused;
   std::unique_ptr<MemoryFiles> files_;
   Summary reserved_;  // chunks whose words have room in the files
 };

@@ -31,6 +31,8 @@ struct EvictionResult {
   // Dirty pages that went into the overlay of their region, and those that found no room there.
   uint64_t spilled_pages = 0;
   uint64_t refused_pages = 0;
+  // Pages of the region that is waited for which nobody used: they go when they have been written.
+  uint64_t cleaning_pages = 0;
   // Of tables that no page needed any more, before anything was evicted.
   uint64_t table_pages = 0;
   // Pages that would have gone and are pinned. Told by sweeps of ranges.
@@ -47,8 +49,10 @@ struct Cold {
 // Windows that no page may enter while their tables are freed, at once: some 0.1 ms.
 inline constexpr size_t kClosedWindowsMax = 64;
 
-// Dirty pages that one sweep hands to overlays, at most: a fill waits for them.
+// Dirty pages that one sweep hands to overlays, at most: a fill waits for them. And while overlays
+// have no room: enough to find out when there is some.
 inline constexpr uint64_t kSpillPagesMax = 256;
+inline constexpr uint64_t kSpillProbePages = 4;
 
 // The part of the frames that pages may have which were not used again since they were filled.
 inline constexpr uint64_t kTrialPart = 20;
@@ -61,10 +65,11 @@ inline constexpr uint32_t kGhostSteps = 4;
 // How often the hand goes round at most: each time it takes one use away, the last finds victims.
 inline constexpr size_t kRoundsMax = kUsesMax + 1;
 
-// Drops clean pages: first those that were not used again since they were filled, down to their
-// share of the frames, then those whose uses the hand has all taken. So a scan pushes out itself
-// and not what is used again and again. (S3-FIFO without its ghosts and queues; measured against
-// it in test/bench/README.md.) One sweep, one grace period.
+// Drops clean pages and hands dirty ones to overlays: first the clean ones that were not used again
+// since they were filled, down to their share of the frames, then the dirty ones that nobody has
+// read, the same, then those whose uses the hand has all taken. So a scan pushes out itself, and so
+// does who writes, and not what is used again and again. (S3-FIFO without its queues; measured
+// against it in test/bench/README.md.) One sweep, one grace period.
 // Thread: any but fabric threads; sweeps take turns under a lock, because two hands would only
 // evict each other's second chances.
 class Evictor {
@@ -88,8 +93,11 @@ class Evictor {
     (void)LockAtRest(*region);
   }
 
-  // Evicts up to `pages` from all regions, or from `only`.
-  EvictionResult Evict(uint64_t pages, const Region* only = nullptr);
+  // Evicts up to `pages` from all regions, or from `only`. Dirty pages of a `patient` region which
+  // cannot go, because they are still to be written behind or its overlay has no room, count as if
+  // they went in their turn: who asks waits for them, and nothing that is in use goes for them.
+  EvictionResult Evict(uint64_t pages, const Region* only = nullptr,
+                       const Region* patient = nullptr);
 
   // Evicts every clean page of a run, used or not; with `spare_used`, not those that were used
   // since the hand last passed.
@@ -142,6 +150,8 @@ class Evictor {
   [[nodiscard]] uint64_t evicted_pages() const {
     return evicted_.load(std::memory_order_relaxed);
   }
+  // The region that has filled memory with what it was given, if there is one, or the most.
+  std::shared_ptr<Region> FilledByWriter();
   // The regions there are now.
   std::vector<std::shared_ptr<Region>> Regions();
 
@@ -151,6 +161,7 @@ class Evictor {
     std::vector<PageRun> runs;
     uint64_t pages = 0;
     uint64_t chances = 0;  // pages that lost a use instead
+    PageWord stamp = 0;    // for those that were on trial
   };
   // Pages of one region on their way into its overlay.
   struct Moving {
@@ -162,6 +173,7 @@ class Evictor {
   // Which clean pages a sweep takes. All but kAll take a use away instead of a page that has one.
   enum class Pick : uint8_t {
     kOnTrial,     // those on trial and nothing else
+    kDirtyTrial,  // of them the dirty ones
     kProven,      // those not on trial
     kUnaccessed,  // both
     kNeverUsed,   // both, unless the use that a page was filled for has come
@@ -174,16 +186,24 @@ class Evictor {
     bool dirty = false;
     std::vector<PageRun>* busy = nullptr;
     Cold cold{};
-    bool ghosts = false;  // what goes from its trial is stamped
     bool pinned = false;  // what is pinned goes too
+    Victims* spilling = nullptr;  // where dirty ones go; null: they stay
+    uint64_t spills_max = ~uint64_t{0};
+    bool cleans = false;  // dirty ones that stay count, in cleaning_pages
   };
   // One call's work over some regions.
   struct Sweep {
     const std::vector<std::shared_ptr<Region>>& regions;
-    bool all;  // of the regions there are: the hand moves from one to the next
-    std::vector<Victims> batch;
-    std::vector<uint64_t> dirty;  // of each region, as last seen
+    bool all;     // of the regions there are: the hand moves from one to the next
+    bool spills;  // overlays take dirty pages
+    const Region* patient;
+    std::vector<Victims> batch{};     // of clean pages, and
+    std::vector<Victims> spilling{};  // of dirty ones
+    std::vector<uint64_t> dirty = std::vector<uint64_t>(regions.size());  // of each, as last seen
     uint64_t claimed = 0;
+    uint64_t spilled = 0;
+    uint64_t cleaning = 0;
+    [[nodiscard]] uint64_t gone() const { return claimed + spilled + cleaning; }
   };
   static bool Spares(Pick pick, PageWord word);
   // Claims victims of one chunk, up to `pages_max` in all; returns the page where it stopped.
@@ -191,17 +211,16 @@ class Evictor {
                     Victims* victims, EvictionResult* result);
   void CollectRun(Region& region, PageRun run, const Rules& rules, Victims* victims,
                   EvictionResult* result);
+  void EvictOnce(Sweep& work, uint64_t pages, std::unique_lock<std::mutex>& sweep,
+                 EvictionResult* result);
   // Moves the hand over the regions, `rounds` times and to where it began, until `pages` in all
-  // were claimed.
+  // were claimed, or as many dirty ones as overlays are given at a time.
   void GoRound(Sweep& work, uint64_t pages, size_t rounds, Pick pick, EvictionResult* result);
   EvictionResult Take(const std::shared_ptr<Region>& region, std::span<const PageRun> runs,
                       const Rules& rules);
   void Drop(Victims& victims);
-  // Claims dirty pages of regions with an overlay, waits one grace period and moves them there.
-  void Spill(const std::vector<std::shared_ptr<Region>>& regions, uint64_t pages,
-             std::unique_lock<std::mutex>& sweep, EvictionResult* result);
-  // With `cold`, those and whether they were used or not.
-  void CollectDirty(Region& region, PageRun within, uint64_t pages_max, const Cold* cold,
+  // Claims dirty pages of a run that are cold, used or not.
+  void CollectDirty(Region& region, PageRun within, uint64_t pages_max, const Cold& cold,
                     Victims* victims);
   // The sweep's lock is let go of while overlays take the pages: their devices and peers are
   // waited for by who spills, and by nobody else.
@@ -230,8 +249,7 @@ class Evictor {
   std::vector<std::shared_ptr<Region>> regions_;
   size_t hand_region_ = 0;
   PageIndex hand_page_ = 0;  // where it goes on: no page loses two uses in one round
-  size_t spill_region_ = 0;  // the hand over dirty pages
-  uint64_t spill_chunk_ = 0;
+  uint64_t spills_max_ = kSpillPagesMax;  // of a sweep, as the last ones found room
   std::atomic<uint64_t> evicted_{0};
 };
 

@@ -101,18 +101,22 @@ void Filler::ReturnFrames(Region& region, FrameBudget& budget, uint64_t frames) 
   budget.Return(frames);
 }
 
-bool Filler::EvictForFrames(Region& region, uint64_t frames, EvictionResult* result,
-                            bool* full) {
+bool Filler::EvictForFrames(Region& region, uint64_t frames, bool patient,
+                            EvictionResult* result, bool* full) {
   const bool own_bound = region.frames.used() + frames > region.frames.max();
   const uint64_t bound = own_bound ? region.frames.max() : budget_.max();
   if (frames > bound) return false;
-  const uint64_t extra = std::min(kEvictionBatchPages, bound - LowMark(bound));
-  *result = evictor_.Evict(frames + extra, own_bound ? &region : nullptr);
+  const bool waits = patient && HasFilledMemory(region, bound);
+  // Who needs a page beside somebody who has filled memory makes no room for that one.
+  const bool crowded = !waits && !own_bound && evictor_.FilledByWriter() != nullptr;
+  const uint64_t extra = crowded ? 0 : std::min(kEvictionBatchPages, bound - LowMark(bound));
+  *result = evictor_.Evict(frames + extra, own_bound ? &region : nullptr,
+                           waits ? &region : nullptr);
   // Frames that hold no dirty page come back: their pages are on their way in or out, or held for
   // who uses them at once.
   const uint64_t stuck = result->dirty_pages + (own_bound ? 0 : budget_.tables());
   const bool none_went = result->evicted_pages + result->table_pages == 0;
-  *full = none_went && stuck + frames > bound;
+  *full = none_went && (stuck + frames > bound || (waits && result->refused_pages != 0));
   if (none_went && result->dirty_pages != 0) {
     // Only dirty pages are left, beside those on their way, which a slow store may keep there.
     // Those that only lack fdatasync, or are of regions that may be written behind, become clean.
@@ -137,11 +141,13 @@ Code Filler::WaitForFrame(Region& region) {
     if (closing_.load(std::memory_order_relaxed)) return Code::kClosed;
     EvictionResult result;
     bool full = false;
-    if (!EvictForFrames(region, 1, &result, &full)) return Code::kMemoryFull;
+    // When it was patient for long enough, it takes what there is.
+    const bool late = NowNs() > deadline;
+    if (!EvictForFrames(region, 1, !late, &result, &full)) return Code::kMemoryFull;
     if (result.evicted_pages + result.table_pages != 0) continue;
     // A sync may be making pages clean while the sweep looks: one look proves nothing.
     hopeless = full ? hopeless + 1 : 0;
-    if (hopeless == kHopelessLooks || NowNs() > deadline) {
+    if (hopeless == kHopelessLooks || late) {
       return result.refused_pages != 0 ? Code::kNoSpace : Code::kMemoryFull;
     }
     Nudge();
@@ -166,7 +172,7 @@ void Filler::Fill(const Job& job) {
   EvictionResult result;
   bool full = false;
   if (run.count > 1 && (TryTakeFrames(region, budget_, run.count) ||
-                        (EvictForFrames(region, run.count, &result, &full) &&
+                        (EvictForFrames(region, run.count, true, &result, &full) &&
                          TryTakeFrames(region, budget_, run.count)))) {
     FillByOrigin(job.region, run);
     return;
@@ -263,8 +269,9 @@ void Filler::Install(const std::shared_ptr<Region>& region, PageRun run, PageWor
         // What comes out of a tier is as dirty as it went in.
         const PageWord lasting = kHistory | kAhead | kEpoch | kUnsafe;
         const bool again = GhostAge(word, now) < kGhostSteps;
-        const bool clean = ((word | flags) & kUnsafe) == 0;
-        const PageWord trial = !clean ? 0 : again ? kUnused : kTrial | kUnused;
+        // Who may not go is not tried.
+        const bool goes = ((word | flags) & kUnsafe) == 0 || region->table->keeps_trials();
+        const PageWord trial = !goes ? 0 : again ? kUnused : kTrial | kUnused;
         return (word & lasting) | present | held | trial | flags | region->table->UsedNow();
       });
     }

@@ -116,7 +116,9 @@ class Filler {
   void FillWhole(const Job& job);
   // False: more than the bound ever holds. `full`: nothing went, and dirty pages alone leave no
   // room for as many.
-  bool EvictForFrames(Region& region, uint64_t frames, EvictionResult* result, bool* full);
+  // `patient`: what the region itself has written fills memory, and is waited for.
+  bool EvictForFrames(Region& region, uint64_t frames, bool patient, EvictionResult* result,
+                      bool* full);
   Code WaitForFrame(Region& region);
   // fill_from_overlay.cc
   struct Takes;

@@ -129,6 +129,7 @@ void Pager::AddRegion(std::shared_ptr<Region> region) {
       region->overlay = std::move(overlay).value();
     }
   }
+  if (region->overlay != nullptr || region->write_behind) region->table->KeepTrials();
   if (region->atomic) region->table->Follow(&atomic_sync_.epoch());
   region->table->Follow(&use_clock_);
   region->table->tables().ChargeTo(budget_);

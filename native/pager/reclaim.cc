@@ -55,7 +55,8 @@ void Pager::ReclaimLoop() {
     bool freed = true;
     while (freed && budget_.PagesBeyond(low) != 0) {
       const uint64_t want = std::min(budget_.PagesBeyond(low), kEvictionBatchPages * 8);
-      const EvictionResult result = evictor_.Evict(want);
+      const std::shared_ptr<Region> writer = evictor_.FilledByWriter();
+      const EvictionResult result = evictor_.Evict(want, nullptr, writer.get());
       freed = result.evicted_pages + result.table_pages != 0;
       if (!freed) WriteBehind();
     }

@@ -10,7 +10,7 @@
 namespace farpage {
 
 void Evictor::CollectDirty(Region& region, PageRun within, uint64_t pages_max,
-                           const Cold* cold, Victims* victims) {
+                           const Cold& cold, Victims* victims) {
   Pins::View pins(*region.pins);
   for (PageIndex page = within.first; page < within.end() && victims->pages < pages_max; page++) {
     if (pins.Has(page)) continue;
@@ -21,8 +21,7 @@ void Evictor::CollectDirty(Region& region, PageRun within, uint64_t pages_max,
           if (StateOf(word) != PageState::kPresent || (word & kUnsafe) == 0) return word;
           // What is being written back will be clean soon; what is held is wanted now.
           if ((word & (kHeld | kWriteback)) != 0) return word;
-          if (cold != nullptr && !cold->Has(word)) return word;
-          if (cold == nullptr && (word & kUses) != 0) return WithoutUse(word);
+          if (!cold.Has(word)) return word;
           return WithState(word & ~(kReadable | kWritable | kUses | kAhead),
                            PageState::kEvicting) | kElsewhere;
         },
@@ -31,36 +30,6 @@ void Evictor::CollectDirty(Region& region, PageRun within, uint64_t pages_max,
     AppendPage(victims->runs, page);
     victims->pages++;
   }
-}
-
-void Evictor::Spill(const std::vector<std::shared_ptr<Region>>& regions, uint64_t pages,
-                    std::unique_lock<std::mutex>& sweep, EvictionResult* result) {
-  std::vector<Victims> batch;
-  uint64_t claimed = 0;
-  const size_t start_region = spill_region_ % regions.size();
-  const uint64_t start_chunk = spill_chunk_;
-  // As often round as for clean pages: those that were used get another chance for each use.
-  for (size_t step = 0; step <= kRoundsMax * regions.size() && claimed < pages; step++) {
-    const size_t index = (start_region + step) % regions.size();
-    Region& region = *regions[index];
-    if (region.overlay == nullptr) continue;
-    Victims victims{regions[index], {}, 0};
-    Summary& summary = region.table->dirty_summary();
-    uint64_t chunk = summary.Next(step == 0 ? start_chunk : 0);
-    while (chunk < summary.chunks() && claimed + victims.pages < pages) {
-      const PageIndex first = chunk * kSummaryPages;
-      const uint64_t count = std::min(kSummaryPages, region.table->pages() - first);
-      CollectDirty(region, {first, count}, pages - claimed, nullptr, &victims);
-      if (claimed + victims.pages < pages) chunk = summary.Next(chunk + 1);
-    }
-    spill_region_ = index;
-    spill_chunk_ = chunk;
-    claimed += victims.pages;
-    if (victims.pages != 0) batch.push_back(std::move(victims));
-  }
-  if (claimed == 0) return;
-  shootdown_.WaitGracePeriod();
-  Move(batch, sweep, result);
 }
 
 std::unique_lock<std::mutex> Evictor::LockAtRest(const Region& region) {
@@ -182,7 +151,7 @@ EvictionResult Evictor::Demote(const std::shared_ptr<Region>& region, PageRun ru
       const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages);
       if (page >= last) break;
       const PageIndex stop = std::min(last, page + kSpillPagesMax - victims.pages);
-      CollectDirty(*region, {page, stop - page}, kSpillPagesMax, &cold, &victims);
+      CollectDirty(*region, {page, stop - page}, kSpillPagesMax, cold, &victims);
       page = stop;
     }
     if (victims.pages == 0) {

@@ -297,6 +297,19 @@ void WriteBack::Redirty(Region& region) {
 void WriteBack::DropPrivateCopies(const std::shared_ptr<Region>& region,
                                   const std::vector<PageRun>& runs) {
   std::vector<PageRun> dropping;
+  uint64_t pages = 0;
+  const auto drop = [&] {
+    // No grace period: writers were shut out, with one, when the pages became WRITEBACK.
+    region->memory->DropPrivateCopies(dropping);
+    ForEachPage(dropping, [&](PageIndex page) {
+      const PageWord before = ChangePage(*region->table, page, [](PageWord word) {
+        return WithState(word & ~kWaiters, PageState::kPresent);
+      });
+      if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, Code::kOk);
+    });
+    dropping.clear();
+    pages = 0;
+  };
   ForEachPage(runs, [&](PageIndex page) {
     PageWord after = 0;
     ChangePage(
@@ -308,16 +321,11 @@ void WriteBack::DropPrivateCopies(const std::shared_ptr<Region>& region,
           return idle ? WithState(word, PageState::kCopying) : word;
         },
         &after);
-    if (StateOf(after) == PageState::kCopying) AppendPage(dropping, page);
+    if (StateOf(after) != PageState::kCopying) return;
+    AppendPage(dropping, page);
+    if (++pages == kCopyingPagesMax) drop();
   });
-  // No grace period: writers were shut out, with one, when the pages became WRITEBACK.
-  region->memory->DropPrivateCopies(dropping);
-  ForEachPage(dropping, [&](PageIndex page) {
-    const PageWord before = ChangePage(*region->table, page, [](PageWord word) {
-      return WithState(word & ~kWaiters, PageState::kPresent);
-    });
-    if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, Code::kOk);
-  });
+  if (pages != 0) drop();
 }
 
 }  // namespace farpage

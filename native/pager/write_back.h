@@ -15,6 +15,8 @@ namespace farpage {
 
 // Pages of one grace period, at most: 1 GiB of 4 KiB pages. A larger sync takes several.
 inline constexpr uint64_t kWriteBackBatchPages = 262'144;
+// Pages whose private copies are dropped at a time: nobody writes them or evicts them meanwhile.
+inline constexpr uint64_t kCopyingPagesMax = 512;
 // Bytes of one image handed to a store, at most.
 inline constexpr uint64_t kImageBytesMax = 1u << 20;
 // Pages that one batch writes out of the overlay, at most: each needs a buffer meanwhile.
