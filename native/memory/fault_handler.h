@@ -47,6 +47,7 @@ struct ReadAheadStream {
   PageIndex expected = 0;      // the page whose fault would continue the stream
   PageIndex filled_to = 0;     // end of what has been asked for
   uint32_t window_pages = 0;   // 0: no stream yet
+  bool writes = false;         // the last fault was to write
   // Accesses the same distance apart, forwards or backwards.
   int64_t last = -1;           // page where the last one began, below 0: none
   int64_t stride = 0;          // pages from the one before to it

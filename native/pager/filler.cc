@@ -39,8 +39,8 @@ void Filler::Close() {
   }
 }
 
-bool Filler::Submit(const std::shared_ptr<Region>& region, PageRun run) {
-  return Queue({region, run});
+bool Filler::Submit(const std::shared_ptr<Region>& region, PageRun run, bool to_write) {
+  return Queue({region, run, {}, to_write});
 }
 
 bool Filler::Queue(Job job) {
@@ -106,9 +106,11 @@ bool Filler::EvictForFrames(Region& region, uint64_t frames, bool patient,
   const bool own_bound = region.frames.used() + frames > region.frames.max();
   const uint64_t bound = own_bound ? region.frames.max() : budget_.max();
   if (frames > bound) return false;
+  const bool filled =
+      own_bound ? HasFilledMemory(region, bound) : evictor_.FilledByWriter() != nullptr;
   const bool waits = patient && HasFilledMemory(region, bound);
-  // Who needs a page beside somebody who has filled memory makes no room for that one.
-  const bool crowded = !waits && !own_bound && evictor_.FilledByWriter() != nullptr;
+  // Who needs a page while somebody has filled memory makes no room for that one.
+  const bool crowded = filled && !waits;
   const uint64_t extra = crowded ? 0 : std::min(kEvictionBatchPages, bound - LowMark(bound));
   *result = evictor_.Evict(frames + extra, own_bound ? &region : nullptr,
                            waits ? &region : nullptr);
@@ -134,7 +136,7 @@ bool Filler::EvictForFrames(Region& region, uint64_t frames, bool patient,
 }
 
 // A frame for one page. Waits only while there is something to wait for.
-Code Filler::WaitForFrame(Region& region) {
+Code Filler::WaitForFrame(Region& region, bool to_write) {
   const uint64_t deadline = NowNs() + kFrameWaitNs;
   for (int hopeless = 0; !TryTakeFrames(region, budget_, 1);) {
     if (region.removed.load(std::memory_order_acquire)) return Code::kRegionRemoved;
@@ -143,7 +145,7 @@ Code Filler::WaitForFrame(Region& region) {
     bool full = false;
     // When it was patient for long enough, it takes what there is.
     const bool late = NowNs() > deadline;
-    if (!EvictForFrames(region, 1, !late, &result, &full)) return Code::kMemoryFull;
+    if (!EvictForFrames(region, 1, to_write && !late, &result, &full)) return Code::kMemoryFull;
     if (result.evicted_pages + result.table_pages != 0) continue;
     // A sync may be making pages clean while the sweep looks: one look proves nothing.
     hopeless = full ? hopeless + 1 : 0;
@@ -172,14 +174,14 @@ void Filler::Fill(const Job& job) {
   EvictionResult result;
   bool full = false;
   if (run.count > 1 && (TryTakeFrames(region, budget_, run.count) ||
-                        (EvictForFrames(region, run.count, true, &result, &full) &&
+                        (EvictForFrames(region, run.count, job.to_write, &result, &full) &&
                          TryTakeFrames(region, budget_, run.count)))) {
     FillByOrigin(job.region, run);
     return;
   }
   // Page by page when the whole run finds no room: a budget of a few pages still makes progress.
   for (PageIndex page = run.first; page < run.end(); page++) {
-    Code room = WaitForFrame(region);
+    Code room = WaitForFrame(region, job.to_write);
     bool waits = false;
     if (room == Code::kNoSpace && IsElsewhere(region, page)) {
       // Memory and tiers are full: what comes out of a tier leaves its place to what goes in for

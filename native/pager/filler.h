@@ -41,8 +41,9 @@ class Filler {
   ~Filler();
 
   // Queues the fill of a claimed run (every page FILLING by this claim). False: the queue is
-  // full, nothing was taken. Thread: any.
-  bool Submit(const std::shared_ptr<Region>& region, PageRun run);
+  // full, nothing was taken. Who wants to write waits for what the region has written before
+  // (HasFilledMemory). Thread: any.
+  bool Submit(const std::shared_ptr<Region>& region, PageRun run, bool to_write = false);
 
   // Queues a page that was LOST and is claimed: it is made present with these bytes, as dirty as it
   // is, or else lost again. False: the queue is full, nothing was taken. Thread: any.
@@ -108,6 +109,7 @@ class Filler {
     std::shared_ptr<Region> region;
     PageRun run;
     std::vector<std::byte> whole = {};  // of one page; empty: they come from where they come from
+    bool to_write = false;
   };
   bool Queue(Job job);
   void GiveUp(const Job& job, Code code);
@@ -116,10 +118,10 @@ class Filler {
   void FillWhole(const Job& job);
   // False: more than the bound ever holds. `full`: nothing went, and dirty pages alone leave no
   // room for as many.
-  // `patient`: what the region itself has written fills memory, and is waited for.
+  // `patient`: where what the region itself has written fills memory, that is waited for.
   bool EvictForFrames(Region& region, uint64_t frames, bool patient, EvictionResult* result,
                       bool* full);
-  Code WaitForFrame(Region& region);
+  Code WaitForFrame(Region& region, bool to_write);
   // fill_from_overlay.cc
   struct Takes;
   uint64_t FillFromOverlay(const std::shared_ptr<Region>& region, PageRun run, FromOverlay how,

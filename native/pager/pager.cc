@@ -105,6 +105,7 @@ FaultOutcome Pager::Fault(const std::shared_ptr<Region>& region, PageRun run, Fa
     const Step step =
         Resolve(region, rest, kind, page == run.first ? waiter : nullptr, token, polled,
                 &in_place_left, &outcome.code);
+    if (stream != nullptr) stream->writes = kind == FaultKind::kWrite;
     if (stream != nullptr && absent) Follow(region, rest, step == Step::kPending, stream);
     if (step == Step::kReady) continue;  // look at the word again
     outcome.ready_pages = page - run.first;
@@ -178,7 +179,7 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
       if (done == 0) (void)Await(*region, page, kind, waiter, token);
       const PageRun later{page + done, claimed - done};
       region->fills.demands.fetch_add(1, std::memory_order_relaxed);
-      if (!HandOver(region, later, fills)) return Step::kAgain;
+      if (!HandOver(region, later, kind == FaultKind::kWrite, fills)) return Step::kAgain;
       return done == 0 ? Step::kPending : Step::kReady;
     }
     case PageState::kPresent:
@@ -217,10 +218,11 @@ void Pager::Lose(const std::shared_ptr<Region>& region, PageRun run) {
 }
 
 // Starts the fill of a claimed run; false: not now, the run is absent again.
-bool Pager::HandOver(const std::shared_ptr<Region>& region, PageRun run, PolledFills* fills) {
+bool Pager::HandOver(const std::shared_ptr<Region>& region, PageRun run, bool to_write,
+                     PolledFills* fills) {
   // Tiers are read by threads that may wait.
   if (IsElsewhere(*region, run.first)) {
-    if (filler_.Submit(region, run)) return true;
+    if (filler_.Submit(region, run, to_write)) return true;
     filler_.GiveUp(region, run, Code::kOk);
     return false;
   }
@@ -228,7 +230,7 @@ bool Pager::HandOver(const std::shared_ptr<Region>& region, PageRun run, PolledF
   while (run.count != 0) {
     const PagesFrom from = region->memory->OriginOf(run);
     const PageRun part{run.first, std::min(from.pages, run.count)};
-    if (!HandOverPart(region, part, from.origin, fills)) {
+    if (!HandOverPart(region, part, to_write, from.origin, fills)) {
       filler_.GiveUp(region, run, Code::kOk);
       return begun;
     }
@@ -238,11 +240,13 @@ bool Pager::HandOver(const std::shared_ptr<Region>& region, PageRun run, PolledF
   return true;
 }
 
-bool Pager::HandOverPart(const std::shared_ptr<Region>& region, PageRun run, PageOrigin origin,
-                         PolledFills* fills) {
+bool Pager::HandOverPart(const std::shared_ptr<Region>& region, PageRun run, bool to_write,
+                         PageOrigin origin, PolledFills* fills) {
   if (origin == PageOrigin::kRemote) {
     // A peer is asked from here: a hand-over would only delay it.
-    if (!Filler::TryTakeFrames(*region, budget_, run.count)) return filler_.Submit(region, run);
+    if (!Filler::TryTakeFrames(*region, budget_, run.count)) {
+      return filler_.Submit(region, run, to_write);
+    }
     filler_.FillElsewhere(region, run);
     return true;
   }
@@ -251,10 +255,10 @@ bool Pager::HandOverPart(const std::shared_ptr<Region>& region, PageRun run, Pag
   region->memory->StartRead(run);
   if (fills != nullptr && region->memory->polls_reads() &&
       Filler::TryTakeFrames(*region, budget_, run.count)) {
-    if (fills->Add(region, run)) return true;
+    if (fills->Add(region, run, to_write)) return true;
     Filler::ReturnFrames(*region, budget_, run.count);
   }
-  return filler_.Submit(region, run);
+  return filler_.Submit(region, run, to_write);
 }
 
 uint64_t Pager::FillInPlace(const std::shared_ptr<Region>& region, PageRun claimed,

@@ -155,9 +155,10 @@ class Pager final : public FaultHandler {
   Step Resolve(const std::shared_ptr<Region>& region, PageRun rest, FaultKind kind,
                FaultWaiter* waiter, uint64_t token, PolledFills* fills,
                uint64_t* in_place_left, Code* code);
-  bool HandOver(const std::shared_ptr<Region>& region, PageRun run, PolledFills* fills);
-  bool HandOverPart(const std::shared_ptr<Region>& region, PageRun run, PageOrigin origin,
-                    PolledFills* fills);
+  bool HandOver(const std::shared_ptr<Region>& region, PageRun run, bool to_write,
+                PolledFills* fills);
+  bool HandOverPart(const std::shared_ptr<Region>& region, PageRun run, bool to_write,
+                    PageOrigin origin, PolledFills* fills);
   uint64_t FillInPlace(const std::shared_ptr<Region>& region, PageRun claimed, FaultKind kind,
                        uint64_t* in_place_left);
   uint64_t TakeInPlace(const std::shared_ptr<Region>& region, PageRun run,

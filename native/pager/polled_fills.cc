@@ -6,10 +6,10 @@
 
 namespace farpage {
 
-bool PolledFills::Add(const std::shared_ptr<Region>& region, PageRun run) {
+bool PolledFills::Add(const std::shared_ptr<Region>& region, PageRun run, bool to_write) {
   if (reads_.size() == kPolledReadsMax) return false;
   region->jobs.fetch_add(1, std::memory_order_acq_rel);
-  reads_.push_back({region, run, NowNs()});
+  reads_.push_back({region, run, to_write, NowNs()});
   return true;
 }
 
@@ -45,7 +45,8 @@ void PolledFills::HandOverAll() {
 void PolledFills::HandOver(const Read& read) {
   // The thread takes the frames again: it is the one that can wait for them.
   Filler::ReturnFrames(*read.region, budget_, read.run.count);
-  if (!filler_.Submit(read.region, read.run)) filler_.GiveUp(read.region, read.run, Code::kOk);
+  if (filler_.Submit(read.region, read.run, read.to_write)) return;
+  filler_.GiveUp(read.region, read.run, Code::kOk);
 }
 
 }  // namespace farpage

@@ -27,7 +27,7 @@ class PolledFills final : public FillQueue {
 
   // Takes over a claimed run whose frames are taken and whose read has been started. False: there
   // is no place.
-  bool Add(const std::shared_ptr<Region>& region, PageRun run);
+  bool Add(const std::shared_ptr<Region>& region, PageRun run, bool to_write);
 
   bool Look(uint64_t now_ns) override;
   void HandOverAll() override;
@@ -37,6 +37,7 @@ class PolledFills final : public FillQueue {
   struct Read {
     std::shared_ptr<Region> region;
     PageRun run;
+    bool to_write;
     uint64_t started_ns;
   };
   void HandOver(const Read& read);

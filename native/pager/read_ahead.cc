@@ -52,7 +52,7 @@ void Pager::Advance(const std::shared_ptr<Region>& region, PageIndex page,
     }
     // Half-way through the window its first use asks for the next one, while this one is read.
     MarkAhead(*region, at + run.count / 2);
-    if (!HandOver(region, run, nullptr)) break;
+    if (!HandOver(region, run, stream->writes, nullptr)) break;
     at += run.count;
   }
   stream->filled_to = end;
@@ -97,7 +97,7 @@ void Pager::AdvanceStride(const std::shared_ptr<Region>& region, ReadAheadStream
       MarkAhead(*region, run.first);
       marked = true;
     }
-    if (!HandOver(region, run, nullptr)) break;
+    if (!HandOver(region, run, stream->writes, nullptr)) break;
   }
   stream->steps = std::min(stream->steps * 2, kStrideStepsMax);
 }

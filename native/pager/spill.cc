@@ -83,7 +83,7 @@ Evictor::Moving Evictor::BeginMove(Victims& victims) {
 
 void Evictor::EndMove(Moving& moving, EvictionResult* result) {
   const std::shared_ptr<Region>& region = moving.victims.region;
-  Victims gone{region, {}, 0};
+  Victims gone{region, {}, 0, 0, moving.victims.stamp};
   for (const OverlayPage& page : moving.pages) {
     if (page.outcome.ok()) {
       AppendPage(gone.runs, page.page);

@@ -41,7 +41,7 @@ bool Filler::SubmitWhole(const std::shared_ptr<Region>& region, PageIndex page,
 
 void Filler::FillWhole(const Job& job) {
   const PageIndex page = job.run.first;
-  if (const Code room = WaitForFrame(*job.region); room != Code::kOk) {
+  if (const Code room = WaitForFrame(*job.region, true); room != Code::kOk) {
     LoseAgain(job.region, page, room);
     return;
   }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { connect } from '../../src/client/client.js';
 import { ServeProcess } from '../helpers/cli.js';
-import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
+import { patternFile, patternOf, scratchOnDisk } from '../helpers/scratch.js';
 
 const PAGES = 64;
 const ROUNDS = 6;
@@ -21,15 +21,26 @@ function versionOf(page: Buffer): number | undefined {
   return Buffer.compare(page, pageOf(version)) === 0 ? version : undefined;
 }
 
-it('keeps what had been synced when it is killed at any moment', async () => {
-  const folder = scratch();
+const PLACES = [
+  { place: 'memory', words: () => [] },
+  {
+    place: 'a few frames and tiers',
+    words: (folder: string) => {
+      const tiers = ['--tier', 'compressed:128KiB', '--tier', `file:${folder}:1MiB`];
+      return ['--memory', '64KiB', ...tiers];
+    },
+  },
+];
+
+it.each(PLACES)('what had been synced stays when it is killed, in $place', async ({ words }) => {
+  const folder = scratchOnDisk();
   const file = patternFile(folder, { length: PAGES * 4096 });
   // What is intended for each page, and what a finished sync has promised of it.
   const intended = new Array<number>(PAGES).fill(0);
   const promised = new Array<number>(PAGES).fill(0);
   let version = 0;
   for (let round = 0; round < ROUNDS; round += 1) {
-    const serve = await ServeProcess.start(folder, [`r=${file}`]);
+    const serve = await ServeProcess.start(folder, [`r=${file}`, ...words(folder)]);
     const client = await connect(serve.ready.control);
     const region = await client.attach('r');
     let alive = true;

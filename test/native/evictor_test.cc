@@ -197,6 +197,24 @@ FARPAGE_TEST(evictor_counts_who_is_on_trial_however_the_trial_ends) {
   CHECK_EQ(clock.table().trial(), 0u);
 }
 
+FARPAGE_TEST(evictor_tries_what_is_only_written_where_it_may_go) {
+  Clock clock(64);
+  PageTable& table = clock.table();
+  table.KeepTrials();
+  clock.Install({0, 4}, kTrial | kUnused);
+  for (PageIndex page = 0; page < 3; page++) {
+    CHECK(table.MarkDirty(page));
+    CHECK(table.MarkDirty(page));
+  }
+  CHECK_EQ(table.trial(), 1u);
+  CHECK_EQ(table.dirty_trial(), 3u);
+  clock.Use(0);  // a read, after the write that it was filled for
+  CHECK_EQ(table.dirty_trial(), 2u);
+  ChangePage(table, 1, [](PageWord word) { return word & ~kUnsafe; });
+  CHECK_EQ(table.trial(), 2u);
+  CHECK_EQ(table.dirty_trial(), 1u);
+}
+
 FARPAGE_TEST(evictor_hand_goes_on_where_it_stopped) {
   Clock clock(16 * kSummaryPages);
   for (uint64_t chunk = 0; chunk < 16; chunk++) clock.Install({chunk * kSummaryPages, 4});

@@ -11,6 +11,7 @@
 #include <iterator>
 
 #include "model.h"
+#include "pool_fixture.h"
 #include "quiet.h"
 
 namespace farpage::test {
@@ -29,6 +30,7 @@ struct ModelRun {
   bool file = true;
   bool write_behind = false;
   bool tiers = false;            // a little compressed memory over a spill file
+  bool everything = false;       // and a pool at a peer below; pins, promotions, prefetches
   bool atomic = false;  // staged, and synced through a journal
   bool protects = false;         // ranges are taken from the clients, and given back
   uint64_t truncated_bytes = 0;  // the file is cut to this on the way; clients stay below
@@ -43,17 +45,64 @@ std::vector<std::byte> FileBytes(const std::string& path) {
   return bytes;
 }
 
+// What brings pages near, and what keeps them, meanwhile.
+class Others {
+ public:
+  explicit Others(Appliance& appliance) : appliance_(appliance) {}
+  ~Others() {
+    Pin({0, appliance_.region->table->pages()}, false);
+    if (prefetch_ != nullptr) appliance_.pager.prefetcher().Cancel(*prefetch_);
+  }
+  void DoOne(Random& random, PageRun run) {
+    Pager& pager = appliance_.pager;
+    const std::shared_ptr<Region>& region = appliance_.region;
+    switch (Below(random, 6)) {
+      case 0: pager.Promote(region, run); break;
+      case 1: pager.Demote(region, run); break;
+      case 2: Pin({run.first, std::min<uint64_t>(run.count, 4)}, true); break;
+      case 3: Pin(run, false); break;
+      case 4:
+        prefetch_ = pager.prefetcher().Begin(region, run, [](const PrefetchReport&) {});
+        if (prefetch_ != nullptr && Below(random, 2) == 0) pager.prefetcher().Cancel(*prefetch_);
+        break;
+      default: {
+        WorkingSet found = pager.WorkingSetOf(*region, 60'000);
+        std::vector<PageRun> runs = std::move(found.hot);
+        runs.insert(runs.end(), found.warm.begin(), found.warm.end());
+        if (!runs.empty()) {
+          pager.prefetcher().Begin(region, std::move(runs), [](const PrefetchReport&) {});
+        }
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(Below(random, 2000)));
+  }
+
+ private:
+  // There may be too many already.
+  void Pin(PageRun run, bool pinned) {
+    const std::shared_ptr<Region>& region = appliance_.region;
+    (void)appliance_.pager.pinning().Set(*region->pins, region.get(), run, pinned, ~uint64_t{0});
+  }
+  Appliance& appliance_;
+  std::shared_ptr<Prefetch> prefetch_;
+};
+
 // What an administrator and a busy machine do meanwhile.
 void Disturb(Appliance& appliance, const std::string& path, uint64_t seed, const ModelRun& run_of,
              const std::atomic<bool>& stop) {
   const bool may_fail = run_of.truncated_bytes != 0;
   const bool may_protect = run_of.protects;
+  Others others(appliance);
   Random random(seed);
   const Fd file(path.empty() ? -1 : ::open(path.c_str(), O_RDONLY));
   const uint64_t pages = appliance.region->table->pages();
   while (!stop.load()) {
     const PageIndex first = Below(random, pages);
     const PageRun run{first, 1 + Below(random, pages - first)};
+    if (run_of.everything && Below(random, 2) == 0) {
+      others.DoOne(random, run);
+      continue;
+    }
     switch (Below(random, may_protect ? 8 : 6)) {
       case 0: {
         const bool durable = Below(random, 2) == 0;
@@ -153,8 +202,29 @@ void RunModel(const ModelRun& run) {
   options.nic_threads = 1 + uint32_t(Below(random, 2));
   options.read_ahead_pages = uint32_t(Below(random, 3)) * 8;
   options.window_bytes = Below(random, 2) == 0 ? kPageBytes : 256 * 1024;
+  std::unique_ptr<Pool> pool;
+  std::unique_ptr<PoolTier> door;
+  if (run.everything) {
+    pool = std::make_unique<Pool>(4096);
+    door = std::make_unique<PoolTier>(0, 60'000'000'000);
+    door->LetIn(*pool, true);
+    REQUIRE(door->AwaitState(RemotePool::State::kOpen));
+  }
   Appliance appliance(options);
-  if (run.tiers) appliance.UseTiers(32, 4096);
+  if (run.everything) {
+    // Each is full soon, so that pages go all the way down and come back from everywhere.
+    std::vector<std::unique_ptr<Tier>> levels;
+    if (auto made = CompressedTier::Create(32 << kPageShift); made.ok()) {
+      levels.push_back(std::move(made).value());
+    }
+    if (auto made = SpillTier::Open(appliance.folder.File("."), 300 << kPageShift); made.ok()) {
+      levels.push_back(std::move(made).value());
+    }
+    levels.push_back(door->Take());
+    appliance.UseTiers(std::move(levels));
+  } else if (run.tiers) {
+    appliance.UseTiers(32, 4096);
+  }
   const uint64_t used = run.truncated_bytes != 0 ? run.truncated_bytes : run.size_bytes;
   std::vector<std::byte> fill(run.size_bytes);
   if (run.file) {
@@ -288,6 +358,25 @@ FARPAGE_TEST(model_anonymous_in_tiers_under_two_percent) {
   run.size_bytes = 4 * 1024 * 1024 + 13;
   run.frames = 20;
   run.tiers = true;
+  RunModel(run);
+}
+
+FARPAGE_TEST(model_file_with_everything_under_two_percent) {
+  ModelRun run;
+  run.size_bytes = 6 * 1024 * 1024 + 1;
+  run.frames = 30;
+  run.everything = true;
+  RunModel(run);
+}
+
+FARPAGE_TEST(model_anonymous_with_everything_under_two_percent) {
+  ModelRun run;
+  run.file = false;
+  run.size_bytes = 6 * 1024 * 1024 + 13;
+  run.frames = 30;
+  run.everything = true;
+  run.protects = true;
+  run.rules.may_fail = Code::kAccess;
   RunModel(run);
 }
 

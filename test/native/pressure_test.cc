@@ -114,6 +114,37 @@ FARPAGE_TEST(pressure_of_a_writer_lets_readers_get_their_pages) {
   CHECK(test.Faulted() - faulted <= (test.reads - reads) / 20);
 }
 
+// Written, spilled and wanted again soon: that was no scan. Long after, it is like any other.
+FARPAGE_TEST(pressure_takes_what_comes_back_soon_for_what_is_in_use) {
+  Pressed test;
+  test.appliance.UseTiers(64, kWrittenPages);
+  const uint32_t stag =
+      test.appliance.OpenAnonymous(kWrittenPages << kPageShift, FillValueStore::Value::kZero);
+  for (PageIndex page = 0; page < kWrittenPages; page++) {
+    REQUIRE(test.WriteOne(stag, page) == Code::kOk);
+  }
+  const Region& region = *test.appliance.region;
+  PageTable& table = *region.table;
+  CHECK_EQ(table.trial(), 0u);
+  CHECK_EQ(table.dirty_trial(), table.present());
+  const auto age = [&](PageIndex page) {
+    return GhostAge(table.Load(page), test.appliance.pager.evictor().GhostNow(region));
+  };
+  PageIndex recent = kWrittenPages - 1;
+  while (recent != 0 && (StateOf(table.Load(recent)) != PageState::kAbsent || age(recent) > 1)) {
+    recent--;
+  }
+  REQUIRE(recent != 0);
+  CHECK(age(0) >= kGhostSteps);
+  for (const PageIndex page : {PageIndex{0}, recent}) {
+    uint64_t value = 0;
+    const auto done = Read(*test.writer, stag, page << kPageShift, &value, sizeof value);
+    REQUIRE(done.code == Code::kOk);
+    CHECK_EQ(OnTrial(table.Load(page)), page == 0);
+  }
+  test.appliance.RemoveRegion();
+}
+
 FARPAGE_TEST(pressure_of_a_writer_that_is_written_behind_leaves_readers_their_pages) {
   Pressed test;
   FaultPlan plan;
@@ -146,9 +177,9 @@ FARPAGE_TEST(pressure_without_room_ends_in_a_code_and_goes_on_with_room) {
   const std::string path = test.appliance.folder.File("data");
   { std::ofstream(path) << std::string(kWrittenPages << kPageShift, 'x'); }
   const uint32_t stag = test.appliance.OpenFile(path, true);
-  test.WarmUp();
   PageIndex page = 0;
   for (int full = 0; full < 2; full++) {
+    test.WarmUp();
     Code code = Code::kOk;
     const PageIndex begun = page;
     while (code == Code::kOk && page < kWrittenPages) code = test.WriteOne(stag, page++);
@@ -158,6 +189,13 @@ FARPAGE_TEST(pressure_without_room_ends_in_a_code_and_goes_on_with_room) {
     const uint64_t faulted = test.Faulted();
     for (PageIndex n = 0; n < kHotPages; n++) test.ReadOne();
     CHECK(test.Faulted() - faulted <= kHotPages / 20);
+    // Who only reads gets pages of that region, too.
+    for (PageIndex cold = kWrittenPages - 64; cold < kWrittenPages; cold++) {
+      uint64_t value = 0;
+      const auto done = Read(*test.writer, stag, cold << kPageShift, &value, sizeof value);
+      CHECK_EQ(int(done.code), int(Code::kOk));
+      CHECK_EQ(value, 0x7878787878787878u);
+    }
     page--;
     REQUIRE(test.appliance.Sync().ok());
     CHECK_EQ(test.appliance.region->table->dirty(), 0u);
