@@ -52,7 +52,7 @@
       'type': 'executable',
       'dependencies': ['core'],
       'cflags_cc!': ['-Wno-unused-parameter'],
-      'cflags_cc': ['-Wshadow', '-Wconversion'],
+      'cflags_cc': ['-Wshadow', '-Wconversion', '-isystem', '<!(node src/native/lz4.mjs)'],
       'sources': ['<!@(node src/native/sources.mjs native/bench)'],
     },
   ],

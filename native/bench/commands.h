@@ -17,5 +17,6 @@ void PinCommand(Options& options);
 void CacheCommand(Options& options);
 void PolicyCommand(Options& options);
 void PunchCommand(Options& options);
+void DecompressCommand(Options& options);
 
 }  // namespace farpage::bench

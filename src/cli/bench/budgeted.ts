@@ -27,16 +27,25 @@ export class Budgeted implements AsyncDisposable {
     this.#session = options.session;
   }
 
-  static async start(stage: Stage, memoryBytes: number): Promise<Budgeted> {
+  /** `more`: further words of `farpage serve`. */
+  static async start(
+    stage: Stage,
+    memoryBytes: number,
+    more: readonly string[] = [],
+  ): Promise<Budgeted> {
     const folder = join(stage.folder, 'budgeted');
     const doors = ['--socket', join(stage.folder, 'small'), '--listen', '127.0.0.1:0'];
-    const words = [...doors, '--state', folder, '--memory', String(memoryBytes)];
+    const words = [...doors, '--state', folder, '--memory', String(memoryBytes), ...more];
     const serving = await Serving.start(words);
     const client = await connect(serving.url, { signal: stage.signal });
     const { address } = findAppliance(serving.tcpUrl);
     const session = new ClientSession(new ControlClient({ address, token: undefined }));
     await session.open({ signal: stage.signal });
     return new Budgeted({ client, folder, serving, session });
+  }
+
+  get url(): string {
+    return this.#serving.url;
   }
 
   /** What the C++ initiator needs to reach a region over TCP. */

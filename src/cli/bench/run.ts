@@ -13,6 +13,7 @@ import { SOCKET_WORKS } from './socket-works.js';
 import { Stage, type StageOptions } from './stage.js';
 import { START_WORKS } from './start-works.js';
 import { SYNC_WORKS } from './sync-works.js';
+import { TIER_WORKS } from './tier-works.js';
 import { WARM_WORKS } from './warm-works.js';
 import type { Work } from './work.js';
 
@@ -29,6 +30,7 @@ export const WORKS: readonly Work[] = [
   ...BESIDE_WORKS,
   ...COPY_WORKS,
   ...CAPACITY_WORKS,
+  ...TIER_WORKS,
   ...WARM_WORKS,
 ];
 
