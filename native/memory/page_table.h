@@ -130,8 +130,8 @@ class PageTable {
   // False: the page is not writable now, fault first. Thread: any, inside a turn.
   bool MarkDirty(PageIndex page);
 
-  // A page on trial that is written stays on trial: its bytes may go elsewhere when memory is short.
-  // Requires: nobody uses the table yet.
+  // A page on trial that is written stays on trial: its bytes may go elsewhere when memory is
+  // short. Requires: nobody uses the table yet.
   void KeepTrials() { over_when_written_ = kUnused; }
   [[nodiscard]] bool keeps_trials() const { return over_when_written_ == kUnused; }
 

@@ -158,7 +158,7 @@ describe('promise 4: a region is a copy of one of a second appliance', () => {
     const missing = await here.run(['create', 'b', '--from', `${below}?region=none`]);
     expect(missing.stderr).toContain('ERR_NO_SUCH_REGION');
     const nobody = await here.run(['create', 'c', '--from', 'farpage+unix:/nowhere?region=r']);
-    expect(nobody.stderr).toContain('ERR_NO_APPLIANCE');
+    expect(nobody.stderr).toContain('ERR_SOURCE_AWAY');
     expect((await here.run(['create', 'd', '--from', below])).stderr).toContain('ERR_ARGUMENT');
   }, 60_000);
 });

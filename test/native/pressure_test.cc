@@ -74,8 +74,8 @@ struct Pressed {
 
 }  // namespace
 
-// A page in use is read once while several hundred are written, so that what its last uses are worth
-// does not save it: it stays because who only writes pages takes those.
+// A page in use is read once while several hundred are written, so that what its last uses are
+// worth does not save it: it stays because who only writes pages takes those.
 FARPAGE_TEST(pressure_of_a_writer_with_tiers_leaves_readers_their_pages) {
   Pressed test;
   test.appliance.UseTiers(64, kWrittenPages);
