@@ -92,7 +92,7 @@ describe('a writer of five times the memory', () => {
     expect(await faultedShare(writeAll(region, patternOf(5 * MEMORY, 1)))).toBeLessThan(0.05);
   });
 
-  it('is told when there is no room, and goes on when there is; readers notice neither', async () => {
+  it('hears when there is no room, and goes on when there is; readers notice neither', async () => {
     const folder = scratchOnDisk();
     const words = ['--tier', `file:${folder}:16MiB`];
     const { writer, faultedShare } = await serveHot(folder, words, 'written.bin');

@@ -23,7 +23,8 @@ function records(length: number): Buffer {
   let state = 1;
   for (let at = 0; at < length; at += RECORD_BYTES) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    const text = `{"id":${at / RECORD_BYTES},"value":${state},"state":"ready","next":${state % 977}}`;
+    const rest = `"value":${state},"state":"ready","next":${state % 977}}`;
+    const text = `{"id":${at / RECORD_BYTES},${rest}`;
     bytes.write(text.slice(0, RECORD_BYTES - 1), at, 'latin1');
     bytes[at + RECORD_BYTES - 1] = 10;
   }
