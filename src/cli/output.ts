@@ -1,6 +1,7 @@
 /** Where a command writes: results to stdout, everything else to stderr. */
 import { writeSync } from 'node:fs';
 import type { Writable } from 'node:stream';
+import { systemReason } from '../control/system-reason.js';
 import { type ErrorCode, FarpageError } from '../errors.js';
 
 interface Stream extends Writable {
@@ -58,11 +59,9 @@ export class Output {
     if (!this.#closed) await new Promise((resolve) => this.#out.write('', resolve));
     // A write that fails tells of it a moment later.
     await new Promise((resolve) => setImmediate(resolve));
-    const { code = 'unknown' } = (this.#broken ?? {}) as NodeJS.ErrnoException;
     if (this.#broken === undefined) return;
-    throw new FarpageError('ERR_IO', `stdout took not all of it (${code})`, {
-      cause: this.#broken,
-    });
+    const why = `stdout took not all of it: ${systemReason(this.#broken)}`;
+    throw new FarpageError('ERR_IO', why, { cause: this.#broken });
   }
 
   /** One object, on one line. */

@@ -5,6 +5,7 @@ import { basename, dirname } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { FarpageError } from '../errors.js';
 import { makeDirectories } from './make-directories.js';
+import { systemReason } from './system-reason.js';
 
 /** `sockaddr_un.sun_path` has 108 bytes and ends in a zero (unix(7)). */
 export const SOCKET_PATH_BYTES_MAX = 107;
@@ -65,8 +66,20 @@ export async function takeName(name: string): Promise<AsyncDisposable | undefine
   return { [Symbol.asyncDispose]: close };
 }
 
+function unusable(path: string, cause: unknown): FarpageError {
+  return new FarpageError('ERR_SOCKET_PATH', `${path}: ${systemReason(cause)}`, { cause });
+}
+
+function lookAt(path: string) {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw unusable(path, error);
+  }
+}
+
 async function removeStale(path: string): Promise<void> {
-  const found = lstatSync(path, { throwIfNoEntry: false });
+  const found = lookAt(path);
   if (found === undefined) return;
   if (!found.isSocket()) throw new FarpageError('ERR_SOCKET_PATH', `${path} is no socket`);
   if (await isLive(path)) throw new FarpageError('ERR_APPLIANCE_RUNNING', path);
@@ -87,7 +100,7 @@ export async function listenUnix(server: Server, path: string): Promise<void> {
   try {
     makeDirectories(folder);
   } catch (error) {
-    throw new FarpageError('ERR_SOCKET_PATH', folder, { cause: error });
+    throw unusable(folder, error);
   }
   const { dev, ino } = statSync(folder);
   // Held while the path is looked at and bound, so that two starts cannot both replace it.
@@ -101,8 +114,8 @@ export async function listenUnix(server: Server, path: string): Promise<void> {
     if (umask !== undefined) process.umask(umask);
     await bound;
   } catch (error) {
-    const code = isCode(error, 'EADDRINUSE') ? 'ERR_APPLIANCE_RUNNING' : 'ERR_SOCKET_PATH';
-    throw new FarpageError(code, path, { cause: error });
+    if (!isCode(error, 'EADDRINUSE')) throw unusable(path, error);
+    throw new FarpageError('ERR_APPLIANCE_RUNNING', path, { cause: error });
   }
   chmodSync(path, 0o600);
 }
@@ -116,7 +129,8 @@ export async function listenTcp(
     await listen(server, options);
   } catch (error) {
     const code = isCode(error, 'EADDRINUSE') ? 'ERR_ADDRESS_IN_USE' : 'ERR_ARGUMENT';
-    throw new FarpageError(code, `${options.host}:${options.port}`, { cause: error });
+    const where = `${options.host}:${options.port}: ${systemReason(error)}`;
+    throw new FarpageError(code, where, { cause: error });
   }
   const address = server.address();
   return typeof address === 'object' && address !== null ? address.port : options.port;

@@ -1,5 +1,5 @@
 /** The software RNIC: event loops that serve regions to connections, and the doors they come by. */
-import { FarpageError } from '../errors.js';
+import { ERROR_TEXT, FarpageError } from '../errors.js';
 import type { NicHandle, NicOptions, NicStats, PagerHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { ProtectionDomain } from './protection-domain.js';
@@ -17,9 +17,19 @@ export class Nic implements Disposable {
     return new Nic(native().nicOpen(pager, options));
   }
 
-  /** Accepts connections with tickets; returns the port that was bound. ERR_ADDRESS_IN_USE. */
+  /**
+   * Accepts connections with tickets; returns the port that was bound. ERR_ADDRESS_IN_USE, ERR_IO
+   * and others, with the address.
+   */
   listenTcp(options: { host: string; port: number }): number {
-    return native().nicListenTcp(this.#open, options);
+    try {
+      return native().nicListenTcp(this.#open, options);
+    } catch (error) {
+      if (!(error instanceof FarpageError)) throw error;
+      const where = `${options.host}:${options.port}`;
+      const text = error.message.replace(`${ERROR_TEXT[error.code]}: `, '');
+      throw new FarpageError(error.code, `${where}: ${text}`, { cause: error });
+    }
   }
 
   /** Accepts connections with tickets on a Unix socket; ERR_SOCKET_PATH, ERR_ADDRESS_IN_USE. */

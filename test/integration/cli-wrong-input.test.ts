@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readdirSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { farpage, ServeProcess } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
@@ -116,5 +117,34 @@ describe('what cannot be used', () => {
     const words = ['regions', '--appliance', serve.ready.control];
     const { code, stderr } = await farpage(words, { uid: 65_534 });
     expect([code, stderr]).toEqual([1, expect.stringContaining('ERR_FILE_ACCESS')]);
+  });
+
+  it('says what the system said of a place', async () => {
+    const folder = scratch();
+    const file = join(folder, 'file');
+    writeFileSync(file, 'no folder');
+    const state = ['--state', join(folder, 'state')];
+    for (const [words, ...said] of [
+      [['--state', join(file, 'state')], 'ERR_IO', 'not a directory (ENOTDIR)'],
+      [[...state, '--socket', join(file, 's')], 'ERR_SOCKET_PATH', '(EEXIST)'],
+      [[...state, '--listen', '192.0.2.1:1'], '192.0.2.1:', 'bind (errno 99)'],
+    ] as const) {
+      const { code, stderr } = await farpage(['serve', ...words]);
+      expect([words, code === 0]).toEqual([words, false]);
+      for (const part of said) expect(stderr).toContain(part);
+      expect(stderr.trim().split('\n')).toHaveLength(1);
+    }
+  });
+
+  it.runIf(process.getuid?.() === 0)('of another user is named as such', async () => {
+    const own = mkdtempSync(join(tmpdir(), 'farpage-own-'));
+    const state = join(tmpdir(), `farpage-nobody-${process.pid}`);
+    onTestFinished(() => {
+      for (const folder of [own, state]) rmSync(folder, { recursive: true, force: true });
+    });
+    const words = ['serve', '--state', state, '--socket', join(own, 's')];
+    const { code, stderr } = await farpage(words, { uid: 65_534 });
+    expect([code, stderr]).toEqual([1, expect.stringContaining('permission denied (EACCES)')]);
+    expect(stderr).toContain('ERR_SOCKET_PATH');
   });
 });

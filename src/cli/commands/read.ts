@@ -1,6 +1,7 @@
 /** `farpage read`: bytes of a region to stdout or a file. */
 import { type FileHandle, open } from 'node:fs/promises';
 import { Command } from 'commander';
+import { systemReason } from '../../control/system-reason.js';
 import { FarpageError } from '../../errors.js';
 import {
   type ConnectionOptions,
@@ -21,8 +22,7 @@ async function openOutput(path: string): Promise<FileHandle> {
   try {
     return await open(path, 'w');
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new FarpageError('ERR_FILE_ACCESS', `${path} (${code})`, { cause });
+    throw new FarpageError('ERR_FILE_ACCESS', `${path}: ${systemReason(cause)}`, { cause });
   }
 }
 
@@ -31,8 +31,8 @@ async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
     const { bytesWritten } = await file
       .write(bytes, done, bytes.byteLength - done)
       .catch((cause) => {
-        const { code } = cause as NodeJS.ErrnoException;
-        throw new FarpageError('ERR_IO', `--output took not all of it (${code})`, { cause });
+        const why = `--output took not all of it: ${systemReason(cause)}`;
+        throw new FarpageError('ERR_IO', why, { cause });
       });
     done += bytesWritten;
   }
