@@ -206,6 +206,9 @@ void Evictor::EvictOnce(Sweep& work, uint64_t pages, std::unique_lock<std::mutex
   }
   GoRound(work, pages, 1, Pick::kProven, result);
   GoRound(work, pages, kRoundsMax, Pick::kUnaccessed, result);
+  // Where all of them are used again before the hand comes back, one goes nevertheless: what may go
+  // into an overlay is no reason to say that memory is full.
+  if (work.spills && work.gone() == 0) GoRound(work, 1, 1, Pick::kAll, result);
   if (work.claimed + work.spilled != 0) shootdown_.WaitGracePeriod();
   for (Victims& victims : work.batch) Drop(victims);
   result->evicted_pages += work.claimed;
