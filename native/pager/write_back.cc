@@ -278,7 +278,7 @@ void WriteBack::Settle(Region& region, const Batch& batch) {
 // A failed fdatasync: the kernel forgets which pages it lost and says so once, so every page that
 // is not yet durable is dirty again, within the run of this sync or not.
 void WriteBack::Redirty(Region& region) {
-  // Before the sweep: who stores pages beside this (Prefetcher::Store) sees it or is swept.
+  // Before the sweep: who stores pages beside this (PullBatch) sees it or is swept.
   region.fills.failed_syncs.fetch_add(1, std::memory_order_seq_cst);
   PageTable& table = *region.table;
   Summary& summary = table.dirty_summary();

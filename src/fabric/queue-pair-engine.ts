@@ -94,8 +94,7 @@ export class QueuePairEngine {
       const operation = this.#slots.all[this.#records.slotOf(index)];
       if (operation === undefined) continue;
       const code = this.#records.codeOf(index);
-      const error = code === 0 ? undefined : this.#errorOf(operation, code, index);
-      this.#complete(operation, error, index);
+      this.#complete(operation, code === 0 ? undefined : this.#errorOf(index, code), index);
     }
     this.#admit();
   }
@@ -169,9 +168,9 @@ export class QueuePairEngine {
     if (spinUs > 0 && !blocking) this.#budget.learn(this.#answers !== answers);
   }
 
-  #errorOf(operation: Operation, code: number, index: number): FarpageError {
+  #errorOf(index: number, code: number): FarpageError {
     const terminate = this.#records.terminateOf(index);
-    const error = completionError(this.#native.errorCodes[code], terminate, operation);
+    const error = completionError(this.#native.errorCodes[code], terminate);
     this.#ended ||= terminate >= 0 || ENDING.includes(error.code);
     return error;
   }
