@@ -7,6 +7,7 @@ namespace {
 
 // Requests of regions that a test has made up.
 struct Requests {
+  ~Requests() { gate.Open(); }
   Code Ask(size_t region, std::function<void()> work) {
     asked++;
     return lanes.Submit(&regions[region], [this, work = std::move(work)] {
