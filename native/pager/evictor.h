@@ -205,7 +205,19 @@ class Evictor {
     uint64_t cleaning = 0;
     [[nodiscard]] uint64_t gone() const { return claimed + spilled + cleaning; }
   };
+  // What a sweep does with one page.
+  struct Verdict {
+    PageWord word = 0;      // what it becomes
+    bool taken = false;     // it goes: clean, or into the overlay
+    bool again = false;     // its dirty bytes are given up; what is left is judged once more
+    bool chance = false;    // it loses a use instead
+    bool cleaning = false;  // it goes once it is written
+    bool pinned = false;    // it would have gone
+    bool dirty = false;     // it stays, because it is dirty
+    bool unsynced = false;  // its store has its bytes without durability
+  };
   static bool Spares(Pick pick, PageWord word);
+  static Verdict Judge(PageWord word, const Rules& rules, bool pinned);
   // Claims victims of one chunk, up to `pages_max` in all; returns the page where it stopped.
   PageIndex Collect(Region& region, PageRun within, uint64_t pages_max, const Rules& rules,
                     Victims* victims, EvictionResult* result);

@@ -281,17 +281,13 @@ void WriteBack::Redirty(Region& region) {
   // Before the sweep: who stores pages beside this (PullBatch) sees it or is swept.
   region.fills.failed_syncs.fetch_add(1, std::memory_order_seq_cst);
   PageTable& table = *region.table;
-  Summary& summary = table.dirty_summary();
-  for (uint64_t chunk = summary.Next(0); chunk < summary.chunks();
-       chunk = summary.Next(chunk + 1)) {
-    const PageIndex last = std::min((chunk + 1) * kSummaryPages, table.pages());
-    for (PageIndex page = chunk * kSummaryPages; page < last; page++) {
-      ChangePage(table, page, [&](PageWord word) {
-        if ((word & kUnsynced) == 0) return word;
-        return (word & ~kUnsynced) | kDirty;
-      });
-    }
-  }
+  EachDirtyChunkPage(table, 0, table.pages(), [&](PageIndex page) {
+    ChangePage(table, page, [&](PageWord word) {
+      if ((word & kUnsynced) == 0) return word;
+      return (word & ~kUnsynced) | kDirty;
+    });
+    return true;
+  });
 }
 
 void WriteBack::DropPrivateCopies(const std::shared_ptr<Region>& region,

@@ -1,5 +1,4 @@
 // What memory pressure asks of write-back: pages that become clean without a sync.
-#include <algorithm>
 #include <chrono>
 #include <future>
 
@@ -40,28 +39,18 @@ void WriteBack::Behind(const std::shared_ptr<Region>& region) {
 bool WriteBack::HasUnsynced(Region& region) {
   if (!region.store->has_sink()) return false;
   PageTable& table = *region.table;
-  Summary& summary = table.dirty_summary();
-  for (uint64_t chunk = summary.Next(0); chunk < summary.chunks();
-       chunk = summary.Next(chunk + 1)) {
-    const PageIndex last = std::min((chunk + 1) * kSummaryPages, table.pages());
-    for (PageIndex page = chunk * kSummaryPages; page < last; page++) {
-      if ((table.Load(page) & kUnsynced) != 0) return true;
-    }
-  }
-  return false;
+  return !EachDirtyChunkPage(table, 0, table.pages(), [&](PageIndex page) {
+    return (table.Load(page) & kUnsynced) == 0;
+  });
 }
 
 Status WriteBack::Harden(const std::shared_ptr<Region>& region) {
   PageTable& table = *region->table;
-  Summary& summary = table.dirty_summary();
   std::vector<Batch> batches(1);
-  for (uint64_t chunk = summary.Next(0); chunk < summary.chunks();
-       chunk = summary.Next(chunk + 1)) {
-    const PageIndex last = std::min((chunk + 1) * kSummaryPages, table.pages());
-    for (PageIndex page = chunk * kSummaryPages; page < last; page++) {
-      if ((table.Load(page) & kUnsynced) != 0) AppendPage(batches[0].unsynced, page);
-    }
-  }
+  EachDirtyChunkPage(table, 0, table.pages(), [&](PageIndex page) {
+    if ((table.Load(page) & kUnsynced) != 0) AppendPage(batches[0].unsynced, page);
+    return true;
+  });
   if (batches[0].unsynced.empty()) return {};
   Status synced = Finish(region, batches);
   TidySummary(table, 0, table.pages());
