@@ -1,6 +1,4 @@
 /** One region: its record, and once somebody touches it, the native region behind it. */
-import { rmSync } from 'node:fs';
-import { join } from 'node:path';
 import type { PrefetchReply, Receipt, RegionStat, RestartReceipt } from '../control/schema.js';
 import { FarpageError, isErrorCode } from '../errors.js';
 import type { MemoryRegion } from '../fabric/memory-region.js';
@@ -21,9 +19,10 @@ import { openNative } from './open-native.js';
 import type { PageCallbacks } from './page-callbacks.js';
 import { Prefetches } from './prefetches.js';
 import { boundsOf, type Range } from './range.js';
-import { isCopy, isKept, noSinkOf, persists, pinnedPagesMax, type RegionRecord } from './record.js';
+import { isCopy, isKept, noSinkOf, pinnedPagesMax, type RegionRecord } from './record.js';
 import { describe, figuresOf, unwrittenOf } from './region-figures.js';
 import { identityOf } from './region-identity.js';
+import { RegionKeeping } from './region-keeping.js';
 import { RegionPages } from './region-pages.js';
 import { RegionSyncs } from './region-syncs.js';
 import { NOTHING_FOUND } from './restart-receipt.js';
@@ -53,8 +52,7 @@ export class Region {
   carver: string | undefined;
   readonly #pager: PagerHandle;
   readonly #claims: FileClaims;
-  readonly #keptPath: string;
-  readonly #memory: MemoryDirectory | undefined;
+  readonly #keeping: RegionKeeping;
   readonly #journal: SyncJournal;
   readonly #account: AccountHandle | undefined;
   readonly #supply: () => PageCallbacks | undefined;
@@ -93,15 +91,19 @@ export class Region {
     this.owner = options.owner;
     this.#pager = options.pager;
     this.#claims = options.claims;
-    this.#keptPath = join(options.keepFolder, `${options.record.id}.pages`);
-    this.syncs = new RegionSyncs(join(options.keepFolder, `${options.record.id}.sync`));
-    this.#memory = options.owner === undefined ? options.memory : undefined;
+    this.#keeping = new RegionKeeping({
+      record: () => this.record,
+      owned: options.owner !== undefined,
+      folder: options.keepFolder,
+      memory: options.memory,
+    });
+    this.syncs = new RegionSyncs(this.#keeping.fileOf('sync'));
     this.#account = options.account;
     this.#supply = options.supply ?? (() => undefined);
     this.#journal = options.journal;
     this.#fresh = options.fresh;
     this.workingSet = new WorkingSet({
-      path: join(options.keepFolder, `${options.record.id}.set`),
+      path: this.#keeping.fileOf('set'),
       record: () => this.record,
       prefetches: this.prefetches,
       track: (work) => this.#track(work),
@@ -111,7 +113,7 @@ export class Region {
       opened: () => this.#opened?.handle,
       open: () => this.open(),
       ages: () => native().pagerStats(this.#pager),
-      keptPath: () => (isKept(this.record) && this.owner === undefined ? this.#keptPath : ''),
+      keptPath: () => (isKept(this.record) ? this.#keeping.path : ''),
       track: (work) => this.#track(work),
       sync: async (range) => (await this.writeBack({ ...range, durable: true })).pagesWritten,
       keep: (said) => {
@@ -131,7 +133,7 @@ export class Region {
     try {
       const release = this.#claims.claim(this.record);
       try {
-        const reserve = this.#reserves;
+        const reserve = this.#keeping.reserves;
         const handle = this.#openNative(reserve);
         try {
           native().regionRestoreProtection(handle, this.record.protection ?? []);
@@ -255,7 +257,7 @@ export class Region {
 
   /** What is written to it outlives the process once it is synced: it has a file. */
   get persists(): boolean {
-    return persists(this.record) && (this.owner === undefined || 'path' in this.record.source);
+    return this.#keeping.persists;
   }
 
   /** Pages that a sync would write; 0 while it is idle. */
@@ -267,7 +269,8 @@ export class Region {
   stat(): RegionStat {
     const figures = figuresOf(this.#opened?.handle, this.record.size);
     const { connected, failure, unwritten, ...native } = figures;
-    const refused = isErrorCode(failure) ? new FarpageError(failure, this.#place) : undefined;
+    const { place } = this.#keeping;
+    const refused = isErrorCode(failure) ? new FarpageError(failure, place) : undefined;
     const stays = unwrittenOf(unwritten);
     // A source that fails now and then leaves the region ready: what is here goes on.
     const error = this.#failure ?? refused ?? stays ?? this.#pages?.failure;
@@ -284,7 +287,7 @@ export class Region {
   /** The same, and for a copy how many pages need its source: a look at its file, so it opens. */
   async statNow(): Promise<RegionStat> {
     const { source } = this.record;
-    const untouched = this.#reserves && this.stat().state !== 'ready';
+    const untouched = this.#keeping.reserves && this.stat().state !== 'ready';
     if (!isCopy(source) || this.#removing || untouched) return this.stat();
     try {
       const needed = await this.#track(native().regionNeededPages(this.open()));
@@ -311,7 +314,7 @@ export class Region {
       native().regionClose(opened.handle);
       // Of what nothing keeps every written page is in memory, or a tier, and ends well there.
       const unkept = this.persists ? 0 : writtenPages;
-      const inMemory = unkept > 0 || (this.#usesMemory && dirtyPages > 0);
+      const inMemory = unkept > 0 || (this.#keeping.usesMemory && dirtyPages > 0);
       if (inMemory || dirtyPages === 0) this.syncs.end({ inMemory });
     }
     this.#source.close();
@@ -321,42 +324,17 @@ export class Region {
     opened?.release();
   }
 
-  /** Deletes the appliance's own file of it; once it is closed. A user's file stays. */
+  /** Deletes the appliance's own files of it; once it is closed. A user's file stays. */
   forget(): void {
-    if (isKept(this.record)) rmSync(this.#keptPath, { force: true });
+    this.#keeping.forget();
     this.syncs.forget();
     this.workingSet.forget();
-    this.#memory?.forget(this.record.id);
-  }
-
-  /** Nothing is taken for it until a client touches it; memory that was found again is taken. */
-  get #reserves(): boolean {
-    const { source, id, reserve = source.kind === 'anonymous' } = this.record;
-    return reserve && !(this.#usesMemory && this.#memory?.has(id));
-  }
-
-  /** What stands for it in an error: the file that it is in, if any. */
-  get #place(): string {
-    const { name, source } = this.record;
-    if ('path' in source) return source.path;
-    return isKept(this.record) && this.owner === undefined ? this.#keptPath : name;
-  }
-
-  get #usesMemory(): boolean {
-    const { kind } = this.record.source;
-    return this.#memory !== undefined && kind !== 'mapped' && kind !== 'callback';
-  }
-
-  /** Something of its syncs is to be known over restarts. */
-  get #recorded(): boolean {
-    const { source, access } = this.record;
-    return this.owner === undefined && access !== 'read-only' && source.kind !== 'callback';
   }
 
   /** Compares what was found with what the last process left, and begins this one's record. */
   #begin(handle: RegionHandle): void {
-    if (!this.#recorded) return;
-    const made = this.#usesMemory ? NOTHING_FOUND : null;
+    if (!this.#keeping.isRecorded) return;
+    const made = this.#keeping.usesMemory ? NOTHING_FOUND : null;
     this.syncs.begin(native().regionAdoption(handle) ?? made);
   }
 
@@ -365,13 +343,12 @@ export class Region {
     this.#source.open(this.record);
     this.#pages?.close();
     this.#pages = this.#supply();
-    const lives = this.syncs.lives({ begins: this.#recorded });
+    const lives = this.syncs.lives({ begins: this.#keeping.isRecorded });
     return openNative(this.#pager, {
       record: this.record,
-      // What ends with its session is kept nowhere.
-      keptPath: this.owner === undefined ? this.#keptPath : '',
+      keptPath: this.#keeping.path,
       fresh: this.#fresh,
-      memory: this.#usesMemory ? this.#memory?.of(this.record.id, lives) : undefined,
+      memory: this.#keeping.memoryOf(lives),
       needDoor: () => void this.#source.answer(this.record, () => this.#opened?.handle),
       reserve,
       account: this.#account,

@@ -1,0 +1,87 @@
+/** Where the bytes of a region are kept, and for how long. */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { MemoryDirectory as NativeMemory } from '../native/binding.js';
+import type { MemoryDirectory } from './memory-directory.js';
+import { isKept, persists, type RegionRecord } from './record.js';
+import type { Lives } from './sync-record.js';
+
+/**
+ * A region is in a file of the user's, in one of the appliance's own, in memory files that outlive
+ * the process, or nowhere but in memory that ends with it. What ends with its session is in no file
+ * of the appliance's, whatever its record says.
+ */
+export class RegionKeeping {
+  readonly #record: () => RegionRecord;
+  readonly #owned: boolean;
+  readonly #folder: string;
+  readonly #memory: MemoryDirectory | undefined;
+
+  constructor(options: {
+    record: () => RegionRecord;
+    /** It ends with a session. */
+    owned: boolean;
+    /** The folder of the appliance's own files of regions that it keeps. */
+    folder: string;
+    /** Where memory outlives the process. */
+    memory: MemoryDirectory | undefined;
+  }) {
+    this.#record = options.record;
+    this.#owned = options.owned;
+    this.#folder = options.folder;
+    this.#memory = options.owned ? undefined : options.memory;
+  }
+
+  /** The appliance's own file of it; empty where it is kept nowhere. */
+  get path(): string {
+    return this.#owned ? '' : this.fileOf('pages');
+  }
+
+  /** A file of the appliance's about the region. */
+  fileOf(what: 'pages' | 'set' | 'sync'): string {
+    return join(this.#folder, `${this.#record().id}.${what}`);
+  }
+
+  /** What is written to it outlives the process once it is synced: it has a file. */
+  get persists(): boolean {
+    const record = this.#record();
+    return persists(record) && (!this.#owned || 'path' in record.source);
+  }
+
+  /** What stands for it in an error: the file that it is in, if any. */
+  get place(): string {
+    const { name, source } = this.#record();
+    if ('path' in source) return source.path;
+    return isKept(this.#record()) && !this.#owned ? this.path : name;
+  }
+
+  /** Its memory is in files that the next process finds. */
+  get usesMemory(): boolean {
+    const { kind } = this.#record().source;
+    return this.#memory !== undefined && kind !== 'mapped' && kind !== 'callback';
+  }
+
+  /** The memory files of one of its lives, if there are any. */
+  memoryOf(lives: Lives): NativeMemory | undefined {
+    return this.usesMemory ? this.#memory?.of(this.#record().id, lives) : undefined;
+  }
+
+  /** Something of its syncs is to be known over restarts. */
+  get isRecorded(): boolean {
+    const { source, access } = this.#record();
+    return !this.#owned && access !== 'read-only' && source.kind !== 'callback';
+  }
+
+  /** Nothing is taken for it until a client touches it; memory that was found again is taken. */
+  get reserves(): boolean {
+    const { source, id, reserve = source.kind === 'anonymous' } = this.#record();
+    return reserve && !(this.usesMemory && this.#memory?.has(id));
+  }
+
+  /** Deletes the appliance's own files of its pages. A user's file stays. */
+  forget(): void {
+    const record = this.#record();
+    if (isKept(record)) rmSync(this.fileOf('pages'), { force: true });
+    this.#memory?.forget(record.id);
+  }
+}
