@@ -11,6 +11,7 @@ void PingPongCommand(Options& options);
 void InitiatorCommand(Options& options);
 void SyncCommand(Options& options);
 void ColdCommand(Options& options);
+void BesideCommand(Options& options);
 void TouchCommand(Options& options);
 void KeepCommand(Options& options);
 void PinCommand(Options& options);

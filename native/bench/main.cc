@@ -17,7 +17,7 @@ int main(int count, char** words) {
       {"initiator", InitiatorCommand}, {"sync", SyncCommand},     {"cold", ColdCommand},
       {"touch", TouchCommand},         {"keep", KeepCommand},     {"pin", PinCommand},
       {"cache", CacheCommand},         {"policy", PolicyCommand}, {"punch", PunchCommand},
-      {"decompress", DecompressCommand},
+      {"decompress", DecompressCommand}, {"beside", BesideCommand},
   };
   const std::string_view wanted = count > 1 ? words[1] : "";
   for (const Command& command : kCommands) {
@@ -28,5 +28,5 @@ int main(int count, char** words) {
   }
   errno = 0;
   Die("usage: farpage_bench serve|client|ping-pong|initiator|sync|cold|touch|keep|pin|cache|policy|"
-      "punch|decompress [--option value]...");
+      "punch|decompress|beside [--option value]...");
 }

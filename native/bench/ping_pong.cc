@@ -1,7 +1,6 @@
 // Round trips and streams over a socket: `serve` and `client` for a harness that alternates rounds
 // with another program's, `ping-pong` for both ends at once.
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -24,15 +23,6 @@ void RunClient(const std::string& address, Waiting waiting, const std::vector<Lo
     const Fd connection = Dial(address);
     RawClient client(connection.get(), waiting);
     PrintMeasured("raw", address, waiting, load, client.Run(load));
-  }
-}
-
-[[noreturn]] void ServeForEver(int listener, Waiting waiting) {
-  Area area;
-  for (;;) {
-    const Fd connection = Accept(listener);
-    area.Restore();
-    ServeConnection(connection.get(), waiting, area);
   }
 }
 
@@ -71,20 +61,10 @@ void PingPongCommand(Options& options) {
   for (const std::string& transport : transports) {
     const std::string wanted =
         transport == "tcp" ? "tcp:0" : "unix:@farpage-bench-" + std::to_string(getpid());
-    Fd listener = Listen(wanted);
-    const std::string address = AddressOf(listener.get(), wanted);
-    const pid_t server = Must(fork(), "fork");
-    if (server == 0) {
-      Must(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");  // ends with the client, however that ends
-      PinToCore(server_core);
-      ServeForEver(listener.get(), waiting);
-    }
-    // The client half only: the server was forked before this pin.
-    listener.Reset();
+    const RawServer server(wanted, waiting, server_core);
+    // The client half only: the server was forked before this pin, and pins itself.
     PinToCore(client_core);
-    RunClient(address, waiting, loads);
-    kill(server, SIGKILL);
-    waitpid(server, nullptr, 0);
+    RunClient(server.address(), waiting, loads);
   }
 }
 

@@ -1,9 +1,16 @@
 #include "bench/raw_server.h"
 
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 
+#include "bench/core_pin.h"
 #include "bench/die.h"
+#include "bench/endpoint.h"
 
 namespace farpage::bench {
 
@@ -86,6 +93,30 @@ void ServeConnection(int socket, Waiting waiting, Area& area) {
     }
     if (!more) return;
   }
+}
+
+void ServeForEver(int listener, Waiting waiting) {
+  Area area;
+  for (;;) {
+    const Fd connection = Accept(listener);
+    area.Restore();
+    ServeConnection(connection.get(), waiting, area);
+  }
+}
+
+RawServer::RawServer(const std::string& address, Waiting waiting, uint64_t core) {
+  const Fd listener = Listen(address);
+  address_ = AddressOf(listener.get(), address);
+  process_ = Must(fork(), "fork");
+  if (process_ != 0) return;
+  Must(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");
+  PinToCore(core);
+  ServeForEver(listener.get(), waiting);
+}
+
+RawServer::~RawServer() {
+  kill(process_, SIGKILL);
+  waitpid(process_, nullptr, 0);
 }
 
 }  // namespace farpage::bench

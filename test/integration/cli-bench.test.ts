@@ -81,6 +81,24 @@ describe('farpage bench', () => {
     expect(readdirSync(TMPDIR)).toEqual([]);
   });
 
+  it.each([
+    ['beside-sync', ['uring', 'direct', 'pwrite']],
+    ['beside-cold', ['pread']],
+  ])('sets %s beside raw programs under the same load', async (name, ways) => {
+    const TMPDIR = folder();
+    const words = ['--only', name, '--file-size', '4MiB', '--rounds', '1', '--json'];
+    const run = await farpage(['bench', ...words], { env: { TMPDIR } });
+    expect(run.code).toBe(0);
+    const [own, raw, ...others] = lines(run.stdout.toString()).slice(1);
+    expect(others).toEqual([]);
+    expect(own).toMatchObject({ name, target: { of: 'ratio', most: 5 } });
+    expect(own.note).toMatch(/^READs \S+ [kM]?\/s, alone \S+ [kM]?\/s; the work took \S+ m?s/);
+    expect(raw).toMatchObject({ name, target: null, verdict: 'told', farpage: own.farpage });
+    expect(raw.note.split('; ').map((told: string) => told.split(' ')[0])).toEqual(ways);
+    for (const us of [own.raw, own.farpage, raw.raw]) expect(us > 0.5 && us < 1e6).toBe(true);
+    expect(readdirSync(TMPDIR)).toEqual([]);
+  });
+
   it('cleans up when it is interrupted', async () => {
     const TMPDIR = folder();
     const words = ['bench', '--only', 'read-64b-tcp-1', '--duration', '20s'];
