@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import type { RegionStat } from '../../src/control/schema.js';
 import { connectClient } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
+import { independentView } from '../helpers/independent-view.js';
 import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
 
 const LENGTH = 16 * 2 ** 20;
@@ -34,5 +34,5 @@ it.each([
   await region.read(2 ** 20, 2 ** 20);
   expect(Buffer.from(await region.read(5 * 4096 + 1, 4)).toString()).toBe('kept');
   expect((await region.sync()).pagesWritten).toBe(1);
-  expect(Buffer.compare(readFileSync(file), expected)).toBe(0);
+  expect(Buffer.compare(await independentView(file), expected)).toBe(0);
 });
