@@ -1,5 +1,5 @@
 /** The appliance: owns pager, NIC, regions, sessions and doors, and ends them in order. */
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ControlServer } from '../control/http-server.js';
 import { checkSocketPath, isLive } from '../control/listen.js';
@@ -178,7 +178,8 @@ export class Appliance implements AsyncDisposable {
       await unit.serve(validate(regionBody, body, 'ERR_ARGUMENT'));
     }
     const { unclean } = predecessor;
-    const start = startReportOf({ unclean, regions: unit.list(), keepFolder, memory });
+    const names = readdirSync(keepFolder);
+    const start = startReportOf({ unclean, regions: unit.list(), keepFolder, names, memory });
     const nic = Nic.open(pager, settings.nic);
     undo.push(() => nic.close());
     const sessions = new Sessions({ nic, unit, quota, graceMs });
@@ -211,7 +212,7 @@ export class Appliance implements AsyncDisposable {
     undo.push(() => server.close());
     const doors = await openDoors(settings, { server, nic });
     open(doors.fabric);
-    unit.warm();
+    unit.warm(names);
     // After the doors: a tier that leads to this very appliance is found out.
     await tiers.start(pager, (identity) => unit.has(identity));
     return new Appliance({

@@ -65,6 +65,7 @@ const record = v.object({
     }),
   ]),
 });
+type Kept = v.InferOutput<typeof record>;
 const heading = v.object({ format: v.literal(FORMAT), version: v.pipe(v.number(), v.integer()) });
 const document = v.object({
   format: v.literal(FORMAT),
@@ -73,14 +74,14 @@ const document = v.object({
   regions: v.array(record),
 });
 
-const checksumOf = (regions: readonly RegionRecord[]) =>
+const checksumOf = (regions: readonly Kept[]) =>
   createHash('sha256').update(JSON.stringify(regions)).digest('hex');
 
 /**
  * What a catalog's text says. ERR_STATE_VERSION when it is of another version, ERR_STATE_DAMAGED
  * with what is wrong.
  */
-function regionsOf(text: string): readonly RegionRecord[] {
+function regionsOf(text: string): Kept[] {
   const json = parseJson(text, 'ERR_STATE_DAMAGED');
   // Only these two stand in every version to come.
   const { version } = validate(heading, json, 'ERR_STATE_DAMAGED');
@@ -119,10 +120,10 @@ function adviceOn(path: string): string {
  */
 export class Catalog {
   readonly #path: string;
-  #regions: readonly RegionRecord[];
+  #regions: Kept[];
   #bytes: number;
 
-  private constructor(path: string, regions: readonly RegionRecord[], bytes: number) {
+  private constructor(path: string, regions: Kept[], bytes: number) {
     this.#path = path;
     this.#regions = regions;
     this.#bytes = bytes;
@@ -164,7 +165,9 @@ export class Catalog {
 
   /** Adds or replaces a region by its name; durable when it returns. ERR_IO, ERR_NO_SPACE. */
   put(region: RegionRecord): void {
-    this.#replace([...this.#regions.filter(({ name }) => name !== region.name), region]);
+    // Parsed, so that keys stand in the order that the checksum will be taken in again.
+    const parsed = v.parse(record, region);
+    this.#replace([...this.#regions.filter(({ name }) => name !== region.name), parsed]);
   }
 
   /** Replaces a region that it has; others it leaves out. ERR_IO, ERR_NO_SPACE. */
@@ -193,9 +196,7 @@ export class Catalog {
     keepSpare(this.#sparePath, this.#bytes);
   }
 
-  #replace(changed: readonly RegionRecord[]): void {
-    // Parsed once, so that keys stand in the order that the checksum will be taken in again.
-    const regions = changed.map((region) => v.parse(record, region));
+  #replace(regions: Kept[]): void {
     const text = JSON.stringify({
       format: FORMAT,
       version: VERSION,

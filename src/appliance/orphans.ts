@@ -28,10 +28,15 @@ function bytesOf(file: string): number {
  */
 export function findOrphans(
   folder: string,
-  options: { known: ReadonlySet<string>; inMemory: (id: string) => boolean },
+  options: {
+    /** Of the files in it. */
+    names: readonly string[];
+    known: ReadonlySet<string>;
+    inMemory: (id: string) => boolean;
+  },
 ): Orphan[] {
   const orphans: Orphan[] = [];
-  for (const name of readdirSync(folder)) {
+  for (const name of options.names) {
     const [, id = '', half] = KEPT.exec(name) ?? [];
     if (id === '' || (half === undefined && options.known.has(id))) continue;
     const file = join(folder, name);

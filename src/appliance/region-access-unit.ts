@@ -88,9 +88,12 @@ export class RegionAccessUnit {
     );
   }
 
-  /** Opens the regions whose working set was saved: it is brought near in the background. */
-  warm(): void {
-    const sets = savedSets(this.#keepFolder);
+  /**
+   * Opens the regions whose working set was saved, as the names in the folder of their files tell:
+   * it is brought near in the background.
+   */
+  warm(names: readonly string[]): void {
+    const sets = savedSets(names);
     for (const region of this.#regions.values()) {
       if (!sets.has(region.record.id) || !region.workingSet.isSaved) continue;
       try {

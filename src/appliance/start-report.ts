@@ -10,19 +10,21 @@ export function startReportOf(options: {
   unclean: boolean;
   regions: readonly Region[];
   keepFolder: string;
+  /** Of the files in it. */
+  names: readonly string[];
   memory: MemoryDirectory | undefined;
 }): StartReport {
-  const { unclean, regions, keepFolder, memory } = options;
+  const { unclean, regions, keepFolder, names, memory } = options;
   const ids = regions.map(({ record }) => record.id);
   const known = new Set(ids);
-  const sets = savedSets(keepFolder);
+  const sets = savedSets(names);
   const inMemory = (id: string) => memory?.has(id) ?? false;
   return {
     start: unclean ? 'unclean' : 'clean',
     regions: regions.length,
     inMemory: memory === undefined ? null : ids.filter(inMemory).length,
     orphans: [
-      ...findOrphans(keepFolder, { known, inMemory }),
+      ...findOrphans(keepFolder, { names, known, inMemory }),
       ...(memory === undefined ? [] : findMemoryOrphans(memory.path, known)),
     ],
     workingSets: regions.flatMap(({ record, workingSet }) => {

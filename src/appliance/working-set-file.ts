@@ -1,6 +1,6 @@
 /** The file of a working set: runs of pages, whose they are, and a checksum. */
 import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readdirSync, readSync, rmSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, rmSync } from 'node:fs';
 import { FarpageError } from '../errors.js';
 import { fileFailure, replaceFile } from './durable-file.js';
 
@@ -144,10 +144,10 @@ export function writeSet(path: string, set: SavedSet, owner: Owner): void {
   replaceFile(path, encode(set, owner));
 }
 
-/** The regions, by their identifiers, that have such a file in the folder. */
-export function savedSets(folder: string): Set<string> {
-  const names = readdirSync(folder).filter((name) => name.endsWith(SUFFIX));
-  return new Set(names.map((name) => name.slice(0, -SUFFIX.length)));
+/** The regions, by their identifiers, that have such a file among those of a folder. */
+export function savedSets(names: readonly string[]): Set<string> {
+  const sets = names.filter((name) => name.endsWith(SUFFIX));
+  return new Set(sets.map((name) => name.slice(0, -SUFFIX.length)));
 }
 
 export function removeSet(path: string): void {

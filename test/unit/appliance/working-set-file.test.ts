@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
@@ -92,7 +92,7 @@ it('is refused when it is of another region, size or kind, and says so', () => {
   expect(reasonOf(() => readSet(path, OWNER))).toMatch(/ERR_STATE_DAMAGED.*has 1048576 bytes/);
   writeFileSync(path, 'something else that is long enough to be one of these files'.repeat(3));
   expect(reasonOf(() => readSet(path, OWNER))).toMatch(/it is no working set/);
-  expect(savedSets(folder)).toEqual(new Set([OWNER.id]));
+  expect(savedSets(readdirSync(folder))).toEqual(new Set([OWNER.id]));
   writeSet(path, SET, OWNER);
   expect(readFileSync(path)).toEqual(whole);
   expect(readSet(join(folder, 'none.set'), OWNER)).toBe(undefined);
