@@ -32,7 +32,7 @@ export class Serving implements AsyncDisposable {
 
   /** Starts it with the arguments of `serve`, and waits until it is ready. */
   static async start(words: readonly string[]): Promise<Serving> {
-    const main = fileURLToPath(new URL('./main.js', import.meta.url));
+    const main = fileURLToPath(new URL('../cli/main.js', import.meta.url));
     const child = spawn(process.execPath, [main, 'serve', '--json', ...words], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });

@@ -3,9 +3,9 @@
  * (help, usage errors, talking to the control plane) works and starts without it.
  */
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { FarpageError, isErrorCode } from '../errors.js';
 import type { NativeBinding, NativeFailure } from './binding.js';
+import { packagePath } from './package-path.js';
 
 /** Must be `kBindingVersion` of native/base/version.h. */
 export const BINDING_VERSION = 1;
@@ -18,7 +18,7 @@ let loaded: NativeBinding | undefined;
 function addonPath(): string {
   const tree = process.env.FARPAGE_TREE ?? 'release';
   const folder = tree === 'release' ? 'build/Release' : `.build/${tree}/build/Release`;
-  return fileURLToPath(new URL(`../../${folder}/farpage.node`, import.meta.url));
+  return packagePath(`${folder}/farpage.node`);
 }
 
 /** The `FarpageError` of what the addon threw; other values (a bug's TypeError) stay themselves. */

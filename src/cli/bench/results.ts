@@ -2,14 +2,12 @@
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { cpus, getPriority, loadavg, release, totalmem } from 'node:os';
 import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { packageVersion } from '../../control/version.js';
+import { packagePath } from '../../native/package-path.js';
 import type { Row } from './row.js';
 
 /** Where a clone keeps them. */
-export const RESULTS_FOLDER = fileURLToPath(
-  new URL('../../../test/bench/results', import.meta.url),
-);
+export const RESULTS_FOLDER = packagePath('test/bench/results');
 
 /** The machine as it is now. */
 export function machineLine() {

@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
-import { fileURLToPath } from 'node:url';
 import { FarpageError } from '../../errors.js';
+import { packagePath } from '../../native/package-path.js';
 
 /** No single run takes longer; what does hangs. */
 const RUN_MS_MAX = 300_000;
@@ -17,7 +17,7 @@ export type Line = Readonly<Record<string, string | number | boolean | null>>;
 function toolPath(): string {
   const tree = process.env.FARPAGE_TREE ?? 'release';
   const folder = tree === 'release' ? 'build/Release' : `.build/${tree}/build/Release`;
-  const path = fileURLToPath(new URL(`../../../${folder}/farpage_bench`, import.meta.url));
+  const path = packagePath(`${folder}/farpage_bench`);
   if (existsSync(path)) return path;
   throw new FarpageError('ERR_NATIVE_MISSING', `${path} is missing: npm run build:native`);
 }
