@@ -1,6 +1,8 @@
 /** Where the bytes of a region are kept, and for how long. */
-import { rmSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
+import { FarpageError } from '../errors.js';
 import type { MemoryDirectory as NativeMemory } from '../native/binding.js';
+import { ceilToPage } from '../units.js';
 import type { MemoryDirectory } from './memory-directory.js';
 import { isKept, persists, type RegionRecord } from './record.js';
 import type { Lives } from './sync-record.js';
@@ -40,6 +42,21 @@ export class RegionKeeping {
   fileOf(what: 'pages' | 'set' | 'sync'): string {
     // Put together by hand: of a thousand regions `join` takes 5 ms of a start.
     return `${this.#folder}/${this.#record().id}.${what}`;
+  }
+
+  /**
+   * Looks whether the appliance's own file of it is there and whole, which otherwise only the first
+   * touch would tell. ERR_FILE_NOT_FOUND, ERR_FILE_CHANGED.
+   */
+  look(): void {
+    const record = this.#record();
+    if (this.#owned || !isKept(record)) return;
+    const found = statSync(this.path, { throwIfNoEntry: false });
+    const file = `${this.path}, where ${record.name} is kept`;
+    if (found === undefined) throw new FarpageError('ERR_FILE_NOT_FOUND', file);
+    const size = ceilToPage(record.size);
+    if (found.size === size) return;
+    throw new FarpageError('ERR_FILE_CHANGED', `${file}, has ${found.size} bytes, not ${size}`);
   }
 
   /** What is written to it outlives the process once it is synced: it has a file. */

@@ -134,6 +134,7 @@ export class Region {
       const release = this.#claims.claim(this.record);
       try {
         const reserve = this.#keeping.reserves;
+        if (!this.#fresh) this.#keeping.look();
         const handle = this.#openNative(reserve);
         try {
           native().regionRestoreProtection(handle, this.record.protection ?? []);
@@ -273,7 +274,8 @@ export class Region {
     const refused = isErrorCode(failure) ? new FarpageError(failure, place) : undefined;
     const stays = unwrittenOf(unwritten);
     // A source that fails now and then leaves the region ready: what is here goes on.
-    const error = this.#failure ?? refused ?? stays ?? this.#pages?.failure;
+    const away = this.#source.failure ?? this.#pages?.failure;
+    const error = this.#failure ?? refused ?? stays ?? away;
     return {
       ...describe(this.record, { connected: connected || (this.#pages?.answered ?? false) }),
       ...native,
@@ -287,6 +289,13 @@ export class Region {
   /** The same, and for a copy how many pages need its source: a look at its file, so it opens. */
   async statNow(): Promise<RegionStat> {
     const { source } = this.record;
+    if (this.#opened === undefined && !this.#removing) {
+      try {
+        this.#keeping.look();
+      } catch (error) {
+        if (error instanceof FarpageError) this.#failure = error;
+      }
+    }
     const untouched = this.#keeping.reserves && this.stat().state !== 'ready';
     if (!isCopy(source) || this.#removing || untouched) return this.stat();
     try {

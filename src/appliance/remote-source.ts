@@ -10,6 +10,13 @@ import { readToken } from './token.js';
 /** What a call to an appliance that cannot be reached ends with. */
 const AWAY: readonly string[] = ['ERR_NO_APPLIANCE', 'ERR_CONNECTION'];
 
+/** What is told of a call to the source that failed: ERR_SOURCE_AWAY where nobody answered. */
+export function sourceFailure(cause: unknown, url: string): FarpageError {
+  if (!(cause instanceof FarpageError)) return new FarpageError('ERR_INTERNAL', url, { cause });
+  if (!AWAY.includes(cause.code)) return cause;
+  return new FarpageError('ERR_SOURCE_AWAY', `${url}: ${cause.message}`, { cause });
+}
+
 /**
  * Nothing is contacted before the first `door` or `probe`. Each door is of a session of its own,
  * so that what the source is gets looked at again with every connection.
@@ -35,14 +42,12 @@ export class RemoteSource {
   /** What the source is now. ERR_SOURCE_AWAY, ERR_NO_SUCH_REGION, ERR_TOKEN, ERR_TIMEOUT. */
   async probe(): Promise<Origin> {
     const { attached } = await this.#attach().catch((cause: unknown) => {
-      const { code, message } = cause as FarpageError;
-      if (AWAY.includes(code)) {
-        throw new FarpageError('ERR_SOURCE_AWAY', `${this.#url}: ${message}`, { cause });
+      if (!(cause instanceof FarpageError) || cause.code !== 'ERR_NO_SUCH_REGION') {
+        throw sourceFailure(cause, this.#url);
       }
-      if (code !== 'ERR_NO_SUCH_REGION') throw cause;
       // Or it would be looked for here, where nobody said that it is.
       const what = `the source, ${formatUrl(this.#control.address)}, has no ${this.#region}`;
-      throw new FarpageError(code, what, { cause });
+      throw new FarpageError(cause.code, what, { cause });
     });
     return { size: attached.size, identity: attached.identity };
   }

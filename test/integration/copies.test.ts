@@ -82,12 +82,18 @@ describe('a prefetch', () => {
       expect(run.stderr).toContain('ERR_SOURCE_AWAY');
       expect(run.stderr).toContain(`${PAGES / 2} of ${PAGES} pages are here`);
     }
+    expect(await here.json(['stat', 'copy'])).toMatchObject({
+      state: 'ready',
+      from: { connected: false },
+      error: { code: 'ERR_SOURCE_AWAY', message: expect.stringContaining(from) },
+    });
     const refused = await here.run(['detach', 'copy']);
     expect(refused.stderr).toContain(`${PAGES / 2} pages of copy`);
 
     await ServeProcess.start(source.folder);
     const rest = await here.json<PrefetchReply>(['prefetch', 'copy', '--wait']);
     expect(rest).toMatchObject({ state: 'done', pages: { filled: PAGES / 2 } });
+    expect((await here.json<RegionStat>(['stat', 'copy'])).error).toBeUndefined();
     await here.json(['detach', 'copy']);
     expect((await here.json<RegionStat>(['stat', 'copy'])).from?.detached).toBe(true);
   }, 60_000);

@@ -161,3 +161,28 @@ it('is told by the next start that comes about, where those before it failed', a
   await fail();
   expect(startOf(await ServeProcess.start(folder)).start).toBe('unclean');
 });
+
+it.each([
+  ['missing', 'ERR_FILE_NOT_FOUND', rmSync],
+  ['cut', 'ERR_FILE_CHANGED', (file: string) => truncateSync(file, 4096)],
+] as const)(
+  'says that a kept file is %s before anybody touches its region',
+  async (_, code, harm) => {
+    const folder = scratch();
+    const first = await ServeProcess.start(folder);
+    await first.json(['create', 'r', '--size', '1MiB', '--persist']);
+    await first.run(['write', 'r'], { input: pageOf(1) });
+    await first.json(['sync', 'r']);
+    expect(await first.end()).toBe(0);
+    const kept = join(folder, 'state', 'regions');
+    const name = readdirSync(kept).find((one) => one.endsWith('.pages')) ?? '';
+    harm(join(kept, name));
+    const second = await ServeProcess.start(folder);
+    const told = await second.run(['receipt', 'r']);
+    expect([told.code, told.stdout.toString()]).toEqual([1, '']);
+    expect(told.stderr).toContain(code);
+    expect(told.stderr).toContain(name);
+    const stat = await second.json(['stat', 'r']);
+    expect(stat).toMatchObject({ state: 'unavailable', error: { code } });
+  },
+);
