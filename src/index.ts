@@ -1,6 +1,7 @@
 /** The library: `Appliance.open` lends memory, `connect` uses it. */
-export { Appliance, type Doors } from './appliance/appliance.js';
+export { Appliance } from './appliance/appliance.js';
 export type { SuppliedRegion } from './appliance/callback-record.js';
+export type { Doors } from './appliance/doors.js';
 export type { ApplianceOptions, HostPort } from './appliance/options.js';
 export type { PageSpan, RegionSource } from './appliance/page-callbacks.js';
 export type { Quota } from './appliance/quota.js';

@@ -7,6 +7,8 @@ import { validate } from '../control/message.js';
 import {
   type DirtyRule,
   type Endpoints,
+  type Exported,
+  exportBody,
   type InvalidateReply,
   invalidateBody,
   type Permission,
@@ -23,11 +25,12 @@ import {
 import { packageVersion } from '../control/version.js';
 import { FarpageError } from '../errors.js';
 import { Nic } from '../fabric/nic.js';
-import type { PagerHandle, RecoveredFile } from '../native/binding.js';
+import type { Access, PagerHandle, RecoveredFile } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { formatCount } from '../units.js';
 import type { SuppliedRegion } from './callback-record.js';
 import { Catalog } from './catalog.js';
+import { type Doors, openDoors } from './doors.js';
 import { Exports } from './exports.js';
 import { lockFolder } from './folder-lock.js';
 import { bootIdOfMachine, MemoryDirectory } from './memory-directory.js';
@@ -42,15 +45,6 @@ import type { Spill } from './spill.js';
 import { startReportOf } from './start-report.js';
 import { SyncJournal } from './sync-journal.js';
 import { Tiers } from './tiers.js';
-
-/** Where an appliance listens, and with which token its TCP door is kept. */
-export interface Doors {
-  readonly socket: string;
-  readonly tcp?: { readonly host: string; readonly port: number };
-  readonly fabric: Endpoints;
-  /** The file with the token that was made because none was given. */
-  readonly tokenPath?: string;
-}
 
 /** Reads of a source end within their deadline of 5 s. */
 const PREFETCH_MS = 6000;
@@ -286,6 +280,29 @@ export class Appliance implements AsyncDisposable {
     return await this.#open.invalidate(name, validate(invalidateBody, options, 'ERR_ARGUMENT'));
   }
 
+  /**
+   * Serves a region to any RDMA program on a TCP port of its own, without a ticket: on loopback
+   * unless `host` says otherwise, read-only unless `access` does. ERR_NO_SUCH_REGION,
+   * ERR_ADDRESS_IN_USE, ERR_ACCESS, ERR_QUOTA.
+   */
+  async export(
+    name: string,
+    options: { host?: string; port?: number; access?: Access } = {},
+  ): Promise<Exported> {
+    const wanted = validate(exportBody, options, 'ERR_ARGUMENT');
+    return await this.#exports.open(this.#open.find(name), wanted);
+  }
+
+  /** The ports that serve a region. ERR_NO_SUCH_REGION. */
+  exports(name: string): Exported[] {
+    return this.#exports.of(this.#open.find(name));
+  }
+
+  /** Closes such a port and the connections on it. ERR_NO_SUCH_REGION, ERR_ARGUMENT. */
+  unexport(name: string, port: number): void {
+    this.#exports.close(this.#open.find(name), port);
+  }
+
   /** The names of all regions, in order: some 10 us less for each than its figures. */
   get regionNames(): string[] {
     return this.#open.list().map(({ record }) => record.name);
@@ -360,24 +377,4 @@ function unwritten(region: Region, cause: unknown): FarpageError {
   const pages = `${formatCount(dirtyPages, 'page')} of ${record.name} ${were} not written`;
   const code = cause instanceof FarpageError ? cause.code : 'ERR_IO';
   return new FarpageError(code, `${pages} (offset+length ${runs.join(', ')})`, { cause });
-}
-
-async function openDoors(
-  settings: ResolvedOptions,
-  { server, nic }: { server: ControlServer; nic: Nic },
-): Promise<Doors> {
-  const { socket, listen, fabric, tokenPath } = settings;
-  await server.listenUnix(socket);
-  // The control socket was stale or is new, so the one beside it has no owner either.
-  const unix = `${socket}.fabric`;
-  rmSync(unix, { force: true });
-  nic.listenUnix(unix);
-  const tcp = fabric && { host: fabric.host, port: nic.listenTcp(fabric) };
-  const control = listen && { host: listen.host, port: await server.listenTcp(listen) };
-  return {
-    socket,
-    ...(control && { tcp: control }),
-    fabric: { unix, ...(tcp && { tcp }) },
-    ...(tokenPath !== undefined && { tokenPath }),
-  };
 }

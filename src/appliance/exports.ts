@@ -31,15 +31,27 @@ export class Exports {
     return this.#entries.filter((entry) => entry.region === region).map(({ exported }) => exported);
   }
 
-  /** Opens a port; ERR_ADDRESS_IN_USE, ERR_ACCESS, ERR_QUOTA. */
-  open(
+  /**
+   * Opens a port, read-only unless `access` says otherwise: who reaches it shows no ticket. Settles
+   * once what is written through it and lost would be known as lost. ERR_ADDRESS_IN_USE,
+   * ERR_ACCESS, ERR_QUOTA.
+   */
+  async open(
     region: Region,
-    options: { host: string; port: number; access: Access | undefined },
+    options: { host: string; port: number; access?: Access | undefined },
+  ): Promise<Exported> {
+    const exported = this.#listen(region, options);
+    await region.syncs.marked();
+    return exported;
+  }
+
+  #listen(
+    region: Region,
+    options: { host: string; port: number; access?: Access | undefined },
   ): Exported {
+    const { host, access = 'read-only' } = options;
     const { exportsMax, connectionsMax } = this.#quota;
     admit('exportsMax', { wanted: this.#entries.length + 1, max: exportsMax });
-    const { host } = options;
-    const access = options.access ?? region.record.access;
     const domain = this.#nic.protectionDomain({ connectionsMax });
     try {
       const memoryRegion = region.register(domain, access);

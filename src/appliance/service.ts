@@ -132,10 +132,7 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
     exports: ({ params }) => ({ exports: exports.of(unit.find(params.region)) }),
     export: async ({ params, body, door }) => {
       administratorOnly(door, 'export');
-      const region = unit.find(params.region);
-      const opened = exports.open(region, { ...body, access: body.access });
-      await region.syncs.marked();
-      return opened;
+      return await exports.open(unit.find(params.region), body);
     },
     unexport: ({ params, door }) => {
       administratorOnly(door, 'export');

@@ -202,7 +202,7 @@ export const attachment = v.object({
 export const exportBody = v.strictObject({
   host: v.optional(text(255), '127.0.0.1'),
   port: v.optional(port, 0),
-  access: v.optional(access),
+  access: v.optional(access, 'read-only'),
 });
 export const exportList = v.object({ exports: v.array(exported) });
 

@@ -2,6 +2,7 @@ import { readFileSync, symlinkSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeRange } from '../../src/cli/transfer.js';
+import { QueuePair } from '../../src/fabric/queue-pair.js';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { codeOf } from '../helpers/codes.js';
 import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
@@ -136,5 +137,29 @@ describe('regions', () => {
       const plan = { offset: 0, limits: {}, source: pieces(), onWritten: () => {} };
       expect(await codeOf(() => writeRange(region, plan))).toBe('ERR_MEMORY_FULL');
     }
+  });
+});
+
+describe('exports of the library', () => {
+  it('are made read-only, listed and closed as those of the command line', async () => {
+    const { appliance } = await serveAppliance();
+    await appliance.create({ name: 'r', size: 8192 });
+    const made = await appliance.export('r');
+    expect(made).toMatchObject({ region: 'r', host: '127.0.0.1', access: 'read-only' });
+    const written = await appliance.export('r', { access: 'read-write' });
+    expect(appliance.exports('r')).toEqual([made, written]);
+    for (const { host, port } of [made, written]) (await QueuePair.connect({ host, port })).close();
+    appliance.unexport('r', made.port);
+    const { host, port } = made;
+    expect(await codeOf(() => QueuePair.connect({ host, port }))).toBe('ERR_CONNECTION');
+    expect(appliance.exports('r')).toEqual([written]);
+    expect(await codeOf(() => appliance.unexport('r', made.port))).toBe('ERR_ARGUMENT');
+    expect(await codeOf(() => appliance.export('none'))).toBe('ERR_NO_SUCH_REGION');
+    expect(await codeOf(() => appliance.export('r', { port: -1 }))).toBe('ERR_ARGUMENT');
+    await appliance.create({ name: 'fixed', size: 4096, access: 'read-only' });
+    const more = appliance.export('fixed', { access: 'read-write' });
+    expect(await codeOf(() => more)).toBe('ERR_ACCESS');
+    await appliance.close();
+    expect(await codeOf(() => appliance.export('r'))).toBe('ERR_CLOSED');
   });
 });

@@ -12,7 +12,7 @@ import {
 interface Options extends ConnectionOptions {
   readonly port: number;
   readonly host: string;
-  readonly access?: 'read-only' | 'read-write';
+  readonly access: 'read-only' | 'read-write';
   readonly stop?: true;
 }
 
@@ -22,7 +22,11 @@ export function exportCommand(shell: Shell): Command {
     .argument('<region>', 'name of the region')
     .option('--port <n>', 'TCP port; 0 picks one', integer(0, 65_535), 0)
     .option('--host <host>', 'address to bind', '127.0.0.1')
-    .addOption(new Option('--access <access>').choices(['read-only', 'read-write']))
+    .addOption(
+      new Option('--access <access>', 'of whoever reaches the port; it asks for no ticket')
+        .choices(['read-only', 'read-write'])
+        .default('read-only'),
+    )
     .option('--stop', 'close the port again');
   return withConnection(command).action(async (name: string, options: Options) => {
     const { control, wait, region } = regionTarget(name, options, shell);
@@ -32,7 +36,7 @@ export function exportCommand(shell: Shell): Command {
       if (options.json) shell.out.object({ region, port, closed: true });
       return;
     }
-    const body = { port, host, ...(access && { access }) };
+    const body = { port, host, access };
     const exported: Exported = await control.call('export', { ...wait, params: { region }, body });
     if (options.json) shell.out.object(exported);
     else shell.out.line(`${region} on ${exported.host}:${exported.port}, ${exported.access}`);

@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { Appliance, type Doors } from '../../appliance/appliance.js';
+import { Appliance } from '../../appliance/appliance.js';
+import type { Doors } from '../../appliance/doors.js';
 import { memoryOfMachine } from '../../appliance/options.js';
 import type { Quota } from '../../appliance/quota.js';
 import { describeSpill } from '../../appliance/spill.js';
