@@ -6,6 +6,7 @@
 #include "base/crc32c.h"
 #include "pager/dirty_pages.h"
 #include "pager/page_change.h"
+#include "pager/store_stands.h"
 
 namespace farpage {
 namespace {
@@ -117,6 +118,10 @@ Result<AtomicReceipt> AtomicSync::RunLocked(const std::vector<Member>& members) 
   for (const Member& member : members) {
     names.push_back(NameOf(*member.region->store, member.region->size_bytes));
     dirty += member.region->table->dirty();
+  }
+  // What is committed must be applied, or abandoned by name: whether it can be comes first.
+  for (const Member& member : members) {
+    if (Status stands = StoreStands(*member.region->store); !stands.ok()) return stands.error();
   }
   if (dirty == 0) return receipt;
   Journal& journal = journal_->journal();

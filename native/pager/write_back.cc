@@ -9,6 +9,7 @@
 #include "pager/dirty_pages.h"
 #include "pager/lost_pages.h"
 #include "pager/page_change.h"
+#include "pager/store_stands.h"
 
 namespace farpage {
 namespace {
@@ -63,6 +64,8 @@ Result<WriteBackReceipt> WriteBack::Run(const std::shared_ptr<Region>& region, P
                                         bool durable) {
   // Nothing of a parked region becomes dirty: no range is taken only to find that out.
   if (region->parked.load(std::memory_order_seq_cst) && region->table->dirty() == 0) {
+    if (!region->store->has_sink()) return WriteBackReceipt{};
+    if (Status stands = StoreStands(*region->store); !stands.ok()) return stands.error();
     return WriteBackReceipt{};
   }
   const RegionUse use(*region);
@@ -106,6 +109,10 @@ Result<WriteBackReceipt> WriteBack::RunLocked(const std::shared_ptr<Region>& reg
     if (!synced.ok() && failure.ok()) failure = synced;
   }
   if (!batches.empty()) TidySummary(*region->table, run.first, end);
+  // Nothing was written: that it is in the file of that name is said all the same.
+  if (batches.empty() && failure.ok()) {
+    if (Status stands = StoreStands(*region->store); !stands.ok()) return stands.error();
+  }
   receipt.elapsed_ns = NowNs() - started;
   if (!failure.ok()) {
     region->fills.write_back_failure.store(failure.error().code, std::memory_order_relaxed);

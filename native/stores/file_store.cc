@@ -288,7 +288,7 @@ Status FileStore::Write(std::span<PageImage> images) {
   if (const Status named = StillNamed(); !named.ok()) {
     // Of each page: what a cut has taken as well is to be found out now, as after other failures.
     for (PageImage& image : images) image.outcome = named;
-    return {};
+    return images.empty() ? named : Status{};
   }
   std::vector<PageImage*> left;
   left.reserve(images.size());

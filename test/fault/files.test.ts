@@ -136,6 +136,23 @@ describe('a file deleted or replaced underneath', () => {
       expect((await region.stat()).pages).toMatchObject({ dirty: count, lost: 0 });
       expect(Buffer.from(await region.read(0, 5)).toString()).toBe('never');
     });
+
+    it(`is told by a sync of it all (${kind}, ${count} pages) with nothing dirty`, async () => {
+      const folder = scratch();
+      const file = patternFile(folder, { length: 1024 * 4096 });
+      const { url } = await serveAppliance({ regions: [{ name: 'r', file, kind }] });
+      const region = await (await connectClient(url)).attach('r');
+      const text = Buffer.from('text');
+      for (let page = 0; page < count; page += 1) await region.write(page * 5 * 4096, text);
+      expect((await region.sync()).pagesWritten).toBe(count);
+      renameSync(file, join(folder, 'aside'));
+      writeFileSync(file, text);
+      expect(await codeOf(() => region.sync())).toBe('ERR_FILE_CHANGED');
+      expect(await codeOf(() => region.flush())).toBe('ERR_FILE_CHANGED');
+      expect((await region.stat()).error).toBeUndefined();
+      renameSync(join(folder, 'aside'), file);
+      expect(await region.sync()).toMatchObject({ pagesWritten: 0, durable: true });
+    });
   }
 
   it('is told by a sync of what a flush has written to it before', async () => {

@@ -1,4 +1,4 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { Receipt, RegionStat } from '../../src/control/schema.js';
@@ -157,6 +157,33 @@ it('forgets it when it is abandoned by name', async () => {
   writeFileSync(file, patternOf(LENGTH));
   const serve = await ServeProcess.start(folder);
   expect((await serve.run(['read', 'ledger', '--length', '4'])).code).toBe(0);
+});
+
+it('commits nothing for a file that was replaced, and goes on when that is put back', async () => {
+  const folder = scratch();
+  const file = patternFile(folder, { length: LENGTH });
+  const other = patternFile(scratch(), { length: LENGTH });
+  const { appliance, url } = await serveAppliance({}, folder);
+  await appliance.create({ name: 'ledger', file, atomic: true });
+  await appliance.create({ name: 'beside', file: other, atomic: true });
+  const client = await connectClient(url);
+  const [region, beside] = [await client.attach('ledger'), await client.attach('beside')];
+  for (const one of [region, beside]) await one.write(0, Buffer.from('mine'));
+  await beside.fence();
+  renameSync(file, `${file}.aside`);
+  writeFileSync(file, patternOf(LENGTH));
+  expect(await codeOf(() => region.sync())).toBe('ERR_FILE_CHANGED');
+  // Nothing waits in the journal: neither is another region kept from its sync, nor this one.
+  expect(await codeOf(() => client.sync([region, beside]))).toBe('ERR_FILE_CHANGED');
+  expect(readFileSync(other).toString('latin1', 0, 4)).not.toBe('mine');
+  expect((await beside.sync()).pagesWritten).toBe(1);
+  expect((await region.stat()).pages.dirty).toBe(1);
+  renameSync(`${file}.aside`, file);
+  expect((await region.sync()).pagesWritten).toBe(1);
+  expect(readFileSync(file).toString('latin1', 0, 4)).toBe('mine');
+  // With nothing dirty it is told as well.
+  rmSync(file);
+  expect(await codeOf(() => region.sync())).toBe('ERR_FILE_CHANGED');
 });
 
 it('refuses a damaged journal, says where, and writes nothing', async () => {
