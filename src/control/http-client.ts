@@ -43,6 +43,8 @@ interface Plain extends WaitOptions {
   readonly body?: unknown;
 }
 
+/** What a connection ends with that the appliance closed while it was kept for later calls. */
+const STALE = ['ECONNRESET', 'EPIPE'];
 const UNREACHABLE = ['ECONNREFUSED', 'ENOENT', 'ENOTSOCK', 'ENOTFOUND', 'EHOSTUNREACH'];
 
 function describe(address: ControlAddress): string {
@@ -140,14 +142,24 @@ export class ControlClient implements Disposable {
     return httpRequest({ agent: this.#agent, ...to, ...options, path, headers });
   }
 
+  /**
+   * Settles with the head of the answer. A GET that a kept connection had no answer for is repeated
+   * once on a new one (RFC 9110, section 9.2.2): an appliance that was blocked for long closes them
+   * when it goes on. Of other methods nobody knows whether the first one was done.
+   */
   #send(
     path: string,
-    options: { method: string; text: string | undefined; signal: AbortSignal },
+    options: { method: string; text: string | undefined; signal: AbortSignal; agent?: false },
   ): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
-      const request = this.#request(path, { method: options.method, signal: options.signal });
+      const { method, signal, agent } = options;
+      const request = this.#request(path, { method, signal, ...(agent === false && { agent }) });
       request.once('response', resolve);
-      request.once('error', reject);
+      request.once('error', (error: NodeJS.ErrnoException) => {
+        const stale = request.reusedSocket && STALE.includes(error.code ?? '');
+        if (stale && method === 'GET') resolve(this.#send(path, { ...options, agent: false }));
+        else reject(error);
+      });
       if (options.text !== undefined) {
         request.setHeader('content-type', 'application/json');
         request.setHeader('content-length', Buffer.byteLength(options.text));
