@@ -1,8 +1,10 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { text as textOf } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { serveAppliance } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
 import { patternFile, scratch } from '../helpers/scratch.js';
 
@@ -66,5 +68,25 @@ describe('an interrupt', () => {
     const [code] = (await once(child, 'close')) as [number];
     expect([code, stderr]).toEqual([130, expect.stringContaining('[ERR_ABORTED]')]);
     expect(stderr.trim().split('\n')).toHaveLength(1);
+  });
+
+  it('of who waits for a prefetch says that it goes on, and what ends it', async () => {
+    const { appliance, url, control } = await serveAppliance();
+    const source = { fill: () => new Promise<void>(() => {}), timeoutMs: 120_000 };
+    await appliance.create({ name: 'silent', size: 4096, source });
+    const env = { ...process.env, FARPAGE_URL: url };
+    const child = spawn(process.execPath, [MAIN, 'prefetch', 'silent', '--wait'], { env });
+    const params = { region: 'silent' };
+    const states = async () =>
+      (await control.call('prefetches', { params })).prefetches.map(({ state }) => state);
+    while ((await states()).length === 0) await sleep(20);
+    const ended = once(child, 'close');
+    child.kill('SIGINT');
+    const stderr = await textOf(child.stderr);
+    expect([await ended, stderr]).toEqual([
+      [130, null],
+      expect.stringMatching(/^farpage: .*`farpage prefetch silent --cancel`.*\[ERR_ABORTED\]\n$/),
+    ]);
+    expect(await states()).toEqual(['running']);
   });
 });

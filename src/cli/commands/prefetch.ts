@@ -55,6 +55,17 @@ async function waitFor(
   return now;
 }
 
+async function begin(
+  target: Target & { region: string },
+  { offset, length, wait: waits }: Options,
+  shell: Shell,
+): Promise<PrefetchReply> {
+  const { control, wait, region } = target;
+  const body = { offset, ...(length !== undefined && { length }) };
+  const begun = await control.call('prefetch', { ...wait, params: { region }, body });
+  return waits ? await waitFor(begun, target, shell) : begun;
+}
+
 async function prefetch(name: string, options: Options, shell: Shell): Promise<void> {
   const target = regionTarget(name, options, shell);
   const { control, wait, region } = target;
@@ -68,10 +79,11 @@ async function prefetch(name: string, options: Options, shell: Shell): Promise<v
     for (const reply of prefetches) tell(reply);
     return;
   }
-  const { offset, length } = options;
-  const body = { offset, ...(length !== undefined && { length }) };
-  const begun = await control.call('prefetch', { ...wait, params, body });
-  const reply = options.wait ? await waitFor(begun, target, shell) : begun;
+  const reply = await begin(target, options, shell).catch((cause: unknown) => {
+    if (!shell.signal.aborted) throw cause;
+    const how = `\`farpage prefetch ${region} --cancel\` ends it`;
+    throw new FarpageError('ERR_ABORTED', `it goes on in the appliance; ${how}`, { cause });
+  });
   if (reply.error !== undefined) {
     const { code } = reply.error;
     const come = `${region}, ${reply.pages.passed} of ${reply.pages.total} pages are here`;
