@@ -1,8 +1,9 @@
 /** One-sided operations on a range of a region: what regions and slabs have in common. */
-import { FabricError, FarpageError } from '../errors.js';
+import { FarpageError } from '../errors.js';
 import type { QueuePair } from '../fabric/queue-pair.js';
 import type { Attached } from './client-session.js';
 import { deadlineOf, type Limits, NO_LIMITS, remaining } from './limits.js';
+import { named } from './named.js';
 import type { FabricLink } from './reconnect.js';
 
 /** One operation of the queue pair moves at most this; longer ones are split. */
@@ -46,7 +47,7 @@ export class ExternalMemory {
   /** Reads `length` bytes into memory of their own. */
   read(offset: number, length: number, limits: Limits = NO_LIMITS): Promise<Uint8Array> {
     if (length > PIECE_BYTES) return this.#readLong(offset, length, limits);
-    return this.#run({ offset, length }, limits, (pair) =>
+    return this.#run(offset, length, limits, (pair) =>
       pair.read({ ...limits, stag: this.stag(), offset: this.#at(offset, length), length }),
     );
   }
@@ -71,14 +72,14 @@ export class ExternalMemory {
   write(offset: number, bytes: Uint8Array, limits: Limits = NO_LIMITS): Promise<void> {
     const byteLength = bytes?.byteLength; // what has none is refused below, with a code
     if (byteLength > PIECE_BYTES) return this.#writeLong(offset, bytes, limits);
-    return this.#run({ offset, length: byteLength }, limits, (pair) =>
+    return this.#run(offset, byteLength, limits, (pair) =>
       pair.write({ ...limits, stag: this.stag(), offset: this.#at(offset, byteLength), bytes }),
     );
   }
 
   /** Adds to the 64-bit word at an offset that is a multiple of 8; the value before (RFC 7306). */
   fetchAdd(offset: number, addend: bigint, limits: Limits = NO_LIMITS): Promise<bigint> {
-    return this.#run({ offset, length: 8 }, limits, (pair) =>
+    return this.#run(offset, 8, limits, (pair) =>
       pair.fetchAdd({ ...limits, stag: this.stag(), offset: this.#at(offset, 8), addend }),
     );
   }
@@ -90,7 +91,7 @@ export class ExternalMemory {
     desired: bigint,
     limits: Limits = NO_LIMITS,
   ): Promise<bigint> {
-    return this.#run({ offset, length: 8 }, limits, (pair) => {
+    return this.#run(offset, 8, limits, (pair) => {
       const at = this.#at(offset, 8);
       return pair.compareSwap({ ...limits, stag: this.stag(), offset: at, expected, desired });
     });
@@ -176,27 +177,20 @@ export class ExternalMemory {
   }
 
   #run<T>(
-    { offset, length }: { offset: number; length: number },
+    offset: number,
+    length: number,
     limits: Limits,
     operation: (pair: QueuePair) => Promise<T>,
   ): Promise<T> {
-    const told = (error: unknown) => this.#named(error, this.offset + offset, length);
-    return this.link.run(operation, limits, told);
+    return this.link.run(operation, limits, this.attached, this.offset + offset, length);
   }
 
   #runSync<T>(at: number, length: number, operation: (pair: QueuePair) => T): T {
     try {
       return this.link.runSync(operation);
     } catch (error) {
-      throw this.#named(error, at, length);
+      throw named(error, this.attached, at, length);
     }
-  }
-
-  /** What the appliance refused says a code and nothing else; on what is known here. */
-  #named(error: unknown, at: number, length: number): unknown {
-    if (!(error instanceof FabricError)) return error;
-    const where = `${this.attached.reply.region}, offset ${at}, length ${length}`;
-    return new FabricError(error.code, error.rdmap, where, { cause: error });
   }
 
   #at(offset: number, length: number): number {
@@ -238,8 +232,10 @@ export class ExternalMemory {
         next = Math.min(begin + PIECE_BYTES, memory.byteLength);
         const piece = memory.subarray(begin, next);
         const bounds = remaining(limits, deadline);
-        const range = { offset: at + begin - this.offset, length: piece.byteLength };
-        await this.#run(range, bounds, (pair) => run(pair, piece, begin, bounds));
+        const offset = at + begin - this.offset;
+        await this.#run(offset, piece.byteLength, bounds, (pair) =>
+          run(pair, piece, begin, bounds),
+        );
       }
     };
     const pieces = Math.ceil(memory.byteLength / PIECE_BYTES);
