@@ -5,6 +5,7 @@ import { expect, it } from 'vitest';
 import type { ExternalRegion } from '../../src/client/external-region.js';
 import { connectClient } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
+import { killsOf, pageOf, randomOf, SEED } from '../helpers/crash.js';
 import { patternOf, scratch } from '../helpers/scratch.js';
 
 const PAGE = 4096;
@@ -12,26 +13,9 @@ const SIZE = 8 * 2 ** 20;
 const PAGES = SIZE / PAGE;
 /** Pages that are written, far apart; the rest stays the source's. */
 const WRITTEN = 48;
-const ROUNDS = Number(process.env.FARPAGE_KILLS ?? 6);
-const SEED = Number(process.env.FARPAGE_SEED ?? 11);
+const ROUNDS = killsOf(6);
 
-/** Numbers below 1, the same in every run (a linear congruence). */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state * 1_103_515_245 + 12_345) % 2 ** 31;
-    return state / 2 ** 31;
-  };
-}
-
-/** One page's content: its version in every 8-byte word, so that a torn page shows. */
-function pageOf(version: number): Buffer {
-  const page = Buffer.alloc(PAGE);
-  for (let at = 0; at < PAGE; at += 8) page.writeDoubleLE(version, at);
-  return page;
-}
-
-const random = randomFrom(SEED);
+const below = randomOf(SEED);
 const pattern = patternOf(SIZE);
 const placeOf = (page: number) => Math.floor((page * PAGES) / WRITTEN) * PAGE;
 
@@ -57,7 +41,7 @@ class Ledger {
     }
     const bytes = all ? Buffer.from(await region.read(0, SIZE)) : undefined;
     for (let count = 0; count < (all ? PAGES : 64); count += 1) {
-      const at = (all ? count : Math.floor(random() * PAGES)) * PAGE;
+      const at = (all ? count : below(PAGES)) * PAGE;
       if (isWritten.has(at)) continue;
       const found = bytes?.subarray(at, at + PAGE) ?? Buffer.from(await region.read(at, PAGE));
       expect(found.equals(pattern.subarray(at, at + PAGE)), `the source's page at ${at}`).toBe(
@@ -67,7 +51,7 @@ class Ledger {
   }
 }
 
-it('is the source and what was synced, when it is killed during pulls and detaches', async () => {
+it(`is the source and what was synced, killed in pulls and detaches (seed ${SEED})`, async () => {
   const sourceFolder = scratch();
   const file = join(sourceFolder, 'model');
   writeFileSync(file, pattern);
@@ -98,7 +82,7 @@ it('is the source and what was synced, when it is killed during pulls and detach
       await serve.end('SIGKILL');
       continue;
     }
-    await ledger.check(region, random() < 0.3);
+    await ledger.check(region, below(10) < 3);
     const book = ledger;
     let alive = true;
     const write = async () => {
@@ -120,7 +104,7 @@ it('is the source and what was synced, when it is killed during pulls and detach
       book.detached = true;
     };
     const work = [write(), pull()].map((one) => one.catch(() => {}));
-    await sleep(20 + Math.floor(random() * 400));
+    await sleep(20 + below(400));
     await serve.end('SIGKILL');
     alive = false;
     await Promise.all(work);

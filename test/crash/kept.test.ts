@@ -2,17 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { connectClient } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
+import { killsOf, pageOf } from '../helpers/crash.js';
 import { scratch } from '../helpers/scratch.js';
 
 const PAGES = 64;
-const ROUNDS = Number(process.env.FARPAGE_KILLS ?? 6);
-
-/** One page's content: its version in every 8-byte word, so that a torn page shows. */
-function pageOf(version: number): Buffer {
-  const page = Buffer.alloc(4096);
-  for (let at = 0; at < 4096; at += 8) page.writeDoubleLE(version, at);
-  return page;
-}
+const ROUNDS = killsOf(6);
 
 it('restores a kept region as it was synced when it is killed at any moment', async () => {
   const folder = scratch();

@@ -3,23 +3,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { connect } from '../../src/client/client.js';
 import { ServeProcess } from '../helpers/cli.js';
+import { pageOf, versionOf } from '../helpers/crash.js';
 import { patternFile, patternOf, scratchOnDisk } from '../helpers/scratch.js';
 
 const PAGES = 64;
 const ROUNDS = 6;
-
-/** One page's content: its version in every 8-byte word, so that a torn page shows. */
-function pageOf(version: number): Buffer {
-  const page = Buffer.alloc(4096);
-  for (let at = 0; at < 4096; at += 8) page.writeDoubleLE(version, at);
-  return page;
-}
-
-/** The version of a page, or undefined for one that is none of ours or torn. */
-function versionOf(page: Buffer): number | undefined {
-  const version = page.readDoubleLE(0);
-  return Buffer.compare(page, pageOf(version)) === 0 ? version : undefined;
-}
 
 const PLACES = [
   { place: 'memory', words: () => [] },

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "asked.h"
 #include "atomic_fixture.h"
 
 namespace farpage::test {
@@ -257,16 +258,11 @@ class KillRun {
   Shared* shared_;
 };
 
-uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-
 }  // namespace
 
 FARPAGE_TEST(atomic_kill_at_any_call_leaves_one_sync_or_the_next) {
-  const uint64_t seed = FromEnvironment("FARPAGE_SEED", 20261125);
-  const uint64_t kills = FromEnvironment("FARPAGE_KILLS", 250);
+  const uint64_t seed = Asked("FARPAGE_SEED", 20261125);
+  const uint64_t kills = Asked("FARPAGE_KILLS", 250);
   KillRun run(seed);
   while (run.deaths < kills && run.Round()) {
   }

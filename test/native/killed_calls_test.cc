@@ -91,10 +91,8 @@ bool KillAndLook(const char* test, LifeOptions options, uint64_t nth, uint64_t s
 // half of them at a random call, half at any moment.
 void KillEach(const char* test, const LifeOptions& options) {
   if (LiveAsChild()) return;
-  const char* asked = std::getenv("FARPAGE_KILLS");
-  const char* given = std::getenv("FARPAGE_SEED");
-  const uint64_t kills = asked == nullptr ? 6 : std::strtoull(asked, nullptr, 10);
-  const uint64_t seed = given == nullptr ? NowNs() : std::strtoull(given, nullptr, 10);
+  const uint64_t kills = Asked("FARPAGE_KILLS", 6);
+  const uint64_t seed = Asked("FARPAGE_SEED", NowNs());
   std::mt19937_64 random(seed);
   uint64_t killed = 0;
   uint64_t reach = 30;  // calls that a life makes, as far as that is known

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "asked.h"
 #include "check.h"
 
 extern char** environ;

@@ -173,10 +173,8 @@ bool LiveAsChild() {
 
 void KillEach(const char* test, std::initializer_list<Kind> kinds) {
   if (LiveAsChild()) return;
-  const char* asked = std::getenv("FARPAGE_KILLS");
-  const char* given = std::getenv("FARPAGE_SEED");
-  const uint64_t kills = asked == nullptr ? 4 : std::strtoull(asked, nullptr, 10);
-  const uint64_t seed = given == nullptr ? NowNs() : std::strtoull(given, nullptr, 10);
+  const uint64_t kills = Asked("FARPAGE_KILLS", 4);
+  const uint64_t seed = Asked("FARPAGE_SEED", NowNs());
   std::mt19937_64 random(seed);
   for (const Kind kind : kinds) {
     const TemporaryFolder folder;

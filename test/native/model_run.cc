@@ -4,20 +4,15 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <iterator>
 
+#include "asked.h"
 #include "pool_fixture.h"
 #include "quiet.h"
 
 namespace farpage::test {
 namespace {
-
-uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
-}
 
 std::vector<std::byte> FileBytes(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -77,8 +72,8 @@ void CompareWithModel(const ModelLayout& layout, const std::vector<std::byte>& f
 
 void RunModel(const ModelRun& run) {
   const uint64_t seed =
-      FromEnvironment("FARPAGE_SEED", static_cast<uint64_t>(NowNs() / 1000 % 1'000'000'007));
-  const uint64_t rounds = FromEnvironment("FARPAGE_ROUNDS", run.rounds);
+      Asked("FARPAGE_SEED", static_cast<uint64_t>(NowNs() / 1000 % 1'000'000'007));
+  const uint64_t rounds = Asked("FARPAGE_ROUNDS", run.rounds);
   std::printf("FARPAGE_SEED=%llu\n", static_cast<unsigned long long>(seed));
   std::fflush(stdout);
   Random random(seed);

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/clock.h"
+#include "asked.h"
 #include "check.h"
 
 namespace farpage::test {
@@ -15,10 +16,9 @@ namespace farpage::test {
 // FARPAGE_KILLS; FARPAGE_SEED lives again what was printed.
 template <typename Live>
 void LivePowerLosses(uint64_t usual, Live live) {
-  const char* asked = std::getenv("FARPAGE_KILLS");
-  const char* given = std::getenv("FARPAGE_SEED");
-  const uint64_t lives = asked == nullptr ? usual : std::strtoull(asked, nullptr, 10) / 100 + 1;
-  const uint64_t seed = given == nullptr ? NowNs() : std::strtoull(given, nullptr, 10);
+  const uint64_t kills = Asked("FARPAGE_KILLS", 0);
+  const uint64_t lives = kills == 0 ? usual : kills / 100 + 1;
+  const uint64_t seed = Asked("FARPAGE_SEED", NowNs());
   std::mt19937_64 random(seed);
   uint64_t losses = 0;
   for (uint64_t n = 0; n < lives; n++) losses += live(random);
