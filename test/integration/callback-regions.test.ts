@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { FarpageError, type RegionSource } from '../../src/index.js';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { codeOf } from '../helpers/codes.js';
+import { memoryFolder } from '../helpers/crash.js';
 import { scratch } from '../helpers/scratch.js';
 
 const SIZE = 4 * 2 ** 20;
@@ -201,7 +202,7 @@ describe('a region of functions', () => {
 
   it('is made again by the program after a restart', async () => {
     const folder = scratch();
-    const memoryDirectory = '/dev/shm';
+    const memoryDirectory = memoryFolder();
     const first = await serveAppliance({ memoryDirectory }, folder);
     await first.appliance.create({ name: 'c', size: SIZE, source: plain });
     await (await (await connectClient(first.url)).attach('c')).read(0, 1);

@@ -5,6 +5,7 @@ import type { Protection, ReclaimReply, RegionStat } from '../../src/control/sch
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
+import { memoryFolder } from '../helpers/crash.js';
 import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
 
 const PAGE = 4096;
@@ -12,7 +13,7 @@ const PAGE = 4096;
 describe('protect', () => {
   it('is kept over a restart, for regions with a memory directory too', async () => {
     const folder = scratch();
-    const words = ['--memory-dir', `/dev/shm/${folder.replaceAll('/', '-')}`];
+    const words = ['--memory-dir', memoryFolder()];
     const first = await ServeProcess.start(folder, words);
     await first.json(['create', 'plain', '--size', '1TiB']);
     await first.json(['create', 'kept', '--size', '1MiB', '--persist']);
