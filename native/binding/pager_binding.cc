@@ -3,6 +3,7 @@
 
 #include "binding/region_arguments.h"
 #include "binding/tier_options.h"
+#include "memory/memory_files.h"
 #include "os/process_memory.h"
 
 namespace farpage::binding {
@@ -44,10 +45,15 @@ Napi::Value PagerStats(const Napi::CallbackInfo& info) {
   uint64_t present = 0;
   uint64_t dirty = 0;
   uint64_t accounted = pager.budget().all_tables() << kPageShift;
+  uint64_t in_files = 0;
   for (RegionObject* each : object->regions) {
     const Region* region = each->Look();
     if (region == nullptr) continue;
     present += region->table->present();
+    // Words in the memory directory are memory of a file.
+    if (const MemoryFiles* files = region->table->files(); files != nullptr) {
+      in_files += files->word_bytes();
+    }
     dirty += region->table->dirty();
     // Of a mapped file, pages that were written are private copies: memory of no file.
     if (region->memory != nullptr && region->memory->has_private_copies()) {
@@ -58,6 +64,7 @@ Napi::Value PagerStats(const Napi::CallbackInfo& info) {
   for (size_t n = 0; tiers != nullptr && n < tiers->size(); n++) {
     if (tiers->tier(n).gets_in_place()) accounted += tiers->tier(n).used_bytes();
   }
+  accounted -= std::min(accounted, in_files);
   const ProcessMemory process = ProcessMemory::Now();
   const uint64_t resident = process.anonymous_bytes + process.table_bytes;
   Napi::Object stats = Napi::Object::New(info.Env());

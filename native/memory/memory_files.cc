@@ -18,6 +18,8 @@ constexpr std::array<char, 8> kMagic = {'F', 'A', 'R', 'P', 'A', 'G', 'E', 'M'};
 constexpr uint32_t kFormat = 1;
 // A whole page of any system.
 constexpr uint64_t kHeaderBytes = 65536;
+// The unit of st_blocks, whatever the file system's own is (stat(3type)).
+constexpr uint64_t kBlockBytes = 512;
 // Words that are reserved together.
 constexpr uint64_t kChunkBytes = 4096;
 constexpr uint64_t kChunkWords = kChunkBytes / sizeof(PageWord);
@@ -187,6 +189,13 @@ Status MemoryFiles::ReserveWords(PageIndex page) const {
     if (errno != EINTR) return FullOr("fallocate page table");
   }
   return {};
+}
+
+uint64_t MemoryFiles::word_bytes() const {
+  struct stat found{};
+  if (::fstat(table_fd_.get(), &found) != 0) return 0;
+  const uint64_t bytes = static_cast<uint64_t>(found.st_blocks) * kBlockBytes;
+  return bytes - std::min(bytes, kHeaderBytes);
 }
 
 void MemoryFiles::Punch(PageIndex page) const {

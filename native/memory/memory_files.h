@@ -86,6 +86,9 @@ class MemoryFiles {
   // kMemoryFull and not a SIGBUS. Thread: any.
   Status ReserveWords(PageIndex page) const;
 
+  // What the words take: memory of a file. Thread: any.
+  [[nodiscard]] uint64_t word_bytes() const;
+
   // The store is about to be written by ourselves, and has been: its new time is no conflict. A
   // process that dies in between leaves the mark, and the next start takes the store for its own
   // when device, inode and size still match. Thread: one at a time.

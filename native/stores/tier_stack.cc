@@ -140,6 +140,7 @@ bool TierStack::DemoteSome(size_t tier) {
     }
     if (move.region->EndDemotion(move.page, move.found, moving[n].slot)) {
       level.counters.demoted.fetch_add(1, std::memory_order_relaxed);
+      levels_[tier + 1].counters.stored.fetch_add(1, std::memory_order_relaxed);
     }
     moved = true;
   }

@@ -62,6 +62,12 @@ it('promise 11: more is written than memory holds, and moves on from tier to tie
   expect(memory.pages).toBeLessThanOrEqual(128);
   for (const tier of tiers) expect(tier.usedBytes).toBeLessThanOrEqual(tier.capacityBytes);
   expect(tiers[1]?.pages).toBeGreaterThan(0);
+  // What it holds came in from above, whether memory or the other tier had it before.
+  const came = async () => {
+    const [, file] = (await list()).tiers;
+    return file !== undefined && file.storedPages >= file.pages;
+  };
+  await expect.poll(came, POLL).toBe(true);
   // Nobody else sees the file, and nothing is left of it.
   expect(readdirSync(spill)).toEqual([]);
 });

@@ -43,6 +43,7 @@ describe('the memory of pages and of their tables', () => {
     ['written, dense', write, dense, true],
     ['written, scattered', write, scattered.slice(0, 4000), true],
     ['read, dense, in a memory directory', read, dense, false],
+    ['read, scattered, in a memory directory', read, scattered, false],
   ] as const)('stays within 2 %% of --memory: %s', async (name, touch, offsets, spills) => {
     const folder = scratch();
     const tiers = spills ? ['--tier', `file:${folder}/spill:1GiB`] : [];
