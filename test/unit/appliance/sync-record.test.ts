@@ -48,3 +48,40 @@ describe('the lives of a region', () => {
     expect(found.lives.life).toBeGreaterThan(1e9);
   });
 });
+
+describe('a sync record', () => {
+  it('counts syncs and losses over restarts, and knows how it was left', async () => {
+    const path = join(scratch(), 'r.sync');
+    const first = SyncRecord.open(path);
+    first.begin({ lost: false, renewed: false });
+    expect(await first.advance()).toBe(1);
+    expect(await first.advance()).toBe(2);
+    const second = SyncRecord.open(path);
+    expect(second).toMatchObject({ epoch: 2, lost: null, unclean: true, inMemory: false });
+    second.begin({ lost: true, renewed: false });
+    expect(SyncRecord.open(path)).toMatchObject({ epoch: 3, lost: 2, unclean: true });
+    second.end({ inMemory: true });
+    expect(SyncRecord.open(path)).toMatchObject({ lost: 2, unclean: false, inMemory: true });
+    second.end({ inMemory: false });
+    expect(SyncRecord.open(path)).toMatchObject({ unclean: false, inMemory: false });
+  });
+
+  it('is the one before where a write of it was torn', async () => {
+    const path = join(scratch(), 'r.sync');
+    const record = SyncRecord.open(path);
+    record.begin({ lost: false, renewed: false });
+    for (let epoch = 1; epoch <= 4; epoch += 1) {
+      const before = readFileSync(path);
+      await record.advance();
+      const after = readFileSync(path);
+      for (let at = 0; at < after.length; at += 1) {
+        if (after[at] === before[at]) continue;
+        // Up to this byte the new one, from it on the old one.
+        writeFileSync(path, Buffer.concat([after.subarray(0, at), before.subarray(at)]));
+        expect(SyncRecord.open(path).epoch).toBe(epoch - 1);
+      }
+      writeFileSync(path, after);
+      expect(SyncRecord.open(path).epoch).toBe(epoch);
+    }
+  });
+});
