@@ -40,7 +40,9 @@ Status MakeEmpty(const std::string& path, uint64_t length_bytes) {
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!fd.valid()) return SystemError("open");
   if (Status probed = ProbeHoles(fd.get()); !probed.ok()) return probed;
-  if (::ftruncate(fd.get(), static_cast<off_t>(length_bytes)) != 0) return SystemError("ftruncate");
+  if (::ftruncate(fd.get(), static_cast<off_t>(length_bytes)) != 0) {
+    return SystemError("ftruncate kept file");
+  }
   if (::fsync(fd.get()) != 0) return SystemError("fsync");
   return {};
 }

@@ -1,15 +1,17 @@
 /** The native region that a record stands for. */
+import { constants } from 'node:os';
 import { contextOf } from '../control/codes.js';
 import { FarpageError } from '../errors.js';
 import type {
   AccountHandle,
   MemoryDirectory,
+  NativeFailure,
   PagerHandle,
   RegionHandle,
 } from '../native/binding.js';
 import { native } from '../native/load.js';
 import type { PageCallbacks } from './page-callbacks.js';
-import { isKept, type RegionRecord } from './record.js';
+import { isKept, type RegionRecord, tooLarge } from './record.js';
 
 interface NativeOptions {
   readonly record: RegionRecord;
@@ -28,10 +30,13 @@ interface NativeOptions {
 }
 
 /** Which file a failure is of: the native side says what call failed, and not on what. */
-function withFile(error: unknown, path: string): unknown {
+function withFile(error: unknown, path: string, lengthBytes: number): unknown {
   if (!(error instanceof FarpageError) || path === '' || error.message.includes(path)) return error;
   if (!/^ERR_(FILE_.+|IO|NO_SPACE|STATE_.+)$/.test(error.code)) return error;
   const said = contextOf(error);
+  const { errno } = (error.cause ?? {}) as Partial<NativeFailure>;
+  const sizes = errno === constants.errno.EFBIG && said.startsWith('ftruncate kept file');
+  if (sizes) return tooLarge(path, lengthBytes, error);
   const context = said === '' ? path : `${path}: ${said}`;
   return new FarpageError(error.code, context, { cause: error });
 }
@@ -42,7 +47,8 @@ export function openNative(pager: PagerHandle, options: NativeOptions): RegionHa
     return open(pager, options);
   } catch (error) {
     const { source } = options.record;
-    throw withFile(error, 'path' in source ? source.path : options.keptPath);
+    const path = 'path' in source ? source.path : options.keptPath;
+    throw withFile(error, path, options.record.size);
   }
 }
 

@@ -1,6 +1,14 @@
 /** What a region is made of, as plain data: what the catalog keeps and a restart needs. */
 import { randomBytes } from 'node:crypto';
-import { accessSync, closeSync, constants, ftruncateSync, openSync, statSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  ftruncateSync,
+  openSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { basename } from 'node:path';
 import type { Door } from '../control/authorize.js';
 import { isGivenName } from '../control/region-name.js';
@@ -105,17 +113,28 @@ function fileError(error: unknown, path: string): FarpageError {
   return new FarpageError(code === 'ENOSPC' ? 'ERR_NO_SPACE' : known, path, { cause: error });
 }
 
+/** Space is not what is missing: no file there may be so large. */
+export function tooLarge(path: string, size: number, cause: unknown): FarpageError {
+  const what = `its file system, or a limit of the process, permits no file of ${size} bytes`;
+  return new FarpageError('ERR_ARGUMENT', `${path}: ${what}`, { cause });
+}
+
 /** Makes a sparse file of `size` bytes; one that exists stays and must have that size. */
 function makeFile(path: string, size: number): void {
   try {
     const file = openSync(path, 'wx', 0o666);
     try {
       ftruncateSync(file, size);
+    } catch (error) {
+      rmSync(path, { force: true });
+      throw error;
     } finally {
       closeSync(file);
     }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw fileError(error, path);
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EFBIG') throw tooLarge(path, size, error);
+    if (code !== 'EEXIST') throw fileError(error, path);
     const found = statSync(path, { throwIfNoEntry: false })?.size;
     if (found === size) return;
     if (found === undefined) throw fileError(error, path);

@@ -4,7 +4,7 @@ import { shownUrl } from '../control/web-url.js';
 import { FarpageError, isErrorCode } from '../errors.js';
 import type { RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
-import { PAGE_BYTES, pageCount } from '../units.js';
+import { formatCount, PAGE_BYTES, pageCount } from '../units.js';
 import type { RegionRecord } from './record.js';
 
 /** Where the bytes of a region come from, as `stat` tells it; without what may be a secret. */
@@ -29,9 +29,11 @@ function originOf(
   }
 }
 
-/** What a region says whose last write-back left pages dirty. */
-export function unwrittenOf(code: string | null): FarpageError | undefined {
-  return isErrorCode(code) ? new FarpageError(code, 'its dirty pages stay in memory') : undefined;
+/** What a region says whose last write-back left pages dirty, `lost` of which are nowhere. */
+export function unwrittenOf(code: string | null, lost: number): FarpageError | undefined {
+  if (!isErrorCode(code)) return undefined;
+  const stays = 'its dirty pages stay in memory';
+  return new FarpageError(code, lost === 0 ? stays : `${formatCount(lost, 'page')} of it lost`);
 }
 
 /** Zero for an idle region, which has no handle, and for a reserved one. `size` in bytes. */

@@ -13,7 +13,7 @@ import type {
 import { FarpageError } from '../errors.js';
 import type { PagerStats, RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
-import { formatAge, pageCount } from '../units.js';
+import { formatAge, formatCount, pageCount } from '../units.js';
 import { findDirtyRuns } from './dirty-runs.js';
 import { invalidate, protect, reclaim, type Work } from './indicators.js';
 import { provenanceOf } from './provenance.js';
@@ -26,8 +26,8 @@ interface Host {
   /** Its handle, unless it is idle. */
   readonly opened: () => RegionHandle | undefined;
   readonly open: () => RegionHandle;
-  /** How finely and how far back it is known when pages were used. */
-  readonly ages: () => Pick<PagerStats, 'ageTickMs' | 'ageMaxMs'>;
+  /** How finely and how far back it is known when pages were used, and how much memory there is. */
+  readonly pager: () => Pick<PagerStats, 'ageTickMs' | 'ageMaxMs' | 'memoryBytes'>;
   /** The appliance's own file of it; empty where it keeps none. */
   readonly keptPath: () => string;
   /** Lets it stay open until the work has ended. */
@@ -81,9 +81,26 @@ export class RegionPages {
   async #pin(range: Range, pinned: boolean): Promise<Pins> {
     const record = this.#region.record();
     const options = { ...boundsOf(record, range), pinned, pagesMax: pinnedPagesMax(record) };
-    const work = native().regionPin(this.#region.open(), options);
-    this.#region.keep({ pins: await this.#region.track(work) });
+    try {
+      const work = native().regionPin(this.#region.open(), options);
+      this.#region.keep({ pins: await this.#region.track(work) });
+    } catch (error) {
+      throw this.#told(error, options.lengthBytes);
+    }
     return this.pins();
+  }
+
+  /** Of pins that are too many: how many were asked for, and how many there may be. */
+  #told(error: unknown, lengthBytes: number): unknown {
+    if (!(error instanceof FarpageError) || !/ pages are pinned/.test(error.message)) return error;
+    const record = this.#region.record();
+    const own = pinnedPagesMax(record);
+    // Half of the memory (pinning.h).
+    const all = Math.floor(pageCount(this.#region.pager().memoryBytes) / 2);
+    const whose = own < all ? 'of it' : 'of all regions';
+    const asked = `${formatCount(pageCount(lengthBytes), 'page')} of ${record.name}`;
+    const what = `${asked}, where ${Math.min(own, all)} ${whose} may be pinned at most`;
+    return new FarpageError(error.code, what, { cause: error });
   }
 
   /** The ranges whose pages stay in memory: after a restart as many as there is room for. */
@@ -109,7 +126,7 @@ export class RegionPages {
   }
 
   #knownAge(coldMs: number): number {
-    const { ageTickMs, ageMaxMs } = this.#region.ages();
+    const { ageTickMs, ageMaxMs } = this.#region.pager();
     const known = Math.ceil(coldMs / ageTickMs) * ageTickMs;
     if (known <= ageMaxMs) return known;
     const why = `ages of pages are known up to ${formatAge(ageMaxMs)}, not ${formatAge(coldMs)}`;

@@ -112,7 +112,7 @@ export class Region {
       record: () => this.record,
       opened: () => this.#opened?.handle,
       open: () => this.open(),
-      ages: () => native().pagerStats(this.#pager),
+      pager: () => native().pagerStats(this.#pager),
       keptPath: () => (isKept(this.record) ? this.#keeping.path : ''),
       track: (work) => this.#track(work),
       sync: async (range) => (await this.writeBack({ ...range, durable: true })).pagesWritten,
@@ -272,7 +272,7 @@ export class Region {
     const { connected, failure, unwritten, ...native } = figures;
     const { place } = this.#keeping;
     const refused = isErrorCode(failure) ? new FarpageError(failure, place) : undefined;
-    const stays = unwrittenOf(unwritten);
+    const stays = unwrittenOf(unwritten, native.pages.lost);
     // A source that fails now and then leaves the region ready: what is here goes on.
     const away = this.#source.failure ?? this.#pages?.failure;
     const error = this.#failure ?? refused ?? stays ?? away;

@@ -43,6 +43,9 @@ export function restartReceiptOf(
 ): RestartReceipt {
   const { facts, syncs } = known;
   const adoption = facts?.adoption;
+  const { pages, read } = stat.fills;
+  // Of a mapped region all pages are the file's, though the kernel reads them.
+  const restored = stat.kind === 'mapped' ? pages : read;
   return {
     region: stat.name,
     persist: stat.persist,
@@ -54,8 +57,8 @@ export function restartReceiptOf(
       repaired: adoption?.repairedPages ?? 0,
       dropped: adoption?.droppedPages ?? 0,
     },
-    restored: stat.fills.read,
-    filled: stat.fills.pages - Math.min(stat.fills.read, stat.fills.pages),
+    restored,
+    filled: pages - Math.min(restored, pages),
     epoch: syncs?.epoch ?? 0,
     lostSince: facts?.lostSince ?? null,
     lastLoss: syncs?.lost ?? null,

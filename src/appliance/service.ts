@@ -1,7 +1,8 @@
 /** What the appliance answers on the control plane, route by route, and to whom. */
+import { basename, isAbsolute } from 'node:path';
 import type { Door } from '../control/authorize.js';
 import type { ControlService, Handlers } from '../control/handlers.js';
-import type { Endpoints, StartReport, TierList } from '../control/schema.js';
+import type { Endpoints, RegionStat, StartReport, TierList } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import { PAGE_BYTES } from '../units.js';
 import type { Exports } from './exports.js';
@@ -33,19 +34,29 @@ function ownOnly({ record }: Region, { door, what }: { door: Door; what: string 
   if (record.door === 'unix') administratorOnly(door, `${what} ${record.name}`);
 }
 
+/** Figures as a door may tell them: where a file lies on this machine is the administrator's. */
+function shownAt(door: Door, stat: RegionStat): RegionStat {
+  const { file } = stat;
+  if (door === 'unix' || file === undefined || !isAbsolute(file.path)) return stat;
+  return { ...stat, file: { ...file, path: basename(file.path) } };
+}
+
 function regionHandlers({ unit, sessions, exports }: ServiceParts) {
   return {
     regions: ({ door }) => {
       // At the TCP door the name of an unnamed region is as good as a secret.
       const shown = unit.list().filter(({ owner }) => door === 'unix' || owner === undefined);
       return {
-        regions: shown.map((region) => ({ ...region.stat(), exports: exports.of(region) })),
+        regions: shown.map((region) => ({
+          ...shownAt(door, region.stat()),
+          exports: exports.of(region),
+        })),
       };
     },
-    create: async ({ body, door }) => (await unit.make(body, door)).stat(),
-    stat: async ({ params }) => {
+    create: async ({ body, door }) => shownAt(door, (await unit.make(body, door)).stat()),
+    stat: async ({ params, door }) => {
       const region = unit.find(params.region);
-      return { ...(await region.statNow()), exports: exports.of(region) };
+      return { ...shownAt(door, await region.statNow()), exports: exports.of(region) };
     },
     remove: async ({ params, query, door }) => {
       const region = unit.find(params.region);

@@ -1,9 +1,10 @@
 /** What a machine has that Farpage uses, looked up without changing anything. */
-import { existsSync, readFileSync, statfsSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync, statfsSync } from 'node:fs';
 import { availableParallelism, release, totalmem } from 'node:os';
 import { dirname } from 'node:path';
 import { defaultMemoryBytes, defaultStateDirectory } from '../appliance/options.js';
 import { describeSpill, spillIn } from '../appliance/spill.js';
+import { systemReason } from '../control/system-reason.js';
 import { FarpageError } from '../errors.js';
 import { native } from '../native/load.js';
 import { formatSize, PAGE_BYTES } from '../units.js';
@@ -135,8 +136,15 @@ function spillFile(): Finding {
   const directory = defaultStateDirectory();
   const costs =
     'writers wait, and fail, once dirty pages fill the memory, unless `--tier` names some';
+  const nearest = existing(directory);
   try {
-    const spill = spillIn(existing(directory), defaultMemoryBytes());
+    accessSync(nearest, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    const found = `the state directory ${directory} cannot be used: ${systemReason(error)}`;
+    return judge('spill file', { found, good: false, costs: '`serve` needs another --state' });
+  }
+  try {
+    const spill = spillIn(nearest, defaultMemoryBytes());
     const good = !('reason' in spill);
     return judge('spill file', { found: describeSpill({ ...spill, directory }), good, costs });
   } catch (error) {

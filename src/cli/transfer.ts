@@ -1,6 +1,7 @@
 /** Streams between a region and a sink or source, in constant memory, several pieces in flight. */
 import type { ExternalRegion } from '../client/external-region.js';
 import type { Limits } from '../client/limits.js';
+import { contextOf } from '../control/codes.js';
 import { FarpageError } from '../errors.js';
 
 export const PIECE_BYTES = 1024 * 1024;
@@ -45,12 +46,22 @@ export interface WritePlan {
   readonly onWritten: (total: number) => void;
 }
 
+/** The failure of a write, with how much of the input the region has all the same. */
+function partly(failure: unknown, bytes: number): unknown {
+  if (!(failure instanceof FarpageError)) return failure;
+  const said = contextOf(failure);
+  const context = `${said === '' ? '' : `${said}; `}the first ${bytes} bytes are written`;
+  return new FarpageError(failure.code, context, { cause: failure });
+}
+
 /** Writes what comes, one behind the other; returns how many bytes. ERR_RANGE at the end. */
 export async function writeRange(region: ExternalRegion, plan: WritePlan): Promise<number> {
   const flying = new Set<Promise<void>>();
   let failure: unknown;
   let total = 0;
   let written = 0;
+  /** Where the first piece begins that was not written. */
+  let whole = Number.POSITIVE_INFINITY;
   const start = (offset: number, bytes: Uint8Array) => {
     const write = region.write(offset, bytes, plan.limits).then(
       () => {
@@ -58,6 +69,7 @@ export async function writeRange(region: ExternalRegion, plan: WritePlan): Promi
         plan.onWritten(written);
       },
       (error: unknown) => {
+        whole = Math.min(whole, offset - plan.offset);
         // The write that broke the connection knows why; those before it only that it broke.
         const unknown = failure instanceof FarpageError && failure.code === 'ERR_OUTCOME_UNKNOWN';
         if (failure === undefined || unknown) failure = error;
@@ -77,6 +89,6 @@ export async function writeRange(region: ExternalRegion, plan: WritePlan): Promi
     if (flying.size >= PIECES_IN_FLIGHT) await Promise.race(flying);
   }
   await Promise.all(flying);
-  if (failure !== undefined) throw failure;
+  if (failure !== undefined) throw partly(failure, Math.min(whole, total));
   return total;
 }

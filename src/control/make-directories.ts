@@ -5,7 +5,7 @@ import { dirname, resolve } from 'node:path';
 /**
  * Makes a directory (0700) and those above it that are missing. Not by the `recursive` of Node,
  * which tries for ever where a file system answers ENOENT below a directory that is there, as
- * /proc does. Throws what mkdir(2) said.
+ * /proc does. Throws what mkdir(2) said, and ENOTDIR where something else is in its place.
  */
 export function makeDirectories(path: string): void {
   const missing: string[] = [];
@@ -14,8 +14,10 @@ export function makeDirectories(path: string): void {
     try {
       mkdirSync(each, { mode: 0o700 });
     } catch (error) {
-      const found = statSync(each, { throwIfNoEntry: false });
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || !found?.isDirectory()) throw error;
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      if (statSync(each, { throwIfNoEntry: false })?.isDirectory()) continue;
+      const message = `ENOTDIR: not a directory, mkdir '${each}'`;
+      throw Object.assign(new Error(message, { cause: error }), { code: 'ENOTDIR' });
     }
   }
 }

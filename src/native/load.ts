@@ -3,6 +3,7 @@
  * (help, usage errors, talking to the control plane) works and starts without it.
  */
 import { createRequire } from 'node:module';
+import { getSystemErrorMap } from 'node:util';
 import { FarpageError, isErrorCode } from '../errors.js';
 import type { NativeBinding, NativeFailure } from './binding.js';
 import { packagePath } from './package-path.js';
@@ -26,8 +27,10 @@ export function fromNative(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof FarpageError) return error;
   const { code, context, errno } = error as Partial<NativeFailure>;
   if (!isErrorCode(code)) return error;
-  const number = errno ? ` (errno ${errno})` : '';
-  return new FarpageError(code, `${context ?? error.message}${number}`, { cause: error });
+  const what = context ?? error.message;
+  if (!errno) return new FarpageError(code, what, { cause: error });
+  const [name, words] = getSystemErrorMap().get(-errno) ?? [`errno ${errno}`, 'system error'];
+  return new FarpageError(code, `${what}: ${words} (${name})`, { cause: error });
 }
 
 type Callable = (...values: unknown[]) => unknown;

@@ -65,7 +65,7 @@ describe('the binding', () => {
   it('has failures that become FarpageErrors, and bugs that stay what they are', () => {
     const failure = Object.assign(new Error('x'), { code: 'ERR_IO', errno: 5, context: 'pread' });
     expect(fromNative(failure)).toMatchObject({ code: 'ERR_IO', cause: failure });
-    expect(String(fromNative(failure))).toContain('pread (errno 5)');
+    expect(String(fromNative(failure))).toContain('pread: i/o error (EIO)');
     const bug = new TypeError('no such argument');
     expect(fromNative(bug)).toBe(bug);
     expect(fromNative('text')).toBe('text');

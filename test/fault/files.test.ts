@@ -192,7 +192,10 @@ describe('a file cut underneath', () => {
     // The bytes went with the end of the file: told again, also when the file has grown back.
     truncateSync(file, 64 * 4096);
     expect(await codeOf(() => region.sync())).toBe('ERR_PAGE_LOST');
-    expect((await region.stat()).pages).toMatchObject({ dirty: 1, lost: 1 });
+    expect(await region.stat()).toMatchObject({
+      pages: { dirty: 1, lost: 1 },
+      error: { message: expect.stringMatching(/: 1 page of it lost$/) },
+    });
     expect(await codeOf(() => region.read(60 * 4096, 6))).toBe('ERR_PAGE_LOST');
     expect(await codeOf(() => region.read(40 * 4096, 6))).toBe('nothing');
     // All of the page written anew makes it well, part of it does not.

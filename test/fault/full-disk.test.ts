@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { RegionStat } from '../../src/control/schema.js';
 import { connectClient } from '../helpers/appliance.js';
@@ -12,6 +13,19 @@ import { patternFile, scratch } from '../helpers/scratch.js';
 function limitFiles(pid: number, bytes: number | 'unlimited'): void {
   execFileSync('prlimit', [`--fsize=${bytes}:unlimited`, '--pid', String(pid)]);
 }
+
+it('a file system that takes no file of that size is not called full', async () => {
+  const folder = scratch();
+  const serve = await ServeProcess.start(folder);
+  limitFiles(serve.ready.pid, 2 ** 20);
+  const file = join(folder, 'made');
+  for (const make of [['--persist'], ['--file', file, '--make']]) {
+    const { code, stderr } = await serve.run(['create', 'r', '--size', '2MiB', ...make]);
+    expect([code, stderr]).toEqual([2, expect.stringContaining('no file of 2097152 bytes')]);
+  }
+  expect(existsSync(file)).toBe(false);
+  expect(readdirSync(join(folder, 'state', 'regions'))).toEqual([]);
+});
 
 describe.each(['kept', 'staged'] as const)('a %s region whose device is full', (kind) => {
   it('says so, loses nothing, and goes on once there is space', async () => {

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { Exported, RegionStat } from '../../src/control/schema.js';
+import type { Exported, RegionStat, RestartReceipt } from '../../src/control/schema.js';
 import { QueuePair } from '../../src/fabric/queue-pair.js';
 import { farpage, ServeProcess } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
@@ -151,6 +151,19 @@ describe('stat', () => {
   });
 });
 
+describe('pages of a mapped file', () => {
+  it('are told as the file they come from, though the kernel reads them', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 8192 });
+    const serve = await ServeProcess.start(folder, [`r=${file}`]);
+    expect((await serve.run(['read', 'r'])).code).toBe(0);
+    const stat = (await serve.run(['stat', 'r'])).stdout.toString();
+    expect(stat).toMatch(/\nfilled +2 pages, 8 KiB, mapped from the file\n/);
+    const receipt = await serve.json<RestartReceipt>(['receipt', 'r']);
+    expect(receipt).toMatchObject({ restored: 2, filled: 0 });
+  });
+});
+
 describe('doctor', () => {
   it('tells what there is and what each lack costs', async () => {
     const { code, stdout } = await farpage(['doctor', '--json']);
@@ -177,6 +190,14 @@ describe('doctor', () => {
       if (verdict === 'lacking') expect(costs).not.toBe('');
     }
     expect((await farpage(['doctor'])).stdout.toString()).toMatch(/ok\s+kernel\s+Linux/);
+  });
+
+  it.runIf(process.getuid?.() === 0)('says that the state directory cannot be made', async () => {
+    const env = { HOME: '/nowhere', XDG_STATE_HOME: '' };
+    const { stdout } = await farpage(['doctor'], { env, uid: 65_534 });
+    const why =
+      'the state directory /nowhere/.local/state/farpage cannot be used: permission denied';
+    expect(stdout.toString()).toContain(why);
   });
 });
 

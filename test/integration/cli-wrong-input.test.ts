@@ -126,8 +126,13 @@ describe('what cannot be used', () => {
     const state = ['--state', join(folder, 'state')];
     for (const [words, ...said] of [
       [['--state', join(file, 'state')], 'ERR_IO', 'not a directory (ENOTDIR)'],
-      [[...state, '--socket', join(file, 's')], 'ERR_SOCKET_PATH', '(EEXIST)'],
-      [[...state, '--listen', '192.0.2.1:1'], '192.0.2.1:', 'bind (errno 99)'],
+      [['--state', file], 'ERR_IO', 'not a directory (ENOTDIR)'],
+      [[...state, '--socket', join(file, 's')], 'ERR_SOCKET_PATH', '(ENOTDIR)'],
+      [
+        [...state, '--listen', '192.0.2.1:1'],
+        '192.0.2.1:',
+        'bind: address not available (EADDRNOTAVAIL)',
+      ],
     ] as const) {
       const { code, stderr } = await farpage(['serve', ...words]);
       expect([words, code === 0]).toEqual([words, false]);

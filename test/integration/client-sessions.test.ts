@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { QUOTA_DEFAULT } from '../../src/appliance/quota.js';
@@ -247,7 +248,11 @@ describe('the TCP door', () => {
     expect(await codeOf(() => client.create({ name: 'o', file: outside }))).toBe(
       'ERR_OUTSIDE_ROOT',
     );
-    expect((await client.create({ name: 'i', file: 'file.bin' })).size).toBe(4096);
+    const made = await client.create({ name: 'i', file: 'file.bin' });
+    expect(made).toMatchObject({ size: 4096, file: { path: 'file.bin' } });
+    expect((await client.regions()).find(({ name }) => name === 'i')?.file?.path).toBe('file.bin');
+    expect((await (await client.attach('i')).stat()).file?.path).toBe('file.bin');
+    expect(appliance.regions()[0]?.file?.path).toBe(join(root, 'file.bin'));
     expect(await codeOf(() => client.remove('mine'))).toBe('ERR_ACCESS');
     await client.remove('i');
     const address = { host: '127.0.0.1', port: appliance.doors.tcp!.port };

@@ -120,6 +120,8 @@ describe('a prefetch', () => {
     await here.appliance.create({ name: 'silent', size: MIB, source });
     const region = await (await connectClient(here.url)).attach('silent');
     const { state } = await region.prefetch();
+    const plain = await farpage(['prefetch', 'silent', '--appliance', here.url]);
+    expect(plain.stdout.toString()).toBe('silent: 256 pages, goes on in the background\n');
     const words = ['prefetch', 'silent', '--cancel', '--json'];
     const run = await farpage([...words, '--appliance', here.url]);
     expect(state).toBe('running');

@@ -92,10 +92,11 @@ it('refuses to pin more than half of memory, and what is no range', async () => 
   ]);
   const { stderr, code } = await serve.run(['pin', 'notes']);
   expect(code).not.toBe(0);
-  expect(stderr).toMatch(/as many pages are pinned as may be.*ERR_QUOTA/);
+  expect(stderr).toMatch(/\d+ pages of notes, where 128 of all regions may be pinned .*ERR_QUOTA/);
   const own = patternFile(scratch(), { length: LENGTH });
   const half = await ServeProcess.start(scratch(), [`own=${own}`, '--resident', '128KiB']);
-  expect((await half.run(['pin', 'own', '--length', '68KiB'])).stderr).toMatch(/ERR_QUOTA/);
+  const more = (await half.run(['pin', 'own', '--length', '68KiB'])).stderr;
+  expect(more).toMatch(/17 pages of own, where 16 of it may be pinned at most .*ERR_QUOTA/);
   expect(await half.json<Pins>(['pin', 'own', '--length', '64KiB'])).toMatchObject({
     ranges: [{ offset: 0, length: 64 * 1024 }],
   });

@@ -32,6 +32,7 @@ const WORDS: Readonly<Record<PrefetchReply['state'], string>> = {
 };
 
 function describe({ region, pages, state }: PrefetchReply): string {
+  if (state === 'running') return `${region}: ${pages.total} pages, ${WORDS[state]}`;
   const brought = `${formatPages(pages.filled)} brought`;
   return `${region}: ${pages.passed} of ${pages.total} pages, ${brought}; ${WORDS[state]}`;
 }

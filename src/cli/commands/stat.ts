@@ -20,6 +20,10 @@ function origin(stat: RegionStat): string {
   return `copy of ${url}, ${connected ? 'connected' : 'not connected'}${need}`;
 }
 
+/** Of mapped pages the kernel reads what is not in its page cache: nobody counts that. */
+const from = ({ kind, fills }: RegionStat) =>
+  kind === 'mapped' ? 'mapped from the file' : `${fills.read} read from a store`;
+
 function rowsOf(stat: RegionStat): string[][] {
   const { pages, frames, operations, fills, writebacks, exports = [] } = stat;
   const counted = (group: { pages: number; bytes: number }) =>
@@ -43,7 +47,7 @@ function rowsOf(stat: RegionStat): string[][] {
     ],
     ['frames', `${frames.used} of ${frames.max}, and ${frames.tables} of tables`],
     ['operations', `${operations.bypassed} bypassed, ${operations.faulted} faulted`],
-    ['filled', `${counted(fills)}, ${fills.read} read from a store`],
+    ['filled', `${counted(fills)}, ${from(stat)}`],
     ['written back', counted(writebacks)],
     ...(exports.length > 0 ? [['exports', exports.map(portOf).join('; ')]] : []),
   ];

@@ -14,6 +14,9 @@ const HEAD = ['', 'region', 'size', 'present', 'dirty', 'tiers', 'lost', 'op/s',
   'synced',
 ]);
 const NAME_MAX = 24;
+const SUMMARY_LINES_MAX = 3;
+/** Columns that a narrow terminal does without, the first ones first. */
+const SPARE = ['lost', 'tiers', 'size', 'bytes/s', 'synced', 'filled/s', 'written/s'];
 /** Rows of the picture, as far as there is room. */
 export const PICTURE_ROWS_MAX = 4;
 
@@ -76,6 +79,18 @@ function summaryOf({ memory, regions, rates }: Sample): string {
   ].join(', ');
 }
 
+/** A list in a few lines of whole words; what fits into none of them stays in the last. */
+function folded(list: string, columns: number): string[] {
+  const [first = '', ...words] = list.split(', ');
+  const lines = [first];
+  for (const word of words) {
+    const longer = `${lines.at(-1)}, ${word}`;
+    if (longer.length > columns && lines.length < SUMMARY_LINES_MAX) lines.push(word);
+    else lines[lines.length - 1] = longer;
+  }
+  return lines;
+}
+
 function rateWords(rates: Rates): string[] {
   if (rates.operations === null) return [];
   const hits = rates.hitRatio === null ? [] : [`hits ${ratio(rates.hitRatio)}`];
@@ -98,9 +113,10 @@ function tierLines({ tiers }: Sample): string[] {
 /** The regions as a table, the selected one marked; no more than `rows` of them, it among these. */
 export async function tableOf(
   sample: Sample,
-  options: { order: Order; selected?: string | undefined; rows?: number },
+  options: { order: Order; selected?: string | undefined; rows?: number; columns?: number },
 ): Promise<string[]> {
   const { order, selected, rows = Number.POSITIVE_INFINITY } = options;
+  const { columns = Number.POSITIVE_INFINITY } = options;
   const all = sorted(sample.regions, order);
   const at = Math.max(
     all.findIndex(({ name }) => name === selected),
@@ -108,12 +124,15 @@ export async function tableOf(
   );
   const first = Math.max(0, Math.min(at - Math.floor(rows / 2), all.length - rows));
   const shown = all.slice(first, first + rows);
-  const right = HEAD.map((_, index) => index).slice(2);
-  const lines = await renderTable(
-    shown.map((one) => rowOf(one, one.name === selected)),
-    { head: HEAD, right },
-  );
-  return lines.split('\n');
+  const table = shown.map((one) => rowOf(one, one.name === selected));
+  for (let spared = 0; ; spared += 1) {
+    const kept = HEAD.flatMap((name, at) => (SPARE.slice(0, spared).includes(name) ? [] : [at]));
+    const cut = (row: readonly string[]) => kept.map((at) => row[at] ?? '');
+    const right = kept.map((_, at) => at).slice(2);
+    const lines = (await renderTable(table.map(cut), { head: cut(HEAD), right })).split('\n');
+    const fits = lines.every((line) => line.trimEnd().length <= columns);
+    if (fits || spared === SPARE.length) return lines;
+  }
 }
 
 /** One sample for people, without a terminal. */
@@ -156,11 +175,12 @@ function pictureLines({ cells, columns, selected }: View): string[] {
 /** The lines of a frame: as many as there are rows at most, none longer than a row. */
 export async function frameOf(view: View): Promise<string[]> {
   const { columns, rows, sample, order, selected, trouble, color } = view;
-  const above = [view.title, trouble ?? summaryOf(sample), ...tierLines(sample), ''];
+  const told = trouble === undefined ? folded(summaryOf(sample), columns) : [trouble];
+  const above = [view.title, ...told, ...tierLines(sample), ''];
   const keys = `q quit  arrows select  s sort (${order})`;
   const below = [...pictureLines(view), '', keys];
   const room = Math.max(rows - above.length - below.length - 1, 1);
-  const table = await tableOf(sample, { order, selected, rows: room });
+  const table = await tableOf(sample, { order, selected, rows: room, columns });
   const lines = [...above, ...table, ...below].map((line) => line.slice(0, columns));
   // What is cut off where there is too little room is the picture, not the table.
   const fitting = lines.slice(0, Math.max(rows, 1));

@@ -68,6 +68,20 @@ describe('frameOf', () => {
     }
   });
 
+  it.each([
+    [60, 'present dirty op/s faults/s hits'],
+    [80, 'present dirty op/s faults/s hits filled/s written/s'],
+    [100, 'size present dirty op/s bytes/s faults/s hits filled/s written/s synced'],
+  ])('leaves out whole columns, and cuts none, where there are %i', async (columns, kept) => {
+    const lines = await frameOf(viewOf({ columns, rows: 24 }));
+    const head = lines.find((line) => line.includes('region ')) ?? '';
+    expect(head.trim().split(/ +/)).toEqual(['region', ...kept.split(' ')]);
+    const row = lines.find((line) => line.startsWith('>')) ?? '';
+    expect(row.length).toBeLessThanOrEqual(columns);
+    expect(row.slice(1).trim().split(/ {2,}/)).toHaveLength(kept.split(' ').length + 1);
+    expect(lines.slice(1, 4).join('\n')).toMatch(/process 50 MiB$/m);
+  });
+
   it('says what is wrong in place of figures that are old', async () => {
     const lines = await frameOf(viewOf({ trouble: 'no figures since 12:00:00: gone' }));
     expect(lines[1]).toBe('no figures since 12:00:00: gone');
