@@ -16,10 +16,12 @@ export function doctorCommand(shell: Shell): Command {
       if (options.json) {
         for (const finding of findings) shell.out.object(finding);
       } else {
-        const rows = findings.map(({ what, found, verdict, costs }) => {
-          return [MARK[verdict], what, found, verdict === 'good' ? '' : costs];
-        });
+        const rows = findings.map(({ what, found, verdict }) => [MARK[verdict], what, found]);
         shell.out.line(await renderTable(rows));
+        // Below it: a table with whole sentences is as wide as the longest two of them.
+        const lacks = findings.filter(({ verdict }) => verdict !== 'good');
+        if (lacks.length > 0) shell.out.line('');
+        for (const { what, costs } of lacks) shell.out.line(`${what}: ${costs}`);
       }
       const broken = findings.filter(({ verdict }) => verdict === 'broken');
       if (broken.length === 0) return;
