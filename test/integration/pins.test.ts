@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
 import type { Pins, ReclaimReply, RegionStat } from '../../src/control/schema.js';
-import { connectClient } from '../helpers/appliance.js';
+import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
+import { codeOf } from '../helpers/codes.js';
 import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
 
 const PAGE = 4096;
@@ -74,6 +75,40 @@ it('has what was pinned pinned again after a restart', async () => {
   await region.read(0, 2 ** 20 + PAGE);
   expect(await serve.json<ReclaimReply>(['reclaim', 'notes'])).toMatchObject({ pagesPinned: 17 });
   expect((await serve.json<RegionStat>(['stat', 'notes'])).pages.present).toBe(17);
+  // And what was unpinned is not.
+  await serve.json(['unpin', 'notes', '--length', '60KiB']);
+  expect(await serve.end('SIGKILL')).toBe(null);
+  serve = await ServeProcess.start(folder);
+  expect(await serve.json(['pin', 'notes', '--list'])).toMatchObject({
+    ranges: [
+      { offset: 60 * 1024, length: PAGE },
+      { offset: 2 ** 20, length: PAGE },
+    ],
+  });
+});
+
+it('pins and records at the TCP door only what was made there', async () => {
+  const listen = { host: '127.0.0.1', port: 0 };
+  const { appliance } = await serveAppliance({ listen });
+  await appliance.create({ name: 'notes', size: LENGTH, persist: true });
+  const door = await connectClient(`farpage://127.0.0.1:${appliance.doors.tcp?.port}`);
+  const region = await door.attach('notes');
+  await region.read(0, 1);
+  for (const asked of [
+    () => region.pin({ length: PAGE }),
+    () => region.unpin({ length: PAGE }),
+    () => region.workingSet.record('1h'),
+    () => region.workingSet.save(),
+    () => region.workingSet.forget(),
+  ]) {
+    expect(await codeOf(asked)).toBe('ERR_ACCESS');
+  }
+  expect(await region.pins()).toEqual([]);
+  const own = await door.allocate({ name: 'own', size: LENGTH, persist: true });
+  await own.read(0, 1);
+  expect(await own.pin({ length: PAGE })).toHaveLength(1);
+  expect(await own.unpin({ length: PAGE })).toEqual([]);
+  expect(await own.workingSet.save()).toMatchObject({ state: 'saved' });
 });
 
 it('refuses to pin more than half of memory, and what is no range', async () => {
