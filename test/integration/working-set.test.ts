@@ -158,6 +158,8 @@ it('refuses what does not come back, and what is not there', async () => {
   await serve.json(['create', 'notes', '--size', '1MiB']);
   const run = async (...words: string[]) => (await serve.run(words)).stderr;
   expect(await run('working-set', 'notes', '--record')).toMatch(/nothing of notes comes back/);
+  await serve.run(['write', 'notes'], { input: 'used' });
+  expect(await run('working-set', 'notes', '--save')).toMatch(/nothing of notes comes back/);
   expect(await run('working-set', 'notes', '--replay')).toMatch(
     /no working set of notes was saved/,
   );
