@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { connect } from '../../src/client/client.js';
+import type { TierList } from '../../src/control/schema.js';
 import { ServeProcess } from '../helpers/cli.js';
 import { pageOf, versionOf } from '../helpers/crash.js';
 import { patternFile, patternOf, scratchOnDisk } from '../helpers/scratch.js';
@@ -9,18 +10,33 @@ import { patternFile, patternOf, scratchOnDisk } from '../helpers/scratch.js';
 const PAGES = 64;
 const ROUNDS = 6;
 
+/** The tiers that took pages. */
+async function takenBy(serve: ServeProcess) {
+  const { tiers } = await serve.json<TierList>(['tiers']);
+  return tiers.filter(({ storedPages }) => storedPages > 0);
+}
+
+/** Pages that are written before each sync: more than there are frames, where pages are to go. */
 const PLACES = [
-  { place: 'memory', words: () => [] },
+  { place: 'memory', tiers: 0, batch: 8, words: () => [] },
   {
     place: 'a few frames and tiers',
+    tiers: 2,
+    batch: 40,
     words: (folder: string) => {
-      const tiers = ['--tier', 'compressed:128KiB', '--tier', `file:${folder}:1MiB`];
+      const tiers = ['--tier', 'compressed:64KiB', '--tier', `file:${folder}:1MiB`];
       return ['--memory', '64KiB', ...tiers];
     },
   },
+  {
+    place: 'a few frames and the file that takes what no tier is named for',
+    tiers: 1,
+    batch: 40,
+    words: () => ['--memory', '64KiB'],
+  },
 ];
 
-it.each(PLACES)('what had been synced stays when it is killed, in $place', async ({ words }) => {
+it.each(PLACES)('what had been synced stays when it is killed, in $place', async (at) => {
   const folder = scratchOnDisk();
   const file = patternFile(folder, { length: PAGES * 4096 });
   // What is intended for each page, and what a finished sync has promised of it.
@@ -28,13 +44,13 @@ it.each(PLACES)('what had been synced stays when it is killed, in $place', async
   const promised = new Array<number>(PAGES).fill(0);
   let version = 0;
   for (let round = 0; round < ROUNDS; round += 1) {
-    const serve = await ServeProcess.start(folder, [`r=${file}`, ...words(folder)]);
+    const serve = await ServeProcess.start(folder, [`r=${file}`, ...at.words(folder)]);
     const client = await connect(serve.ready.control);
     const region = await client.attach('r');
     let alive = true;
     const work = (async () => {
       while (alive) {
-        for (let at = 0; at < 8; at += 1) {
+        for (let n = 0; n < at.batch; n += 1) {
           version += 1;
           const page = (version * 7) % PAGES;
           intended[page] = version;
@@ -46,6 +62,9 @@ it.each(PLACES)('what had been synced stays when it is killed, in $place', async
       }
     })().catch(() => {});
     await sleep(60 + round * 37);
+    if (round === ROUNDS - 1) {
+      await expect.poll(() => takenBy(serve), { timeout: 10_000 }).toHaveLength(at.tiers);
+    }
     await serve.end('SIGKILL');
     alive = false;
     await work;

@@ -30,10 +30,14 @@ export function emptyFolder(path: string): void {
   for (const name of readdirSync(path)) rmSync(join(path, name), { recursive: true });
 }
 
-/** One page's content: its version in every 8-byte word, so that a torn page shows. */
+/**
+ * One page's content: its version, and in every other 8-byte word what no other version has there,
+ * so that a torn page shows. Zeros are version 0, and no compressor makes another one smaller.
+ */
 export function pageOf(version: number): Buffer {
   const page = Buffer.alloc(4096);
-  for (let at = 0; at < 4096; at += 8) page.writeDoubleLE(version, at);
+  page.writeDoubleLE(version);
+  for (let at = 8; at < 4096; at += 8) page.writeDoubleLE(Math.sin(version * at), at);
   return page;
 }
 

@@ -100,6 +100,13 @@ class Appliance {
     if (spill.ok()) levels.push_back(std::move(spill).value());
     UseTiers(std::move(levels));
   }
+  // The tier there is where none is named: a file of 16 times the memory (spill.ts).
+  void UseDefaultSpill() {
+    std::vector<std::unique_ptr<Tier>> levels;
+    auto spill = SpillTier::Later(folder.File("."), pager.budget().max() << (4 + kPageShift));
+    if (spill.ok()) levels.push_back(std::move(spill).value());
+    UseTiers(std::move(levels));
+  }
   void UseTiers(std::vector<std::unique_ptr<Tier>> levels) {
     tiers = std::make_shared<TierStack>(std::move(levels));
     pager.UseTiers(tiers);

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "asked.h"
@@ -25,17 +26,18 @@ inline constexpr const char* kKilledChild = "FARPAGE_KILLED_CHILD";
 // In the process that is to be killed: what its parent says. Null: this is no such process.
 inline const char* ToldByParent() { return std::getenv(kKilledChild); }
 
-// Runs `test` as a child that is told `text` and has its temporary files below `folder`. With
-// `end_us` it is killed after that time, else it has to see to it itself. False: it lived to its
-// end.
-inline bool IsKilled(const char* test, const std::string& text, const std::string& folder,
-                     uint64_t end_us) {
-  const std::string told = std::string(kKilledChild) + "=" + text;
-  const std::string temporary = "TMPDIR=" + folder;
-  std::vector<char*> environment = {const_cast<char*>(told.c_str()),
-                                    const_cast<char*>(temporary.c_str())};
+// Starts `test` as a child that is told `text` and has its temporary files below `folder`. What a
+// sanitizer has to say ends it at once: killed later, nobody would hear of it.
+inline pid_t StartChild(const char* test, const std::string& text, const std::string& folder) {
+  std::vector<std::string> own = {std::string(kKilledChild) + "=" + text, "TMPDIR=" + folder};
+  const char* options = std::getenv("TSAN_OPTIONS");
+  own.push_back("TSAN_OPTIONS=halt_on_error=1:" + std::string(options == nullptr ? "" : options));
+  std::vector<char*> environment;
+  for (std::string& entry : own) environment.push_back(entry.data());
   for (char** entry = environ; *entry != nullptr; entry++) {
-    if (std::string_view(*entry).substr(0, 7) != "TMPDIR=") environment.push_back(*entry);
+    const std::string_view text_of(*entry);
+    const bool replaced = text_of.starts_with("TMPDIR=") || text_of.starts_with("TSAN_OPTIONS=");
+    if (!replaced) environment.push_back(*entry);
   }
   environment.push_back(nullptr);
   const std::array<const char*, 4> words = {"native_test", "--run", test, nullptr};
@@ -44,15 +46,43 @@ inline bool IsKilled(const char* test, const std::string& text, const std::strin
                     const_cast<char* const*>(words.data()), environment.data()) != 0) {
     std::abort();
   }
+  return pid;
+}
+
+// How a child ended, which fails the test if it was neither killed nor well. True: killed.
+inline bool EndedKilled(int status) {
+  const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  CHECK(killed || status == 0);
+  return killed;
+}
+
+// Runs such a child. With `end_us` it is killed after that time, else it has to see to it itself.
+// False: it lived to its end.
+inline bool IsKilled(const char* test, const std::string& text, const std::string& folder,
+                     uint64_t end_us) {
+  const pid_t pid = StartChild(test, text, folder);
   if (end_us != 0) {
     ::usleep(static_cast<useconds_t>(end_us));
     ::kill(pid, SIGKILL);
   }
   int status = 0;
   if (::waitpid(pid, &status, 0) != pid) std::abort();
-  const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-  CHECK(killed || status == 0);
-  return killed;
+  return EndedKilled(status);
+}
+
+// The same, killed once `moment` says so, which is asked all the time.
+template <typename Moment>
+bool IsKilledAt(const char* test, const std::string& text, const std::string& folder,
+                Moment moment) {
+  const pid_t pid = StartChild(test, text, folder);
+  int status = 0;
+  pid_t ended = 0;
+  while ((ended = ::waitpid(pid, &status, WNOHANG)) == 0) {
+    if (moment()) ::kill(pid, SIGKILL);
+    ::usleep(100);
+  }
+  if (ended != pid) std::abort();
+  return EndedKilled(status);
 }
 
 // The contents of the file at `path`, zeros at first, shared by all who ask for them.

@@ -2,59 +2,14 @@
 #include <fcntl.h>
 
 #include "model_run.h"
+#include "mover.h"
 
 namespace farpage::test {
-namespace {
-
-// What brings pages near, and what keeps them, meanwhile.
-class Others {
- public:
-  explicit Others(Appliance& appliance) : appliance_(appliance) {}
-  ~Others() {
-    Pin({0, appliance_.region->table->pages()}, false);
-    if (prefetch_ != nullptr) appliance_.pager.prefetcher().Cancel(*prefetch_);
-  }
-  void DoOne(Random& random, PageRun run) {
-    Pager& pager = appliance_.pager;
-    const std::shared_ptr<Region>& region = appliance_.region;
-    switch (Below(random, 6)) {
-      case 0: pager.Promote(region, run); break;
-      case 1: pager.Demote(region, run); break;
-      case 2: Pin({run.first, std::min<uint64_t>(run.count, 4)}, true); break;
-      case 3: Pin(run, false); break;
-      case 4:
-        prefetch_ = pager.prefetcher().Begin(region, run, [](const PrefetchReport&) {});
-        if (prefetch_ != nullptr && Below(random, 2) == 0) pager.prefetcher().Cancel(*prefetch_);
-        break;
-      default: {
-        WorkingSet found = pager.WorkingSetOf(*region, 60'000);
-        std::vector<PageRun> runs = std::move(found.hot);
-        runs.insert(runs.end(), found.warm.begin(), found.warm.end());
-        if (!runs.empty()) {
-          pager.prefetcher().Begin(region, std::move(runs), [](const PrefetchReport&) {});
-        }
-      }
-    }
-    std::this_thread::sleep_for(std::chrono::microseconds(Below(random, 2000)));
-  }
-
- private:
-  // There may be too many already.
-  void Pin(PageRun run, bool pinned) {
-    const std::shared_ptr<Region>& region = appliance_.region;
-    (void)appliance_.pager.pinning().Set(*region->pins, region.get(), run, pinned, ~uint64_t{0});
-  }
-  Appliance& appliance_;
-  std::shared_ptr<Prefetch> prefetch_;
-};
-
-}  // namespace
-
 void Disturb(Appliance& appliance, const std::string& path, uint64_t seed, const ModelRun& run_of,
              const std::atomic<bool>& stop) {
   const bool may_fail = run_of.truncated_bytes != 0;
   const bool may_protect = run_of.protects;
-  Others others(appliance);
+  Mover mover(appliance.pager, appliance.region);
   Random random(seed);
   const Fd file(path.empty() ? -1 : ::open(path.c_str(), O_RDONLY));
   const uint64_t pages = appliance.region->table->pages();
@@ -62,7 +17,7 @@ void Disturb(Appliance& appliance, const std::string& path, uint64_t seed, const
     const PageIndex first = Below(random, pages);
     const PageRun run{first, 1 + Below(random, pages - first)};
     if (run_of.everything && Below(random, 2) == 0) {
-      others.DoOne(random, run);
+      mover.DoOne(random, run);
       continue;
     }
     switch (Below(random, may_protect ? 8 : 6)) {

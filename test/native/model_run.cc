@@ -102,6 +102,8 @@ void RunModel(const ModelRun& run) {
     }
     levels.push_back(door->Take());
     appliance.UseTiers(std::move(levels));
+  } else if (run.default_spill) {
+    appliance.UseDefaultSpill();
   } else if (run.tiers) {
     appliance.UseTiers(32, 4096);
   }

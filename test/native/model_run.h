@@ -17,6 +17,7 @@ struct ModelRun {
   bool file = true;
   bool write_behind = false;
   bool tiers = false;            // a little compressed memory over a spill file
+  bool default_spill = false;    // the spill file of an appliance where no tier is named
   bool everything = false;       // and a pool at a peer below; pins, promotions, prefetches
   bool atomic = false;           // staged, and synced through a journal
   bool protects = false;         // ranges are taken from the clients, and given back

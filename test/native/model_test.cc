@@ -60,6 +60,15 @@ FARPAGE_TEST(model_anonymous_in_tiers_under_two_percent) {
   RunModel(run);
 }
 
+FARPAGE_TEST(model_file_in_the_default_spill_file_under_two_percent) {
+  ModelRun run;
+  run.size_bytes = 6 * 1024 * 1024 + 1;
+  run.frames = 30;
+  run.default_spill = true;
+  run.rules.may_fail = Code::kNoSpace;  // it is full where all pages are dirty: until the next sync
+  RunModel(run);
+}
+
 FARPAGE_TEST(model_file_with_everything_under_two_percent) {
   ModelRun run;
   run.size_bytes = 6 * 1024 * 1024 + 1;
