@@ -28,6 +28,8 @@ export function callerOf(attached: Attached, session: Caller): Caller {
   };
 }
 
+/** How many sessions one call may find ended. */
+const SESSIONS_MAX = 3;
 /** Pause before a lost connection that held the session is opened again. */
 const HOLD_AGAIN_MS = 10;
 
@@ -36,6 +38,7 @@ export class ClientSession {
   readonly #attached = new Set<Attached>();
   #reply: SessionReply | undefined;
   #fresh = false;
+  #renewal: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #endHold: (() => void) | undefined;
   #closed = false;
@@ -51,17 +54,20 @@ export class ClientSession {
   }
 
   /** Opens it; ERR_NO_APPLIANCE, ERR_TOKEN, ERR_QUOTA. */
-  async open(limits: Limits): Promise<void> {
+  async open(limits: Limits): Promise<string> {
     const reply = await this.#control.call('openSession', limits);
     this.#endHold?.();
     this.#reply = reply;
     this.#fresh = true;
     // At once: who blocks this thread for longer than the grace is alive all the same.
     this.#hold(reply);
+    return reply.session;
   }
 
   /** Where to connect and with which ticket; opens the session anew when it has ended. */
   async door(): Promise<Pick<QueuePairOptions, 'path' | 'host' | 'port' | 'ticket'>> {
+    // Who connects before the STags are those of the new session would ask with old ones.
+    await this.#renewal;
     // The first ticket came with the session; it is good for one connection's worth of time.
     const ticket = this.#fresh ? this.#current.ticket : await this.#ticket();
     this.#fresh = false;
@@ -128,22 +134,39 @@ export class ClientSession {
     return reply.ticket;
   }
 
-  /** Runs a call of the session; one that has ended is opened anew first, once. */
+  /**
+   * Runs a call of the session. One that has ended, or ends meanwhile, is opened anew first, and
+   * the call made again: what it gave is worth nothing then.
+   */
   async #inSession<T>(call: (session: string) => Promise<T>): Promise<T> {
-    if (this.#closed) throw new FarpageError('ERR_CLOSED', 'client');
-    try {
-      return await call(this.#current.session);
-    } catch (error) {
-      if (!(error instanceof FarpageError) || error.code !== 'ERR_SESSION_ENDED') throw error;
-      await this.#reopen();
-      return await call(this.#current.session);
+    for (let tries = 1; ; tries += 1) {
+      if (this.#closed) throw new FarpageError('ERR_CLOSED', 'client');
+      const { session } = this.#current;
+      try {
+        const reply = await call(session);
+        if (this.#current.session === session || tries === SESSIONS_MAX) return reply;
+      } catch (error) {
+        const ended = error instanceof FarpageError && error.code === 'ERR_SESSION_ENDED';
+        if (!ended || tries === SESSIONS_MAX) throw error;
+      }
+      await this.#renew(session);
     }
   }
 
+  /** Opens the session anew, unless somebody has; those who find it ended share one attempt. */
+  async #renew(ended: string): Promise<void> {
+    if (this.#renewal === undefined && this.#current.session === ended) {
+      this.#renewal = this.#reopen().finally(() => {
+        this.#renewal = undefined;
+      });
+    }
+    await this.#renewal;
+  }
+
   async #reopen(): Promise<void> {
-    await this.open(NO_LIMITS);
-    for (const attached of this.#attached) {
-      const options = { params: { session: this.#current.session }, body: attached.request };
+    const session = await this.open(NO_LIMITS);
+    for (const attached of [...this.#attached]) {
+      const options = { params: { session }, body: attached.request };
       try {
         attached.reply = await this.#control.call('attach', options);
         attached.lost = undefined;

@@ -71,15 +71,15 @@ export class ExternalMemory {
   /** Writes `bytes`, which must not change meanwhile; resolves once all have been placed. */
   write(offset: number, bytes: Uint8Array, limits: Limits = NO_LIMITS): Promise<void> {
     const byteLength = bytes?.byteLength; // what has none is refused below, with a code
-    if (byteLength > PIECE_BYTES) return this.#writeLong(offset, bytes, limits);
-    return this.#run(offset, byteLength, limits, (pair) =>
+    if (byteLength > PIECE_BYTES) return this.link.track(this.#writeLong(offset, bytes, limits));
+    return this.#change(offset, byteLength, limits, (pair) =>
       pair.write({ ...limits, stag: this.stag(), offset: this.#at(offset, byteLength), bytes }),
     );
   }
 
   /** Adds to the 64-bit word at an offset that is a multiple of 8; the value before (RFC 7306). */
   fetchAdd(offset: number, addend: bigint, limits: Limits = NO_LIMITS): Promise<bigint> {
-    return this.#run(offset, 8, limits, (pair) =>
+    return this.#change(offset, 8, limits, (pair) =>
       pair.fetchAdd({ ...limits, stag: this.stag(), offset: this.#at(offset, 8), addend }),
     );
   }
@@ -91,17 +91,18 @@ export class ExternalMemory {
     desired: bigint,
     limits: Limits = NO_LIMITS,
   ): Promise<bigint> {
-    return this.#run(offset, 8, limits, (pair) => {
+    return this.#change(offset, 8, limits, (pair) => {
       const at = this.#at(offset, 8);
       return pair.compareSwap({ ...limits, stag: this.stag(), offset: at, expected, desired });
     });
   }
 
-  /** Resolves once every write begun before has been placed. */
+  /**
+   * Resolves once every write and atomic of this client that was begun before has been placed;
+   * rejects as the first of them that fails meanwhile.
+   */
   fence(limits: Limits = NO_LIMITS): Promise<void> {
-    const { closed, pair } = this.link;
-    if (closed) return Promise.reject(new FarpageError('ERR_CLOSED', 'client'));
-    return pair === undefined ? Promise.resolve() : pair.fence(limits);
+    return this.link.fence(limits);
   }
 
   /** As `read`, blocking the thread: the lowest latency there is. */
@@ -182,7 +183,17 @@ export class ExternalMemory {
     limits: Limits,
     operation: (pair: QueuePair) => Promise<T>,
   ): Promise<T> {
-    return this.link.run(operation, limits, this.attached, this.offset + offset, length);
+    return this.link.run(operation, limits, this.attached, this.offset + offset, length, false);
+  }
+
+  /** The same for what fences wait for. */
+  #change<T>(
+    offset: number,
+    length: number,
+    limits: Limits,
+    operation: (pair: QueuePair) => Promise<T>,
+  ): Promise<T> {
+    return this.link.run(operation, limits, this.attached, this.offset + offset, length, true);
   }
 
   #runSync<T>(at: number, length: number, operation: (pair: QueuePair) => T): T {

@@ -43,12 +43,13 @@ export function within<T>(work: Promise<T>, limits: Limits): Promise<T> {
       clearTimeout(timer);
       signal?.removeEventListener('abort', abort);
     };
-    if (signal?.aborted) return abort();
-    signal?.addEventListener('abort', abort, { once: true });
+    // First of all: what nobody hears of would end the program.
     work.then((value) => {
       clear();
       resolve(value);
     }, end);
+    if (signal?.aborted) return abort();
+    signal?.addEventListener('abort', abort, { once: true });
   });
 }
 

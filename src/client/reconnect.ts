@@ -24,6 +24,17 @@ function hasCode(error: unknown, ...codes: readonly string[]): error is FarpageE
   return error instanceof FarpageError && codes.includes(error.code);
 }
 
+/** An operation that waits for a connection. */
+interface Asked {
+  readonly limits: Limits;
+  readonly began: number;
+  readonly attached: Attached;
+  readonly offset: number;
+  readonly length: number;
+  /** Fences wait for it. */
+  readonly changes: boolean;
+}
+
 /**
  * Runs operations on a queue pair. When the connection breaks, what ends with ERR_CONNECTION (READs
  * without an answer and what was never sent) is repeated on a new one within its own deadline;
@@ -36,6 +47,13 @@ export class FabricLink {
   #closed = false;
   /** Connections made so far. */
   made = 0;
+  /**
+   * Writes and atomics of which a queue pair's fence knows nothing, or not everything: those that
+   * wait for a connection, and those of many pieces. Each settles with its error, if it fails.
+   */
+  readonly #changes = new Set<Promise<unknown>>();
+  /** Of those begun so far, whose outcome is unknown. */
+  #unknown = 0;
 
   constructor(open: () => Promise<QueuePair>) {
     this.#open = open;
@@ -52,8 +70,9 @@ export class FabricLink {
   }
 
   /**
-   * Runs one operation on `length` bytes at `offset` of a region, which its errors name. Each in an
-   * argument of its own: what every operation would make of them costs 5 % of its rate.
+   * Runs one operation on `length` bytes at `offset` of a region, which its errors name; `changes`
+   * are waited for by fences. Each in an argument of its own: what every operation would make of
+   * them costs 5 % of its rate.
    */
   run<T>(
     operation: (pair: QueuePair) => Promise<T>,
@@ -61,16 +80,20 @@ export class FabricLink {
     attached: Attached,
     offset: number,
     length: number,
+    changes: boolean,
   ): Promise<T> {
     const began = performance.now();
     const { pair } = this;
     if (pair === undefined) {
-      return this.#again(operation, { limits, began, attached, offset, length });
+      return this.#again(operation, { limits, began, attached, offset, length, changes });
     }
     try {
       return operation(pair).catch((error: unknown) => {
-        if (!hasCode(error, 'ERR_CONNECTION')) throw named(error, attached, offset, length);
-        return this.#again(operation, { limits, began, attached, offset, length });
+        if (hasCode(error, 'ERR_CONNECTION')) {
+          return this.#again(operation, { limits, began, attached, offset, length, changes });
+        }
+        if (changes && hasCode(error, 'ERR_OUTCOME_UNKNOWN')) this.#unknown += 1;
+        throw named(error, attached, offset, length);
       });
     } catch (error) {
       return Promise.reject(error); // Refused before it was posted.
@@ -85,14 +108,44 @@ export class FabricLink {
     throw new FarpageError(this.#closed ? 'ERR_CLOSED' : 'ERR_CONNECTION', 'while it is re-made');
   }
 
+  /** Makes fences wait for a change that is begun; returns it. */
+  track<T>(change: Promise<T>): Promise<T> {
+    const ended: Promise<unknown> = change.then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    this.#changes.add(ended);
+    void ended.then(() => this.#changes.delete(ended));
+    return change;
+  }
+
+  /**
+   * Resolves once every write and atomic begun before has been placed; rejects as one of them does
+   * that has not ended yet, and with ERR_OUTCOME_UNKNOWN where the connection broke before one was
+   * answered.
+   */
+  fence(limits: Limits): Promise<void> {
+    const began = performance.now();
+    const { pair } = this;
+    if (pair === undefined || this.#changes.size > 0) return this.#fenceAgain(limits, began);
+    return pair.fence(limits).catch((error: unknown) => {
+      if (!hasCode(error, 'ERR_CONNECTION')) throw error;
+      return this.#fenceAgain(limits, began);
+    });
+  }
+
   /** Makes the connection unless it stands; several callers share one attempt. */
   connect(): Promise<QueuePair> {
     if (this.#closed) return Promise.reject(new FarpageError('ERR_CLOSED', 'client'));
     const { pair } = this;
     if (pair !== undefined) return Promise.resolve(pair);
-    this.#making ??= this.#make().finally(() => {
-      this.#making = undefined;
-    });
+    if (this.#making === undefined) {
+      this.#making = this.#make().finally(() => {
+        this.#making = undefined;
+      });
+      // Whoever waits hears of a failure; perhaps nobody does any more.
+      this.#making.catch(() => {});
+    }
     return this.#making;
   }
 
@@ -103,7 +156,7 @@ export class FabricLink {
   }
 
   async #make(): Promise<QueuePair> {
-    this.#pair?.close();
+    this.#pair?.abandon();
     for (let tries = 1; ; tries += 1) {
       try {
         const pair = await this.#open();
@@ -122,19 +175,43 @@ export class FabricLink {
     }
   }
 
-  async #again<T>(
-    operation: (pair: QueuePair) => Promise<T>,
-    asked: { limits: Limits; began: number; attached: Attached; offset: number; length: number },
-  ): Promise<T> {
+  #again<T>(operation: (pair: QueuePair) => Promise<T>, asked: Asked): Promise<T> {
+    const repeated = this.#repeat(operation, asked);
+    return asked.changes ? this.track(repeated) : repeated;
+  }
+
+  async #repeat<T>(operation: (pair: QueuePair) => Promise<T>, asked: Asked): Promise<T> {
     const { limits, began, attached, offset, length } = asked;
     const deadline = deadlineOf(limits) - (performance.now() - began);
     for (let repeats = 1; ; repeats += 1) {
-      const pair = await within(this.connect(), remaining(limits, deadline));
+      const bounds = remaining(limits, deadline);
+      const pair = await within(this.connect(), bounds);
       try {
         return await operation(pair);
       } catch (error) {
         if (hasCode(error, 'ERR_CONNECTION') && repeats < REPEATS_MAX) continue;
         throw named(error, attached, offset, length);
+      }
+    }
+  }
+
+  async #fenceAgain(limits: Limits, began: number): Promise<void> {
+    const deadline = deadlineOf(limits) - (performance.now() - began);
+    const unknown = this.#unknown;
+    for (let repeats = 1; ; repeats += 1) {
+      // What ended with the same connection is begun anew by then.
+      await pause(0);
+      const changes = Promise.all(this.#changes);
+      const failed = (await within(changes, remaining(limits, deadline))).find(Boolean);
+      if (failed !== undefined) throw failed;
+      const bounds = remaining(limits, deadline);
+      const pair = await within(this.connect(), bounds);
+      try {
+        await pair.fence(remaining(limits, deadline));
+        if (this.#unknown === unknown) return;
+        throw new FarpageError('ERR_OUTCOME_UNKNOWN', 'of a write that was begun before');
+      } catch (error) {
+        if (!hasCode(error, 'ERR_CONNECTION') || repeats >= REPEATS_MAX) throw error;
       }
     }
   }

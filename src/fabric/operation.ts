@@ -37,6 +37,8 @@ export class Operation {
   fence: Operation | undefined = undefined;
   /** The WRITEs that this fence tells of. */
   writes: Operation[] | undefined = undefined;
+  /** Fences that were asked for: WRITEs are under way whose placing it would tell. */
+  covers = false;
   /** WRITEs and fences: the native side has completed it, and how. */
   completed = false;
   lost: Error | undefined = undefined;

@@ -33,6 +33,9 @@ export class QueuePairEngine {
   /** Ends that batch, once it has a fenced WRITE. */
   #fence: Operation | undefined;
   #scheduled = false;
+  /** An unfenced WRITE was posted, and no fence after it has ended well; the last one after it. */
+  #unplaced = false;
+  #lastFence: Operation | undefined;
   /** Completions so far that took a round trip. */
   #answers = 0;
   #ended = false;
@@ -101,16 +104,32 @@ export class QueuePairEngine {
 
   /** Ends everything in flight. Idempotent. */
   close(cause?: unknown): void {
+    this.#end(new FarpageError('ERR_CLOSED', 'queue pair', { cause }));
+  }
+
+  /**
+   * Ends everything in flight as the end of its connection does: what was never sent, and READs,
+   * with ERR_CONNECTION. Idempotent.
+   */
+  abandon(): void {
+    // What was sent only the native side knows, and it takes no more than a slot for each at once.
+    for (let left = Number.POSITIVE_INFINITY; this.inFlight > 0 && this.inFlight < left; ) {
+      left = this.inFlight;
+      if (!this.#closed) this.#flush(false);
+    }
+    this.#end(new FarpageError('ERR_CONNECTION', 'queue pair'));
+  }
+
+  #end(error: FarpageError): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#deadlines.stop();
     this.#native.queuePairClose(this.#queuePair.handle);
-    const closed = new FarpageError('ERR_CLOSED', 'queue pair', { cause });
     for (const operation of this.#slots.all) {
       const repeatable = operation === undefined || operation.kind === OPCODE.read;
-      operation?.fail(repeatable ? closed : outcomeUnknown(closed));
+      operation?.fail(repeatable ? error : outcomeUnknown(error));
     }
-    for (const operation of this.#waiting.all()) operation.fail(closed);
+    for (const operation of this.#waiting.all()) operation.fail(error);
   }
 
   /** Posts what waits, in order, as far as there are slots. */
@@ -140,7 +159,16 @@ export class QueuePairEngine {
     this.#records.putRequest(this.#posted, kind, slot, stag, offset, length, staging);
     if (atomic) this.#records.putOperands(this.#posted, operation.first, operation.second);
     this.#posted++;
-    if (!operation.fenced) return;
+    if (!operation.fenced) {
+      if (operation.writes !== undefined) {
+        operation.covers = this.#coveredBy();
+        this.#lastFence = operation;
+      } else if (kind === OPCODE.write) {
+        this.#unplaced = true;
+        this.#lastFence = undefined;
+      }
+      return;
+    }
     if (this.#fence === undefined) {
       this.#fence = Operation.fence();
       this.#slots.occupy(this.#fence);
@@ -149,10 +177,16 @@ export class QueuePairEngine {
     this.#fence.writes?.push(operation);
   }
 
+  /** Whether a fence that is posted now has anything to tell of. */
+  #coveredBy(): boolean {
+    return this.#unplaced || this.#slots.all.some((operation) => operation?.kind === OPCODE.write);
+  }
+
   #flush(blocking: boolean): void {
     const fence = this.#fence;
     if (fence !== undefined) {
       this.#records.putRequest(this.#posted++, fence.kind, fence.slot, 0, 0, 0, 0);
+      this.#lastFence = fence;
       this.#fence = undefined;
     }
     const count = this.#posted;
@@ -199,8 +233,9 @@ export class QueuePairEngine {
     fence.completed = true;
     fence.lost = error;
     this.#slots.release(fence);
+    if (error === undefined && fence === this.#lastFence) this.#unplaced = false;
     if (error === undefined) fence.succeed(undefined);
-    else fence.fail(outcomeUnknown(error));
+    else fence.fail(fence.covers ? outcomeUnknown(error) : error);
     for (const write of fence.writes ?? []) if (write.completed) this.#endWrite(write);
   }
 

@@ -118,7 +118,10 @@ export class QueuePair implements AsyncDisposable {
     return this.#start(makeWrite, request);
   }
 
-  /** Resolves once every WRITE posted before has been placed. */
+  /**
+   * Resolves once every WRITE posted before has been placed. When the connection ends before:
+   * ERR_OUTCOME_UNKNOWN where there was one under way, else ERR_CONNECTION.
+   */
   fence(limits: Limits = {}): Promise<void> {
     return this.#start(Operation.fence, limits);
   }
@@ -158,6 +161,14 @@ export class QueuePair implements AsyncDisposable {
     this.#engine.close();
   }
 
+  /**
+   * The same for a connection that was lost: what was never sent, and READs, end with
+   * ERR_CONNECTION and may be repeated on another one.
+   */
+  abandon(): void {
+    this.#engine.abandon();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
   }
@@ -181,7 +192,7 @@ export class QueuePair implements AsyncDisposable {
   }
 
   #run(operation: Operation, { timeoutMs }: Limits): Value {
-    operation.timeoutMs = timeoutMs ?? this.#timeoutMs;
+    operation.timeoutMs = checkTimeout(timeoutMs ?? this.#timeoutMs);
     this.#engine.run(operation);
     if (operation.failure !== undefined) throw operation.failure;
     return operation.value;
