@@ -1,6 +1,9 @@
-/** What an appliance costs that has nothing to do. */
+/** What an appliance costs that has nothing to do but to tell. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
+import { findAppliance } from '../../control/address.js';
+import { ControlClient } from '../../control/http-client.js';
+import { formatFigure } from './render.js';
 import { makeRow, type Row } from './row.js';
 import type { Stage } from './stage.js';
 import { median } from './statistics.js';
@@ -11,6 +14,12 @@ const IDLE_MS = 1000;
 const REGIONS = 8;
 /** Syncs of one round, whose median counts: the first compile what they run. */
 const SYNCS = 20;
+/** Pages of the region that are present, one in each so many bytes; cells of a large terminal. */
+const TOP_PAGES = 16_384;
+const TOP_CELLS = 158 * 4;
+const REFRESHES = 20;
+/** Half a percent of a core, refreshed every two seconds. */
+const TOP_CPU_US = 10_000;
 const PLACEMENT = 'two cores, not pinned';
 
 /** CPU time of all threads of a process so far, in nanoseconds (/proc/PID/task/TID/schedstat). */
@@ -81,8 +90,55 @@ async function nothingDirty(stage: Stage): Promise<Row[]> {
   return [makeRow({ name: 'sync-0', work, placement: PLACEMENT, unit: 'ms', target }, told)];
 }
 
+/**
+ * What `farpage top` makes the appliance do each time it draws: it reads all figures, and the page
+ * map of the region that is selected.
+ */
+async function top(stage: Stage): Promise<Row[]> {
+  const { pid } = stage.serving;
+  const { address } = findAppliance(stage.serving.url);
+  const control = new ControlClient({ address, token: undefined });
+  const client = await stage.client('unix');
+  const { signal } = stage;
+  await client.create({ name: 'watched', size: TIB, fill: 'zero' }, { signal });
+  const refresh = async () => {
+    await Promise.all([control.call('regions', { signal }), control.call('tiers', { signal })]);
+    const query = { cells: String(TOP_CELLS) };
+    await control.call('pages', { params: { region: 'watched' }, query, signal });
+  };
+  const measure = async (what: string, note: string): Promise<Row> => {
+    for (let count = 0; count < REFRESHES; count++) await refresh(); // What runs first is compiled.
+    const elapsedMs: number[] = [];
+    const told = await rounds(stage, async () => {
+      const before = cpuNs(pid);
+      const began = performance.now();
+      for (let count = 0; count < REFRESHES; count++) await refresh();
+      elapsedMs.push((performance.now() - began) / REFRESHES);
+      return { farpage: (cpuNs(pid) - before) / 1000 / REFRESHES };
+    });
+    const work = `CPU time of the appliance for each refresh of top, region of 1 TiB, ${what}`;
+    const waited = `${note}${formatFigure(median(elapsedMs), 'ms')} until it is there`;
+    const target = { of: 'figure', most: TOP_CPU_US } as const;
+    const head = { name: 'top', work, placement: PLACEMENT, unit: 'us', target } as const;
+    return makeRow({ ...head, note: waited }, told);
+  };
+  try {
+    const untouched = await measure('untouched', '');
+    const reads = { visit: TOP_PAGES, window: TIB / TOP_PAGES, 'region-size': TIB, sizes: 4096 };
+    const words = { ...reads, depths: 16, mode: 'adaptive', seed: 1 };
+    await stage.run('initiator', { ...words, ...(await stage.reach('tcp', 'watched')) });
+    const region = await client.attach('watched');
+    const { present } = (await region.stat()).pages;
+    await region.detach();
+    return [untouched, await measure('scattered pages', `${present} pages; `)];
+  } finally {
+    await stage.remove('watched');
+  }
+}
+
 export const REST_WORKS: readonly Work[] = [
   { name: 'idle', quick: true, files: 0, run: idle },
   { name: 'memory', quick: true, files: 0, run: memory },
+  { name: 'top', quick: false, files: 0, run: (stage) => stage.unpinned(() => top(stage)) },
   { name: 'sync-0', quick: true, files: 0, run: nothingDirty },
 ];
