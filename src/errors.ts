@@ -44,6 +44,7 @@ export const ERROR_TEXT = {
   ERR_ABORTED: 'the caller ended the operation; start it again if that was not meant',
   ERR_OUTCOME_UNKNOWN:
     'the connection broke before the answer, it may or may not be done; read to find out',
+  ERR_WRITES_LOST: 'a restart lost writes that no sync had confirmed; write them again, then sync',
   ERR_PAGE_LOST:
     'no copy of the page is left; write all of it, restore its store, or `invalidate --discard`',
   ERR_MEMORY_FULL: 'all present pages are dirty or in use; flush some, or raise --memory',

@@ -1,4 +1,5 @@
 /** What the appliance answers on the control plane, route by route, and to whom. */
+import { randomBytes } from 'node:crypto';
 import { basename, isAbsolute } from 'node:path';
 import type { Door } from '../control/authorize.js';
 import type { ControlService, Handlers } from '../control/handlers.js';
@@ -154,12 +155,14 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
 }
 
 function sessionHandlers({ unit, sessions, endpoints }: ServiceParts) {
+  const start = randomBytes(16).toString('hex');
   return {
     openSession: async () => {
       const fabric = await endpoints;
       const session = sessions.open();
       return {
         session: session.id,
+        start,
         ticket: session.ticket(),
         ticketMs: TICKET_MS,
         graceMs: sessions.graceMs,

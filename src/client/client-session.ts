@@ -13,6 +13,11 @@ export interface Attached {
   reply: Attachment;
   /** Why it could not be attached again; ERR_CLOSED once it was given back. */
   lost: FarpageError | undefined;
+  /** Writes and atomics posted; those of them that were not sent, or that a sync made durable. */
+  writes: number;
+  synced: number;
+  /** The appliance was started anew while there were others: perhaps they are gone. */
+  doubtful: boolean;
 }
 
 /** Who calls routes of the control plane: a session, or an attachment of it. */
@@ -82,7 +87,7 @@ export class ClientSession {
     const reply = await this.#inSession((session) =>
       this.#control.call('attach', { ...limits, params: { session }, body: request }),
     );
-    return this.#keep({ request, reply, lost: undefined });
+    return this.#keep(request, reply);
   }
 
   /** Makes a region and attaches it. */
@@ -91,7 +96,7 @@ export class ClientSession {
       this.#control.call('allocate', { ...limits, params: { session }, body }),
     );
     const request = { region: reply.region, access: reply.access, carve: reply.carve };
-    return this.#keep({ request, reply, lost: undefined });
+    return this.#keep(request, reply);
   }
 
   /** Gives an attachment back; what it is used for from now on ends with ERR_CLOSED. Idempotent. */
@@ -122,7 +127,8 @@ export class ClientSession {
     return this.#reply;
   }
 
-  #keep(attached: Attached): Attached {
+  #keep(request: Sent<'attach'>, reply: Attachment): Attached {
+    const attached = { request, reply, lost: undefined, writes: 0, synced: 0, doubtful: false };
     this.#attached.add(attached);
     return attached;
   }
@@ -164,8 +170,11 @@ export class ClientSession {
   }
 
   async #reopen(): Promise<void> {
+    const { start } = this.#current;
     const session = await this.open(NO_LIMITS);
     for (const attached of [...this.#attached]) {
+      const { writes, synced } = attached;
+      attached.doubtful ||= writes > synced && this.#current.start !== start;
       const options = { params: { session }, body: attached.request };
       try {
         attached.reply = await this.#control.call('attach', options);

@@ -119,13 +119,20 @@ export class Client implements AsyncDisposable {
     options: { offset?: number; length?: number } & Limits = NO_LIMITS,
   ): Promise<Receipt[]> {
     const { offset, length, ...limits } = options;
-    await Promise.all(regions.map((region) => region.fence(limits)));
+    const writes = await Promise.all(regions.map((region) => region.settle(limits)));
     const body = {
       regions: regions.map(({ name }) => name),
       ...(offset !== undefined && { offset }),
       ...(length !== undefined && { length }),
     };
-    return (await this.#session.call('syncAll', { ...limits, body })).receipts;
+    const { receipts } = await this.#session.call('syncAll', { ...limits, body });
+    for (const [index, region] of regions.entries()) {
+      const receipt = receipts[index];
+      if (receipt !== undefined) {
+        region.confirm(receipt, { ...options, writes: writes[index] ?? 0 });
+      }
+    }
+    return receipts;
   }
 
   /** Ends the session and what was unnamed in it; operations in flight end. Idempotent. */

@@ -61,7 +61,7 @@ export class ExternalMemory {
     memory: Uint8Array,
     limits: Limits = NO_LIMITS,
   ): Promise<Uint8Array> {
-    const at = this.#at(offset, memory.byteLength);
+    const at = this.#at(offset, memory?.byteLength);
     await this.#pieces({ at, memory }, limits, (pair, piece, begin, bounds) =>
       pair.readInto({ ...bounds, stag: this.stag(), offset: at + begin, memory: piece }),
     );
@@ -107,8 +107,10 @@ export class ExternalMemory {
 
   /** As `read`, blocking the thread: the lowest latency there is. */
   readSync(offset: number, length: number, limits: BlockingLimits = NO_LIMITS): Uint8Array {
-    if (length > PIECE_BYTES) return this.readIntoSync(offset, new Uint8Array(length), limits);
     const at = this.#at(offset, length);
+    if (length > PIECE_BYTES) {
+      return this.readIntoSync(offset, new Uint8Array(newBuffer(length)), limits);
+    }
     const { timeoutMs } = limits;
     return this.#runSync(at, length, (pair) =>
       // No spread on the fastest path there is.
@@ -122,7 +124,7 @@ export class ExternalMemory {
 
   /** As `readInto`, blocking the thread. */
   readIntoSync(offset: number, memory: Uint8Array, limits: BlockingLimits = NO_LIMITS): Uint8Array {
-    const at = this.#at(offset, memory.byteLength);
+    const at = this.#at(offset, memory?.byteLength);
     if (memory.byteLength <= PIECE_BYTES) {
       this.#runSync(at, memory.byteLength, (pair) =>
         pair.readIntoSync({ ...limits, stag: this.stag(), offset: at, memory }),
@@ -137,22 +139,23 @@ export class ExternalMemory {
 
   /** As `write`, blocking the thread. */
   writeSync(offset: number, bytes: Uint8Array, limits: BlockingLimits = NO_LIMITS): void {
-    const at = this.#at(offset, bytes.byteLength);
+    const at = this.#at(offset, bytes?.byteLength);
     if (bytes.byteLength <= PIECE_BYTES) {
-      this.#runSync(at, bytes.byteLength, (pair) =>
+      this.#changeSync(at, bytes.byteLength, (pair) =>
         pair.writeSync({ ...limits, stag: this.stag(), offset: at, bytes }),
       );
       return;
     }
-    this.#piecesSync({ at, memory: bytes }, limits, (pair, piece, begin, bounds) =>
-      pair.writeSync({ ...bounds, stag: this.stag(), offset: at + begin, bytes: piece }),
-    );
+    this.#piecesSync({ at, memory: bytes }, limits, (pair, piece, begin, bounds) => {
+      this.attached.writes += 1;
+      pair.writeSync({ ...bounds, stag: this.stag(), offset: at + begin, bytes: piece });
+    });
   }
 
   /** As `fetchAdd`, blocking the thread. */
   fetchAddSync(offset: number, addend: bigint, limits: BlockingLimits = NO_LIMITS): bigint {
     const at = this.#at(offset, 8);
-    return this.#runSync(at, 8, (pair) =>
+    return this.#changeSync(at, 8, (pair) =>
       pair.fetchAddSync({ ...limits, stag: this.stag(), offset: at, addend }),
     );
   }
@@ -165,7 +168,7 @@ export class ExternalMemory {
     limits: BlockingLimits = NO_LIMITS,
   ): bigint {
     const at = this.#at(offset, 8);
-    return this.#runSync(at, 8, (pair) =>
+    return this.#changeSync(at, 8, (pair) =>
       pair.compareSwapSync({ ...limits, stag: this.stag(), offset: at, expected, desired }),
     );
   }
@@ -196,6 +199,13 @@ export class ExternalMemory {
     return this.link.run(operation, limits, this.attached, this.offset + offset, length, true);
   }
 
+  /** The same of a change, which has been placed when it returns. */
+  #changeSync<T>(at: number, length: number, operation: (pair: QueuePair) => T): T {
+    const value = this.#runSync(at, length, operation);
+    this.attached.writes += 1;
+    return value;
+  }
+
   #runSync<T>(at: number, length: number, operation: (pair: QueuePair) => T): T {
     try {
       return this.link.runSync(operation);
@@ -224,14 +234,15 @@ export class ExternalMemory {
 
   async #writeLong(offset: number, bytes: Uint8Array, limits: Limits): Promise<void> {
     const at = this.#at(offset, bytes.byteLength);
-    await this.#pieces({ at, memory: bytes }, limits, (pair, piece, begin, bounds) =>
+    const changes = { at, memory: bytes, changes: true };
+    await this.#pieces(changes, limits, (pair, piece, begin, bounds) =>
       pair.write({ ...bounds, stag: this.stag(), offset: at + begin, bytes: piece }),
     );
   }
 
   /** Runs an operation for every piece of `memory`, a few at a time, within one deadline. */
   async #pieces(
-    { at, memory }: { at: number; memory: Uint8Array },
+    { at, memory, changes = false }: { at: number; memory: Uint8Array; changes?: boolean },
     limits: Limits,
     run: (pair: QueuePair, piece: Uint8Array, begin: number, limits: Limits) => Promise<unknown>,
   ): Promise<void> {
@@ -243,9 +254,13 @@ export class ExternalMemory {
         next = Math.min(begin + PIECE_BYTES, memory.byteLength);
         const piece = memory.subarray(begin, next);
         const bounds = remaining(limits, deadline);
-        const offset = at + begin - this.offset;
-        await this.#run(offset, piece.byteLength, bounds, (pair) =>
-          run(pair, piece, begin, bounds),
+        await this.link.run(
+          (pair) => run(pair, piece, begin, bounds),
+          bounds,
+          this.attached,
+          at + begin,
+          piece.byteLength,
+          changes,
         );
       }
     };

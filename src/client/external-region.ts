@@ -1,5 +1,4 @@
 /** A region of an appliance as its client has it. */
-import { setTimeout } from 'node:timers/promises';
 import { provenanceRuns } from '../control/provenance.js';
 import { rangeQueryOf } from '../control/range-query.js';
 import type {
@@ -18,7 +17,7 @@ import type { Access, PinnedRange } from '../native/binding.js';
 import { parseAge, parseSize } from '../units.js';
 import { type Attached, type Caller, type ClientSession, callerOf } from './client-session.js';
 import { ExternalMemory } from './external-memory.js';
-import { type Limits, NO_LIMITS } from './limits.js';
+import { type Limits, NO_LIMITS, pause, within } from './limits.js';
 import type { FabricLink } from './reconnect.js';
 import { RegionWorkingSet } from './region-working-set.js';
 import { Slab } from './slab.js';
@@ -100,15 +99,21 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     return new Slab({ attached, link, offset, size: length, free: undefined });
   }
 
-  /** Writes back what is dirty of the writes begun so far, and makes it durable. */
+  /**
+   * Writes back what is dirty of the writes begun so far, and makes it durable. ERR_WRITES_LOST,
+   * once, when a restart of the appliance has lost some of them.
+   */
   async sync(options: RangeOptions = NO_LIMITS): Promise<Receipt> {
-    await this.fence(limitsOf(options));
-    return await this.#control.call('sync', { ...limitsOf(options), ...this.#request(options) });
+    const writes = await this.settle(limitsOf(options));
+    const call = { ...limitsOf(options), ...this.#request(options) };
+    const receipt = await this.#control.call('sync', call);
+    this.confirm(receipt, { ...options, writes });
+    return receipt;
   }
 
   /** Writes back what is dirty of the writes begun so far; the store may still cache it. */
   async flush(options: RangeOptions = NO_LIMITS): Promise<Receipt> {
-    await this.fence(limitsOf(options));
+    await this.settle(limitsOf(options));
     return await this.#control.call('flush', { ...limitsOf(options), ...this.#request(options) });
   }
 
@@ -131,7 +136,8 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     let reply = await this.#control.call('prefetch', { ...limits, ...this.#request(options) });
     while (options.wait && reply.state === 'running') {
       options.onProgress?.(reply);
-      await setTimeout(LOOK_MS, undefined, limits.signal && { signal: limits.signal });
+      const { signal } = limits;
+      await within(pause(LOOK_MS), { ...(signal && { signal }), timeoutMs: 0 });
       const { prefetches } = await this.#control.call('prefetches', ask);
       const found = prefetches.find(({ id }) => id === reply.id);
       // It began in another process of the appliance, or so many came after it.
@@ -248,6 +254,9 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
    * and before the next one. What is a conflict is in `receipt`.
    */
   async lostSince(epoch: number, limits: Limits = NO_LIMITS): Promise<boolean> {
+    if (!Number.isSafeInteger(epoch) || epoch < 0) {
+      throw new FarpageError('ERR_ARGUMENT', `${epoch} is the epoch of no sync`);
+    }
     const receipt = await this.receipt(limits);
     return epoch > receipt.epoch || (receipt.lastLoss !== null && receipt.lastLoss >= epoch);
   }
@@ -293,6 +302,29 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.detach();
+  }
+
+  /**
+   * Resolves once everything written before has been placed, with how many writes that were;
+   * rejects with ERR_WRITES_LOST, once, when a restart has lost some of them. @internal
+   */
+  async settle(limits: Limits): Promise<number> {
+    const { attached } = this;
+    const { writes } = attached;
+    await this.fence(limits);
+    if (!attached.doubtful) return writes;
+    const { lostSince } = await this.receipt(limits);
+    attached.doubtful = false;
+    if (lostSince === null) return writes;
+    attached.synced = attached.writes;
+    const lost = `what was written to ${this.name} after sync ${lostSince}`;
+    throw new FarpageError('ERR_WRITES_LOST', lost);
+  }
+
+  /** Takes note of a sync's receipt: so many writes are safe. @internal */
+  confirm(receipt: Receipt, { offset, length, writes }: RangeOptions & { writes: number }): void {
+    if (!receipt.durable || offset !== undefined || length !== undefined) return;
+    this.attached.synced = Math.max(this.attached.synced, writes);
   }
 
   #request({ offset, length }: RangeOptions) {

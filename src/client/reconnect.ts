@@ -87,9 +87,11 @@ export class FabricLink {
     if (pair === undefined) {
       return this.#again(operation, { limits, began, attached, offset, length, changes });
     }
+    if (changes) attached.writes += 1;
     try {
       return operation(pair).catch((error: unknown) => {
         if (hasCode(error, 'ERR_CONNECTION')) {
+          if (changes) attached.synced += 1; // It was not sent.
           return this.#again(operation, { limits, began, attached, offset, length, changes });
         }
         if (changes && hasCode(error, 'ERR_OUTCOME_UNKNOWN')) this.#unknown += 1;
@@ -181,15 +183,18 @@ export class FabricLink {
   }
 
   async #repeat<T>(operation: (pair: QueuePair) => Promise<T>, asked: Asked): Promise<T> {
-    const { limits, began, attached, offset, length } = asked;
+    const { limits, began, attached, offset, length, changes } = asked;
     const deadline = deadlineOf(limits) - (performance.now() - began);
     for (let repeats = 1; ; repeats += 1) {
       const bounds = remaining(limits, deadline);
       const pair = await within(this.connect(), bounds);
       try {
+        if (changes) attached.writes += 1;
         return await operation(pair);
       } catch (error) {
-        if (hasCode(error, 'ERR_CONNECTION') && repeats < REPEATS_MAX) continue;
+        const notSent = hasCode(error, 'ERR_CONNECTION');
+        if (changes && notSent) attached.synced += 1;
+        if (notSent && repeats < REPEATS_MAX) continue;
         throw named(error, attached, offset, length);
       }
     }

@@ -171,6 +171,8 @@ export const endpoints = v.object({
 
 export const session = v.object({
   session: secret,
+  /** Which start of the appliance this is: memory of an earlier one may be gone. */
+  start: secret,
   ticket: secret,
   ticketMs: count,
   graceMs: count,

@@ -17,6 +17,8 @@ export class WaitingLine {
 
   /** Ends the operation with ERR_QUOTA when WAITING_MAX wait already. */
   push(operation: Operation): void {
+    // Those at the front that have ended wait no more.
+    if (this.length >= WAITING_MAX) this.first();
     if (this.length < WAITING_MAX) this.#line.push(operation);
     else operation.fail(new FarpageError('ERR_QUOTA', `${WAITING_MAX} operations wait for a slot`));
   }

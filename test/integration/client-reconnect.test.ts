@@ -89,6 +89,8 @@ describe('an appliance that is killed', () => {
     expect(Buffer.from(await region.read(0, 6)).toString()).toBe('synced');
     expect(Buffer.compare(await region.read(8192, 7), patternOf(8199).subarray(8192))).toBe(0);
     await region.write(8192, Buffer.from('now'));
+    // What was not yet synced is gone, and that is said once.
+    expect(await codeOf(() => region.sync())).toBe('ERR_WRITES_LOST');
     expect((await region.sync()).pagesWritten).toBe(1);
     expect(await codeOf(() => region.readSync(0, 1))).toBe('nothing');
   });

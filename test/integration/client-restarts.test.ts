@@ -100,6 +100,7 @@ it.each(['sync', 'flush', 'fence'] as const)(
     const served = await serveFile();
     const { region } = served;
     await region.write(0, Buffer.from('x'));
+    await region.sync();
     await served.serve.end('SIGKILL');
     await served.again();
     expect(await codeOf(async () => await region[name]())).toBe('nothing');
@@ -140,4 +141,25 @@ it('calls that find the session ended at the same time open one new session', as
     for (const each of regions) expect(await codeOf(() => each.read(0, 8))).toBe('nothing');
     expect(await metricsAt(serve.ready.control)).toMatch(/^farpage_sessions 1$/m);
   }
+});
+
+it('a sync tells once that a restart has lost writes, and not where it has not', async () => {
+  const served = await serveFile();
+  const { client, region } = served;
+  const other = await client.attach(
+    (await client.create({ name: 'k', size: 8192, persist: true })).name,
+  );
+  await other.write(0, Buffer.from('kept'));
+  expect(await client.sync([other])).toMatchObject([{ durable: true }]);
+  await region.write(0, Buffer.from('first'));
+  await served.serve.end('SIGKILL');
+  await served.again();
+  await region.write(4096, Buffer.from('second'));
+  await other.write(4096, Buffer.from('more'));
+  const lost = region.sync();
+  await expect(lost).rejects.toMatchObject({ code: 'ERR_WRITES_LOST' });
+  await expect(lost).rejects.toThrow('what was written to r after sync 0');
+  expect((await region.sync()).pagesWritten).toBe(1);
+  expect((await other.sync()).pagesWritten).toBe(1);
+  expect(await codeOf(() => client.sync([region, other]))).toBe('nothing');
 });

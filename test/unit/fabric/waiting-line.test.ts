@@ -42,4 +42,15 @@ describe('waiting line', () => {
     expect(last.failure).toMatchObject({ code: 'ERR_QUOTA' });
     expect(line.length).toBe(WAITING_MAX);
   });
+
+  it('does not count what has ended', () => {
+    const line = new WaitingLine();
+    const all = Array.from({ length: WAITING_MAX }, () => operation());
+    for (const each of all) line.push(each);
+    for (const each of all) each.fail(new FarpageError('ERR_TIMEOUT'));
+    const next = operation();
+    line.push(next);
+    expect(next.failure).toBeUndefined();
+    expect(line.first()).toBe(next);
+  });
 });
