@@ -117,7 +117,7 @@ Result<AtomicReceipt> AtomicSync::RunLocked(const std::vector<Member>& members) 
   uint64_t dirty = 0;
   for (const Member& member : members) {
     names.push_back(NameOf(*member.region->store, member.region->size_bytes));
-    dirty += member.region->table->dirty();
+    dirty += std::min(member.region->table->dirty(), member.run.count);
   }
   // What is committed must be applied, or abandoned by name: whether it can be comes first.
   for (const Member& member : members) {

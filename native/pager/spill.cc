@@ -130,6 +130,8 @@ uint64_t Evictor::DiscardElsewhere(const std::shared_ptr<Region>& region, PageRu
       gone++;
     }
   }
+  // On their way they had a page of memory to come into, and its tables.
+  if (gone != 0) GiveTablesBack(*region);
   return gone;
 }
 

@@ -27,6 +27,23 @@ it('a file system that takes no file of that size is not called full', async () 
   expect(readdirSync(join(folder, 'state', 'regions'))).toEqual([]);
 });
 
+it('an atomic region is drained in parts where its journal has no room for all of it', async () => {
+  const folder = scratch();
+  const size = 16 * 2 ** 20;
+  const file = patternFile(folder, { length: size });
+  const serve = await ServeProcess.start(folder);
+  await serve.json(['create', 'r', '--file', file, '--atomic']);
+  const region = await (await connectClient(serve.ready.control)).attach('r');
+  await region.write(0, Buffer.concat(new Array(size / 4096).fill(pageOf(1))));
+  limitFiles(serve.ready.pid, size / 2);
+  expect(await codeOf(() => region.sync())).toBe('ERR_NO_SPACE');
+  const part = await region.sync({ offset: 0, length: 65_536 });
+  expect(part).toMatchObject({ pagesWritten: 16, durable: true });
+  expect(versionOf(readFileSync(file).subarray(0, 4096))).toBe(1);
+  limitFiles(serve.ready.pid, 'unlimited');
+  expect((await region.sync()).pagesWritten).toBe(size / 4096 - 16);
+});
+
 describe.each(['kept', 'staged'] as const)('a %s region whose device is full', (kind) => {
   it('says so, loses nothing, and goes on once there is space', async () => {
     const folder = scratch();

@@ -223,6 +223,14 @@ FARPAGE_TEST(tables_of_pages_in_tiers_are_counted_and_given_back) {
   appliance.pager.evictor().Discard(appliance.region, all);
   CHECK_EQ(budget.pages(), 0u);
   CHECK_EQ(budget.all_tables(), Lasting(kCount * kStep));
+  // The same where they are given up in the tiers.
+  for (uint64_t n = 0; n < kCount; n++) {
+    REQUIRE(Write(*initiator, stag, n * kStep, &n, sizeof n).code == Code::kOk);
+  }
+  CHECK_EQ(appliance.pager.Demote(appliance.region, all).spilled_pages, kCount);
+  CHECK_EQ(appliance.pager.evictor().Discard(appliance.region, all).evicted_pages, kCount);
+  CHECK_EQ(appliance.region->overlay->table_pages(), 0u);
+  CHECK_EQ(budget.all_tables(), Lasting(kCount * kStep));
 }
 
 // Words of written pages stay. Beyond the budget new parts of a region are refused, and what was
