@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "pager/dirty_pages.h"
+#include "pager/harden.h"
 #include "pager/page_change.h"
 #include "pager/store_stands.h"
 
@@ -102,6 +103,26 @@ Result<AtomicReceipt> AtomicSync::Run(const std::vector<Member>& members) {
 }
 
 Result<AtomicReceipt> AtomicSync::RunLocked(const std::vector<Member>& members) {
+  std::vector<std::unique_lock<std::mutex>> held;
+  // In any order: nobody else waits for one of them while it holds another.
+  for (const Member& member : members) held.push_back(WriteBack::Pause(*member.region));
+  auto outcome = RunHeld(members);
+  if (!outcome.ok()) return outcome;
+  if (Status hard = HardenPulled(members); !hard.ok()) return hard.error();
+  return outcome;
+}
+
+// What a pull has stored beside the pages of syncs.
+Status AtomicSync::HardenPulled(const std::vector<Member>& members) {
+  Status failure;
+  for (const Member& member : members) {
+    Status hard = Harden(*member.region, UnsyncedRuns(*member.region));
+    if (failure.ok()) failure = hard;
+  }
+  return failure;
+}
+
+Result<AtomicReceipt> AtomicSync::RunHeld(const std::vector<Member>& members) {
   const uint64_t started = NowNs();
   AtomicReceipt receipt;
   receipt.members.resize(members.size());
@@ -161,7 +182,10 @@ Status AtomicSync::Prepare(const std::vector<Member>& members) {
       return Error{Code::kUnsupported, 0, "a region of the sync is not atomic"};
     }
     Status admitted = Admit(*member.region->store, member.region->size_bytes);
-    if (!admitted.ok()) return admitted;
+    if (!admitted.ok()) {
+      Redirty(*member.region);
+      return admitted;
+    }
   }
   return {};
 }
@@ -325,6 +349,7 @@ Status AtomicSync::Write(const std::vector<Member>& members, AtomicReceipt* rece
     for (uint32_t n = 0; n < members.size(); n++) {
       written[n] = journal.Apply(n, *members[n].region->store);
       if (written[n].ok()) continue;
+      Redirty(*members[n].region);
       unwritten_.push_back(n);
       if (outcome.ok()) outcome = written[n];
     }

@@ -35,6 +35,8 @@ using AtomicSyncDone = std::function<void(Result<AtomicReceipt>)>;
 // by a writer who needs it before (Thaw), into an image that the sync takes from there. Both are a
 // copy in memory: nobody waits for the device. Then journal, stores, and the journal is free
 // (stores/journal.h). From the taking on a page is WRITEBACK, and clean when its store has it.
+// Nobody else asks for the durability of a member's store meanwhile (Region::write_back): a failed
+// fdatasync(2) is told once, and a pull has pages of its own on their way there.
 // Thread: any; syncs follow one another on one thread, which starts with the first.
 class AtomicSync {
  public:
@@ -71,9 +73,6 @@ class AtomicSync {
   // A writer met a frozen page. In a turn.
   Thawed Thaw(const std::shared_ptr<Region>& region, PageIndex page);
 
-  // While the lock is held no sync is under way.
-  [[nodiscard]] std::unique_lock<std::mutex> Pause() { return std::unique_lock(run_mutex_); }
-
   // Ends after the syncs that were submitted; idempotent.
   void Close();
 
@@ -87,6 +86,7 @@ class AtomicSync {
   };
   void Loop();
   Result<AtomicReceipt> RunLocked(const std::vector<Member>& members);
+  Result<AtomicReceipt> RunHeld(const std::vector<Member>& members);
   Status Prepare(const std::vector<Member>& members);
   void Freeze(const std::vector<Member>& members);
   void Unfreeze(const std::vector<Member>& members);
@@ -96,6 +96,7 @@ class AtomicSync {
   PageWord Claim(Region& region, PageIndex page);
   void Release(const std::shared_ptr<Region>& region, PageIndex page);
   Status Write(const std::vector<Member>& members, AtomicReceipt* receipt);
+  Status HardenPulled(const std::vector<Member>& members);
   void Settle(const Member& member, bool written);
 
   Shootdown& shootdown_;

@@ -282,6 +282,15 @@ void Filler::Install(const std::shared_ptr<Region>& region, PageRun run, PageWor
   }
 }
 
+void Filler::Release(const std::shared_ptr<Region>& region, PageRun run, PageWord flags) {
+  for (PageIndex page = run.first; page < run.end(); page++) {
+    const PageWord before = ChangePage(*region->table, page, [flags](PageWord word) {
+      return WithState(word & ~kWaiters, PageState::kPresent) | flags;
+    });
+    if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, Code::kOk);
+  }
+}
+
 uint64_t Filler::Claim(Region& region, PageRun run) {
   uint64_t claimed = 0;
   PageWord first = 0;

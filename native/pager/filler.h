@@ -73,6 +73,10 @@ class Filler {
   // wakes who waits.
   void Install(const std::shared_ptr<Region>& region, PageRun run, PageWord flags = 0);
 
+  // Makes pages present again that were being copied (COPYING), with `flags` beside theirs, and
+  // wakes who waits.
+  void Release(const std::shared_ptr<Region>& region, PageRun run, PageWord flags);
+
   enum class FromOverlay : uint8_t {
     kInPlace,  // only what takes microseconds; stops at the first page that does not: kUnsupported
     kStarted,  // waits for devices; what a peer has is asked for, and comes later

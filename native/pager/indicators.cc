@@ -94,17 +94,12 @@ Status Indicators::Protect(const Reservation& reservation, PageRun run, Permissi
   return {};
 }
 
-// While it is held no page of the region is on its way to its store.
-std::unique_lock<std::mutex> Indicators::PauseWriting(Region& region) {
-  return region.atomic ? atomic_sync_.Pause() : WriteBack::Pause(region);
-}
-
 EvictionResult Indicators::Sweep(const std::shared_ptr<Region>& region,
                                  std::span<const PageRun> runs, DirtyRule rule,
                                  std::vector<PageRun>* busy) {
   if (rule != DirtyRule::kDiscard) return evictor_.Invalidate(region, runs, false, busy);
   // Nothing is on its way to the store meanwhile: what is dirty is just dirty.
-  const auto no_write_back = PauseWriting(*region);
+  const auto no_write_back = WriteBack::Pause(*region);
   uint64_t healed = 0;
   for (const PageRun& run : runs) healed += HealLost(*region->table, run);
   EvictionResult result = evictor_.Invalidate(region, runs, true, busy);
@@ -142,7 +137,7 @@ Invalidation Indicators::Reclaim(const std::shared_ptr<Region>& region, PageRun 
   if (outcome.dirty_pages != 0) return outcome;
   EvictionResult swept;
   if (rule == DirtyRule::kDiscard) {
-    const auto no_write_back = PauseWriting(*region);
+    const auto no_write_back = WriteBack::Pause(*region);
     swept = evictor_.Discard(region, run);
   } else {
     swept = evictor_.Reclaim(region, run);

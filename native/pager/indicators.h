@@ -8,7 +8,6 @@
 #include "memory/region.h"
 #include "memory/reservation.h"
 #include "memory/shootdown.h"
-#include "pager/atomic_sync.h"
 #include "pager/evictor.h"
 #include "pager/write_back.h"
 
@@ -35,8 +34,8 @@ inline constexpr uint64_t kInvalidateWaitNs = 15'000'000'000;
 // Thread: any that may block, with the region's jobs counted.
 class Indicators {
  public:
-  Indicators(Shootdown& shootdown, Evictor& evictor, AtomicSync& atomic_sync)
-      : shootdown_(shootdown), evictor_(evictor), atomic_sync_(atomic_sync) {}
+  Indicators(Shootdown& shootdown, Evictor& evictor)
+      : shootdown_(shootdown), evictor_(evictor) {}
 
   // Permits accesses to a run and no others. When it returns, none that it forbids is under way
   // or can begin; what is dirty stays so and is still written back. In time proportional to the
@@ -56,13 +55,11 @@ class Indicators {
 
  private:
   void Enforce(Region& region, PageRun run);
-  std::unique_lock<std::mutex> PauseWriting(Region& region);
   EvictionResult Sweep(const std::shared_ptr<Region>& region, std::span<const PageRun> runs,
                        DirtyRule rule, std::vector<PageRun>* busy);
 
   Shootdown& shootdown_;
   Evictor& evictor_;
-  AtomicSync& atomic_sync_;
 };
 
 }  // namespace farpage

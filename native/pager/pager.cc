@@ -29,7 +29,7 @@ Pager::Pager(const Options& options)
       evictor_(shootdown_, budget_, waiters_),
       write_back_(shootdown_, waiters_, budget_),
       atomic_sync_(shootdown_, waiters_),
-      indicators_(shootdown_, evictor_, atomic_sync_),
+      indicators_(shootdown_, evictor_),
       pinning_(evictor_, budget_.max()),
       filler_(budget_, evictor_, waiters_, [this] { Press(); }, options.fill_threads),
       prefetcher_(budget_, evictor_, filler_, write_back_, [this] { WakeReclaim(); }),

@@ -200,7 +200,10 @@ Prefetcher::Next Prefetcher::StepOver(const std::shared_ptr<Prefetch>& job) {
       next = BeginRun(job);
       break;
     }
-    if (pull) {
+    if (pull && job->region->atomic) {
+      if (KeepHere(*job)) break;
+      if ((word & kUnsynced) != 0) job->unflushed_pages++;
+    } else if (pull) {
       // It came from elsewhere and is clean: nothing would keep it.
       const PageWord before = ChangePage(table, job->at, [](PageWord now_word) {
         const bool clean =
@@ -361,7 +364,7 @@ Prefetcher::Next Prefetcher::EndPass(const std::shared_ptr<Prefetch>& job) {
     Flush(job);
     return Next::kWaiting;
   }
-  if (NeededPages(*job->region, job->range) == 0) return Next::kEnded;
+  if (KeepsAll(*job)) return Next::kEnded;
   job->settled = false;
   if (++job->passes == kPullPassesMax) Fail(*job, Code::kTimeout);
   job->at = job->recycled_to = job->range.first;
@@ -379,7 +382,11 @@ void Prefetcher::Flush(const std::shared_ptr<Prefetch>& job) {
     if (!done.ok()) Fail(*job, done.error().code);
     WakeBy([&] { job->flushing.store(false, std::memory_order_release); });
   };
-  write_back_.Submit(job->region, job->range, true, ended);
+  if (job->region->atomic) {
+    write_back_.SubmitHarden(job->region, ended);
+  } else {
+    write_back_.Submit(job->region, job->range, true, ended);
+  }
 }
 
 }  // namespace farpage

@@ -114,9 +114,10 @@ struct Prefetch {
 // commit fresh memory and fill it later takes twice as long. A *pull*, of pages from elsewhere
 // under a store that keeps what it pulls, writes them to that store from there (PullBatch) and
 // installs them UNSYNCED (or DIRTY, for write-back to put them there), and ends when the store has
-// every page; it recycles its own frames when there are no others. Pages that somebody writes
-// meanwhile are never overwritten: only absent pages are claimed, and the claim is asked for its
-// origin again. One thread, started with the first prefetch.
+// every page; it recycles its own frames when there are no others. Of an atomic region it writes no
+// dirty page: the next sync does, and the pull does not wait for it. Pages that somebody writes
+// meanwhile are never overwritten: only absent pages are claimed, and clean ones of an atomic
+// region, and the claim is asked for its origin again. One thread, started with the first prefetch.
 class Prefetcher {
  public:
   // `reclaim` asks for eviction down to the low mark; it must not block.
@@ -162,8 +163,14 @@ class Prefetcher {
   void Abandon(Prefetch& job);
   void Place(Prefetch& job, ArrivedRun arrived);
   void Recycle(ArrivedRun arrived);
+  // pull_store.cc: on their way into the store that keeps them
+  void Keep(Prefetch& job, ArrivedRun arrived);
+  bool KeepHere(Prefetch& job);
+  static bool KeepsAll(const Prefetch& job);
   void Settle(Prefetch& job, PullBatch& batch);
   bool Settle(Prefetch& job);
+  void GiveBack(Prefetch& job, PageRun run);
+  static void DoubtFailed(Region& region, const PulledRun& pulled);
   uint64_t FreeFrames(const Prefetch& job, bool pull) const;
   Next NoRoom(const std::shared_ptr<Prefetch>& job, uint64_t frames);
   std::shared_ptr<Prefetch> Start(std::shared_ptr<Prefetch> job);

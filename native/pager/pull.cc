@@ -3,7 +3,6 @@
 #include <cstring>
 #include <new>
 
-#include "pager/page_change.h"
 #include "pager/prefetcher.h"
 
 namespace farpage {
@@ -107,13 +106,10 @@ void Prefetcher::Place(Prefetch& job, ArrivedRun arrived) {
     Recycle(std::move(arrived));
     return;
   }
-  // The files of a memory directory tell of one writer of their store at a time, and an atomic
-  // region's store is written by syncs alone: there write-back has to put the pages.
-  if (job.pulls && region.table->files() == nullptr && !region.atomic) {
-    job.batches[job.batch].Begin(region, std::move(arrived));
-    if (!job.batches[job.batch].full()) return;
-    job.batch = 1 - job.batch;
-    Settle(job, job.batches[job.batch]);
+  // The files of a memory directory tell of one writer of their store at a time: there write-back
+  // has to put the pages.
+  if (job.pulls && region.table->files() == nullptr) {
+    Keep(job, std::move(arrived));
     return;
   }
   filler_.Install(job.region, run, job.pulls ? kDirty : 0);
@@ -122,42 +118,9 @@ void Prefetcher::Place(Prefetch& job, ArrivedRun arrived) {
 }
 
 void Prefetcher::Recycle(ArrivedRun arrived) {
-  if (arrived.run.count == kPrefetchRunPages && idle_buffers_.size() < kIdleBuffersMax) {
+  const bool whole = arrived.bytes != nullptr && arrived.run.count == kPrefetchRunPages;
+  if (whole && idle_buffers_.size() < kIdleBuffersMax) {
     idle_buffers_.push_back(std::move(arrived.bytes));
-  }
-}
-
-// Waits for what is on its way into the store; false: nothing was.
-bool Prefetcher::Settle(Prefetch& job) {
-  const bool any = !job.batches[0].empty() || !job.batches[1].empty();
-  for (PullBatch& batch : job.batches) Settle(job, batch);
-  return any;
-}
-
-// Pages that the store has are installed UNSYNCED, those that it refused DIRTY.
-void Prefetcher::Settle(Prefetch& job, PullBatch& batch) {
-  Region& region = *job.region;
-  for (PulledRun& pulled : batch.End()) {
-    const PageRun run = pulled.image.run;
-    const bool stored = pulled.image.outcome.ok();
-    filler_.Install(job.region, run, stored ? kUnsynced | kStored : kDirty);
-    if (stored) {
-      region.fills.written_back_pages.fetch_add(run.count, std::memory_order_relaxed);
-      region.fills.written_back_bytes.fetch_add(pulled.image.length_bytes,
-                                                std::memory_order_relaxed);
-    }
-    if (stored &&
-        region.fills.failed_syncs.load(std::memory_order_seq_cst) != pulled.failed_syncs) {
-      // That sync may have been the one to hear that these bytes are lost, and it did not know
-      // these pages yet: they are written again.
-      for (PageIndex page = run.first; page < run.end(); page++) {
-        ChangePage(*region.table, page, [](PageWord word) {
-          return (word & kUnsynced) == 0 ? word : (word & ~kUnsynced) | kDirty;
-        });
-      }
-    }
-    job.filled_pages.fetch_add(run.count, std::memory_order_relaxed);
-    Recycle(std::move(pulled.arrived));
   }
 }
 

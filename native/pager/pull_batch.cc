@@ -9,6 +9,7 @@ void PullBatch::Begin(Region& region, ArrivedRun arrived) {
   runs_.reserve(kPullBatchRuns);  // images stay where they are
   const PageRun run = arrived.run;
   const std::byte* bytes = arrived.bytes.get();
+  if (bytes == nullptr) bytes = region.memory->address() + run.offset_bytes();
   runs_.push_back({std::move(arrived),
                    {run, bytes, region.BytesIn(run), {}},
                    region.fills.failed_syncs.load(std::memory_order_seq_cst)});

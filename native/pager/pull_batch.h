@@ -14,6 +14,7 @@ namespace farpage {
 inline constexpr size_t kPullBatchRuns = 4;
 
 // A claimed run whose read has ended, and where its bytes are: at an address that O_DIRECT takes.
+// Null: in region memory, where they were before.
 struct ArrivedRun {
   PageRun run;
   std::shared_ptr<std::byte[]> bytes;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "pager/dirty_pages.h"
+#include "pager/harden.h"
 #include "pager/lost_pages.h"
 #include "pager/page_change.h"
 #include "pager/store_stands.h"
@@ -53,6 +54,11 @@ WriteBack::~WriteBack() { Close(); }
 void WriteBack::Submit(std::shared_ptr<Region> region, PageRun run, bool durable,
                        WriteBackDone done) {
   Submit({std::move(region), run, durable, std::move(done)});
+}
+
+void WriteBack::SubmitHarden(std::shared_ptr<Region> region, WriteBackDone done) {
+  const PageRun all{0, region->table->pages()};
+  Submit({std::move(region), all, true, std::move(done), true});
 }
 
 void WriteBack::Submit(WriteBackJob job) {
@@ -275,26 +281,8 @@ void WriteBack::WriteSingly(Region& region, std::vector<PageImage>& images) {
 }
 
 void WriteBack::Settle(Region& region, const Batch& batch) {
-  const auto settle = [&](PageIndex page) {
-    ChangePage(*region.table, page, [](PageWord word) { return word & ~kUnsynced; });
-  };
-  ForEachPage(batch.written, settle);
-  ForEachPage(batch.unsynced, settle);
-}
-
-// A failed fdatasync: the kernel forgets which pages it lost and says so once, so every page that
-// is not yet durable is dirty again, within the run of this sync or not.
-void WriteBack::Redirty(Region& region) {
-  // Before the sweep: who stores pages beside this (PullBatch) sees it or is swept.
-  region.fills.failed_syncs.fetch_add(1, std::memory_order_seq_cst);
-  PageTable& table = *region.table;
-  EachDirtyChunkPage(table, 0, table.pages(), [&](PageIndex page) {
-    ChangePage(table, page, [&](PageWord word) {
-      if ((word & kUnsynced) == 0) return word;
-      return (word & ~kUnsynced) | kDirty;
-    });
-    return true;
-  });
+  MarkDurable(*region.table, batch.written);
+  MarkDurable(*region.table, batch.unsynced);
 }
 
 void WriteBack::DropPrivateCopies(const std::shared_ptr<Region>& region,

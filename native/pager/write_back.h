@@ -38,7 +38,10 @@ class WriteBack {
   // Writes back the dirty pages of `run`; with `durable` they are on stable storage at `done`.
   void Submit(std::shared_ptr<Region> region, PageRun run, bool durable, WriteBackDone done);
 
-  // The same on the calling thread, after what is under way for the region.
+  // Makes durable what the store was given before and writes nothing, of any region.
+  void SubmitHarden(std::shared_ptr<Region> region, WriteBackDone done);
+
+  // The same as Submit on the calling thread, after what is under way for the region.
   Result<WriteBackReceipt> Run(const std::shared_ptr<Region>& region, PageRun run, bool durable);
 
   // For memory pressure: begins to write all of a region that may be written behind, and to make
@@ -90,7 +93,6 @@ class WriteBack {
   Status WriteBatch(Region& region, Batch& batch, WriteBackReceipt* receipt);
   static void WriteSingly(Region& region, std::vector<PageImage>& images);
   static void Settle(Region& region, const Batch& batch);
-  static void Redirty(Region& region);
   void DropPrivateCopies(const std::shared_ptr<Region>& region,
                          const std::vector<PageRun>& runs);
 

@@ -3,7 +3,7 @@
 #include <future>
 
 #include "pager/dirty_pages.h"
-#include "pager/page_change.h"
+#include "pager/harden.h"
 #include "pager/write_back.h"
 
 namespace farpage {
@@ -45,15 +45,11 @@ bool WriteBack::HasUnsynced(Region& region) {
 }
 
 Status WriteBack::Harden(const std::shared_ptr<Region>& region) {
-  PageTable& table = *region->table;
   std::vector<Batch> batches(1);
-  EachDirtyChunkPage(table, 0, table.pages(), [&](PageIndex page) {
-    if ((table.Load(page) & kUnsynced) != 0) AppendPage(batches[0].unsynced, page);
-    return true;
-  });
+  batches[0].unsynced = UnsyncedRuns(*region);
   if (batches[0].unsynced.empty()) return {};
   Status synced = Finish(region, batches);
-  TidySummary(table, 0, table.pages());
+  TidySummary(*region->table, 0, region->table->pages());
   return synced;
 }
 

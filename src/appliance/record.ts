@@ -259,25 +259,30 @@ export function toRecord(
     if (origin === undefined || 'identity' in origin) {
       throw new FarpageError('ERR_ARGUMENT', 'a region of a URL is made by create');
     }
-    return asAsked(spec, { name, id, door, ...webRecord(spec, origin) });
+    return asAsked(spec, { name, id, door, ...webRecord(spec, origin) }, options);
   }
   if (spec.from !== undefined) {
-    return asAsked(spec, { name, id, door, ...copyRecord(spec, spec.from, origin) });
+    return asAsked(spec, { name, id, door, ...copyRecord(spec, spec.from, origin) }, options);
   }
   if (spec.fromTokenFile !== undefined) {
     throw new FarpageError('ERR_ARGUMENT', 'a token for a source needs from');
   }
   const contents =
     path === undefined ? anonymousRecord(spec) : fileRecord(spec, path, options.staged ?? false);
-  return asAsked(spec, { name, id, door, ...contents });
+  return asAsked(spec, { name, id, door, ...contents }, options);
 }
 
 /** The record with what is asked of any kind of region. */
-function asAsked(spec: RegionSpec, record: RegionRecord): RegionRecord {
+function asAsked(
+  spec: RegionSpec,
+  record: RegionRecord,
+  options: { staged?: boolean },
+): RegionRecord {
   const { workingSetMs } = spec;
-  if (workingSetMs === undefined) return atomicOr(spec, record);
+  const asked = atomicOr(spec, record, options);
+  if (workingSetMs === undefined) return asked;
   checkComesBack(record);
-  return { ...atomicOr(spec, record), workingSetMs };
+  return { ...asked, workingSetMs };
 }
 
 /** ERR_ARGUMENT where a restart leaves nothing that would be worth bringing near. */
@@ -289,7 +294,11 @@ export function checkComesBack(record: RegionRecord): void {
 }
 
 /** The record, as one of atomic syncs if that is asked for: there must be a file to write. */
-function atomicOr(spec: RegionSpec, record: RegionRecord): RegionRecord {
+function atomicOr(
+  spec: RegionSpec,
+  record: RegionRecord,
+  { staged = false }: { staged?: boolean },
+): RegionRecord {
   if (!spec.atomic) return record;
   const { source, access } = record;
   if (access === 'read-only') throw new FarpageError('ERR_ARGUMENT', 'atomic needs write access');
@@ -299,11 +308,13 @@ function atomicOr(spec: RegionSpec, record: RegionRecord): RegionRecord {
   if (source.kind === 'mapped') {
     throw new FarpageError('ERR_ARGUMENT', 'an atomic region is staged, not mapped');
   }
-  if (source.kind !== 'staged' && source.kind !== 'anonymous') {
-    const why = 'a copy keeps pages as they come from its source, one by one, so no sync of it';
-    const instead = 'serve a file that has all of it with --atomic';
-    throw new FarpageError('ERR_ARGUMENT', `${why} is of one instant; ${instead}`);
+  if (isCopy(source) && staged) {
+    const why = 'a memory directory tells of one writer of a file, and an atomic copy has two';
+    const instead = 'serve it without --memory-dir, or a file that has all of it with --atomic';
+    throw new FarpageError('ERR_ARGUMENT', `${why}, its pull and its syncs; ${instead}`);
   }
+  const none = noSinkOf(record);
+  if (none !== undefined) throw new FarpageError('ERR_ARGUMENT', `atomic: ${none}`);
   return { ...record, atomic: true };
 }
 
@@ -343,11 +354,11 @@ export function noSinkOf({ source }: RegionRecord): string | undefined {
 export function sameRegion(left: RegionRecord, right: RegionRecord): boolean {
   const of = ({ size, source, atomic = false }: RegionRecord) => {
     if (source.kind === 'anonymous') return [size, atomic, source.fill, source.persist];
-    if (source.kind === 'remote') return [size, source.url, source.identity];
+    if (source.kind === 'remote') return [size, atomic, source.url, source.identity];
     if (source.kind === 'callback') return [size];
     if (source.kind === 'web') {
       const { url, offset, keep, version } = source;
-      return [size, url, offset, keep, version.size, version.etag, version.lastModified];
+      return [size, atomic, url, offset, keep, version.size, version.etag, version.lastModified];
     }
     return [size, atomic, source.path, source.offset];
   };

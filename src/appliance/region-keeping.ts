@@ -4,7 +4,7 @@ import { FarpageError } from '../errors.js';
 import type { MemoryDirectory as NativeMemory } from '../native/binding.js';
 import { ceilToPage } from '../units.js';
 import type { MemoryDirectory } from './memory-directory.js';
-import { isKept, persists, type RegionRecord } from './record.js';
+import { isCopy, isKept, persists, type RegionRecord } from './record.js';
 import type { Lives } from './sync-record.js';
 
 /**
@@ -74,8 +74,9 @@ export class RegionKeeping {
 
   /** Its memory is in files that the next process finds. */
   get usesMemory(): boolean {
-    const { kind } = this.#record().source;
-    return this.#memory !== undefined && kind !== 'mapped' && kind !== 'callback';
+    const { source, atomic = false } = this.#record();
+    if (source.kind === 'mapped' || source.kind === 'callback') return false;
+    return this.#memory !== undefined && !(atomic && isCopy(source));
   }
 
   /** The memory files of one of its lives, if there are any. */

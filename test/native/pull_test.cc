@@ -1,121 +1,18 @@
 // What a pull owes to a store that fails: bytes count as kept only when a sync has said so.
-#include <condition_variable>
-#include <cstring>
-#include <functional>
-#include <mutex>
-#include <set>
 #include <thread>
 #include <vector>
 
 #include "check.h"
+#include "lossy_store.h"
 #include "quiet.h"
 
 namespace farpage::test {
 namespace {
 
-constexpr uint64_t kPages = 5 * kPrefetchRunPages + 7;
-constexpr uint64_t kPatienceNs = 20'000'000'000;
+constexpr uint64_t kPages = kPulledPages;
+constexpr uint64_t kPatienceNs = kPullPatienceNs;
 
-std::byte ByteOf(PageIndex page) { return static_cast<std::byte>(page * 31 + 5); }
-
-// A store over a source, that loses what a failed sync was to make durable, as a kernel does.
-class LossyStore final : public PageStore {
- public:
-  [[nodiscard]] PagesFrom OriginOf(PageRun run) const override {
-    const std::lock_guard lock(mutex_);
-    const auto origin = [&](PageIndex page) {
-      return written_.contains(page) ? PageOrigin::kKept : PageOrigin::kRemote;
-    };
-    uint64_t pages = 1;
-    while (pages < run.count && origin(run.first + pages) == origin(run.first)) pages++;
-    return {origin(run.first), pages};
-  }
-  [[nodiscard]] bool keeps_what_it_pulls() const override { return true; }
-  void StartRead(PageRun run, std::byte* into, ReadDone done) override { done(Read(run, into)); }
-  Status Read(PageRun run, std::byte* into) override {
-    for (PageIndex page = run.first; page < run.end(); page++, into += kPageBytes) {
-      std::memset(into, static_cast<int>(ByteOf(page)), kPageBytes);
-    }
-    return {};
-  }
-  Status Write(std::span<PageImage> images) override {
-    for (PageImage& image : images) {
-      {
-        const std::lock_guard lock(mutex_);
-        for (PageIndex page = image.run.first; page < image.run.end(); page++) {
-          const size_t at = (page - image.run.first) << kPageShift;
-          if (image.bytes[at] != ByteOf(page)) wrong_++;
-          if (page >= full_from) {
-            image.outcome = Error{Code::kNoSpace, 0, "says the test"};
-            continue;
-          }
-          written_.insert(page);
-          under_way_.insert(page);
-        }
-      }
-      on_write(image.run);
-    }
-    return {};
-  }
-  Status MakeDurable() override {
-    const std::lock_guard lock(mutex_);
-    const bool fails = fails_next.exchange(false);
-    if (!fails) durable_.insert(under_way_.begin(), under_way_.end());
-    under_way_.clear();
-    if (fails) return Error{Code::kIo, 0, "says the test"};
-    return {};
-  }
-  uint64_t durable_pages() {
-    const std::lock_guard lock(mutex_);
-    return durable_.size();
-  }
-  uint64_t wrong_pages() {
-    const std::lock_guard lock(mutex_);
-    return wrong_;
-  }
-
-  std::function<void(PageRun)> on_write = [](PageRun) {};
-  std::atomic<bool> fails_next{false};
-  std::atomic<PageIndex> full_from{~PageIndex{0}};
-
- private:
-  mutable std::mutex mutex_;
-  std::set<PageIndex> written_;
-  std::set<PageIndex> under_way_;
-  std::set<PageIndex> durable_;
-  uint64_t wrong_ = 0;
-};
-
-struct Pull {
-  Pull() {
-    auto owned = std::make_unique<LossyStore>();
-    store = owned.get();
-    stag = appliance.OpenStaged(kPages << kPageShift, std::move(owned));
-  }
-  void Begin() {
-    appliance.pager.prefetcher().Begin(appliance.region, {0, kPages},
-                                       [this](const PrefetchReport& told) {
-                                         const std::lock_guard lock(mutex_);
-                                         report = told;
-                                         ended_ = true;
-                                         wake_.notify_all();
-                                       });
-  }
-  bool Ends() {
-    std::unique_lock lock(mutex_);
-    return wake_.wait_for(lock, std::chrono::nanoseconds(kPatienceNs), [this] { return ended_; });
-  }
- private:
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool ended_ = false;
-
- public:
-  LossyStore* store = nullptr;
-  uint32_t stag = 0;
-  PrefetchReport report;
-  Appliance appliance;  // goes first: nothing of it calls back afterwards
-};
+std::byte ByteOf(PageIndex page) { return LossyStore::ByteOf(page); }
 
 }  // namespace
 

@@ -76,7 +76,7 @@ export function createCommand(shell: Shell): Command {
       new Option('--kind <kind>', 'of its memory').choices(['mapped', 'staged', 'anonymous']),
     )
     .option('--persist', 'keeps a region without a file over restarts: what was synced comes back')
-    .option('--atomic', 'a sync happens wholly or not at all; for a file, or with --persist')
+    .option('--atomic', 'a sync happens wholly or not at all; a file, a copy, or --persist')
     .option('--reserve', 'opens the file only when a client touches it; without a file always so')
     .option('--from <url>', 'what to copy: farpage://HOST[:PORT]/REGION, http(s)://HOST/FILE')
     .option('--from-token-file <file>', 'token for that server, read by the appliance')

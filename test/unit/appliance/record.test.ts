@@ -19,16 +19,27 @@ function record(body: RegionBody, path?: string): RegionRecord {
 }
 
 describe('a copy', () => {
-  it('that shall be atomic is refused, with what to do instead', async () => {
-    const spec = (atomic: boolean) => {
-      const body = { from: 'farpage://there/model', atomic };
-      const origin = { size: 8192, identity: 'a'.repeat(32) };
-      const asked = validate(regionBody, body, 'ERR_ARGUMENT');
-      return toRecord(asked, { name: 'r', door: 'unix', path: undefined, origin });
-    };
-    expect(spec(false).source.kind).toBe('remote');
-    expect(await codeOf(() => spec(true))).toBe('ERR_ARGUMENT');
-    expect(() => spec(true)).toThrow('serve a file that has all of it with --atomic');
+  const copy = (body: Partial<RegionBody>, staged = false) => {
+    const origin = { size: 8192, identity: 'a'.repeat(32) };
+    const from = 'farpage://there/model';
+    const asked = validate(regionBody, { from, ...body }, 'ERR_ARGUMENT');
+    return toRecord(asked, { name: 'r', door: 'unix', path: undefined, origin, staged });
+  };
+
+  it('may be atomic, which makes it another region than one that is not', () => {
+    expect(copy({ atomic: true })).toMatchObject({ atomic: true, source: { kind: 'remote' } });
+    expect(sameRegion(copy({ atomic: true }), copy({ atomic: true }))).toBe(true);
+    expect(sameRegion(copy({ atomic: true }), copy({}))).toBe(false);
+  });
+
+  it('is not atomic with a memory directory, and says what to do instead', async () => {
+    expect(copy({}, true).source.kind).toBe('remote');
+    expect(await codeOf(() => copy({ atomic: true }, true))).toBe('ERR_ARGUMENT');
+    expect(() => copy({ atomic: true }, true)).toThrow('serve it without --memory-dir');
+  });
+
+  it('is not atomic and read-only', () => {
+    expect(() => copy({ atomic: true, access: 'read-only' })).toThrow('write access');
   });
 });
 
