@@ -1,5 +1,5 @@
 /** One operation of a queue pair, from its call until nothing of it is left. */
-import { getMaxListeners, setMaxListeners } from 'node:events';
+import { setMaxListeners } from 'node:events';
 import { OPCODE } from '../native/binding.js';
 
 /** The native opcodes. */
@@ -84,7 +84,7 @@ export class Operation {
   /** Calls `onAbort` once the signal aborts, until the operation ends. */
   watch(signal: AbortSignal, onAbort: () => void): void {
     // As many operations as there are may share one: that is no leak.
-    if (getMaxListeners(signal) !== 0) setMaxListeners(0, signal);
+    setMaxListeners(0, signal);
     signal.addEventListener('abort', onAbort, { once: true });
     this.unwatch = () => signal.removeEventListener('abort', onAbort);
   }

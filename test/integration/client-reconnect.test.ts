@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { connect } from '../../src/client/client.js';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
@@ -111,5 +111,20 @@ describe('limits', () => {
     await client.close();
     expect(await codeOf(() => region.read(0, 1))).toBe('ERR_CLOSED');
     expect(await codeOf(() => connect(served.url))).toBe('ERR_NO_APPLIANCE');
+  });
+
+  it('may be one signal for many operations, without a warning', async () => {
+    const region = await (await connectClient((await serveAppliance()).url)).allocate({
+      size: 4096,
+    });
+    const warnings: Error[] = [];
+    const note = (warning: Error) => warnings.push(warning);
+    process.on('warning', note);
+    onTestFinished(() => void process.off('warning', note));
+    const { signal } = new AbortController();
+    const reads = Array.from({ length: 40 }, () => region.read(0, 8, { signal }));
+    expect(await Promise.all(reads)).toHaveLength(40);
+    await sleep(5);
+    expect(warnings).toEqual([]);
   });
 });
