@@ -36,8 +36,9 @@ uint64_t Filler::FillFromOverlay(const std::shared_ptr<Region>& region, PageRun 
     if (takes != nullptr) takes->End(run.count, run.count);
     return run.count;
   }
+  const bool asks = how == FromOverlay::kStarted && region->overlay->asks_peers();
   for (PageIndex page = run.first; page < run.end(); page++) {
-    if (how == FromOverlay::kStarted && StartTake(region, page, takes)) continue;
+    if (asks && StartTake(region, page, takes)) continue;
     std::byte* at = region->memory->address() + (page << kPageShift);
     *status = in_place ? region->overlay->TakeInPlace(page, at) : region->overlay->Take(page, at);
     const Code code = status->error().code;

@@ -130,8 +130,8 @@ class Pager final : public FaultHandler {
     if (use_clock_.Advance()) evictor_.SweepAges(use_clock_.Now());
   }
 
-  // Brings pages of a run back from the overlay as far as there are frames for them; how many.
-  // Blocks for devices.
+  // Brings pages of a run back from the overlay as far as there are frames for them; how many came.
+  // Blocks for devices and, as long as those may take, for peers.
   uint64_t Promote(const std::shared_ptr<Region>& region, PageRun run);
 
   [[nodiscard]] const RegionAllocator& allocator() const { return allocator_; }

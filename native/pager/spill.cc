@@ -1,6 +1,4 @@
-// Dirty pages into the overlay of their region, and back.
-#include <sched.h>
-
+// Dirty pages into the overlay of their region.
 #include <algorithm>
 
 #include "pager/evictor.h"
@@ -167,45 +165,6 @@ EvictionResult Evictor::Demote(const std::shared_ptr<Region>& region, PageRun ru
     if (result.refused_pages != 0) break;
   }
   return result;
-}
-
-uint64_t Pager::Promote(const std::shared_ptr<Region>& region, PageRun run) {
-  if (region->overlay == nullptr) return 0;
-  const RegionUse use(*region);
-  if (!use.status().ok()) return 0;
-  uint64_t promoted = 0;
-  // What is in the overlay is dirty; a copy that a flush has made redundant is not worth a frame.
-  Summary& summary = region->table->dirty_summary();
-  const PageIndex end = std::min(run.end(), region->table->pages());
-  for (PageIndex page = run.first; page < end;) {
-    const uint64_t chunk = summary.Next(page / kSummaryPages);
-    page = std::max(page, chunk * kSummaryPages);
-    for (const PageIndex last = std::min(end, (chunk + 1) * kSummaryPages); page < last;) {
-      if (!IsElsewhere(*region, page)) {
-        page++;
-        continue;
-      }
-      // As many as there are frames for, down to a single one.
-      uint64_t frames = std::min(kSpillPagesMax, last - page);
-      while (frames != 0 && !Filler::TryTakeFrames(*region, budget_, frames)) frames /= 2;
-      if (frames == 0) return promoted;
-      const uint64_t claimed = Filler::Claim(*region, {page, frames});
-      Filler::ReturnFrames(*region, budget_, frames - claimed);
-      if (claimed == 0) {
-        // Tables are being given back, which is soon over; else somebody else has it by now.
-        if (region->table->tables().IsClosed(page)) {
-          ::sched_yield();
-        } else {
-          page++;
-        }
-        continue;
-      }
-      filler_.FillByOrigin(region, {page, claimed}, true);
-      promoted += claimed;
-      page += claimed;
-    }
-  }
-  return promoted;
 }
 
 }  // namespace farpage
