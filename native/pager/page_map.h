@@ -22,9 +22,15 @@ inline constexpr uint8_t kCellLost = 16;
 inline constexpr uint8_t kCellPartly = 32;     // some of its pages are present, some are not
 inline constexpr uint8_t kCellElsewhere = 64;  // in a tier
 
+// What a picture cost.
+struct PageMapCost {
+  uint64_t words = 0;     // that were read
+  uint64_t searches = 0;  // for the next chunk of a summary
+};
+
 // Fills `cells`, each with an equal share of `run`. Chunks that the summaries say are empty are not
-// looked at. Returns how many words it read. Requires cells.size() <= kPageMapCellsMax.
-// Thread: any.
-uint64_t DrawPageMap(Region& region, Evictor& evictor, PageRun run, std::span<uint8_t> cells);
+// looked at, and where a summary has nothing it is gone over twice, not once for each chunk of
+// another. Requires cells.size() <= kPageMapCellsMax. Thread: any.
+PageMapCost DrawPageMap(Region& region, Evictor& evictor, PageRun run, std::span<uint8_t> cells);
 
 }  // namespace farpage

@@ -31,7 +31,9 @@ struct Drawn {
   }
   std::vector<uint8_t> Draw(PageRun run, size_t cells) {
     std::vector<uint8_t> drawn(cells);
-    words = DrawPageMap(*region, evictor, run, drawn);
+    const PageMapCost cost = DrawPageMap(*region, evictor, run, drawn);
+    words = cost.words;
+    searches = cost.searches;
     return drawn;
   }
   std::shared_ptr<Region> region;
@@ -40,6 +42,7 @@ struct Drawn {
   WaiterList waiters;
   Evictor evictor{shootdown, budget, waiters};
   uint64_t words = 0;
+  uint64_t searches = 0;
 };
 
 }  // namespace
@@ -88,6 +91,31 @@ FARPAGE_TEST(page_map_of_a_huge_region_reads_a_bounded_number_of_words) {
   }
   // One chunk of its kind is always looked at.
   CHECK((drawn.Draw({0, dense}, 76)[777'777 * 76 / dense] & kCellDirty) != 0);
+}
+
+// A kind of pages that a region has none of is searched for in each summary once, not from every
+// chunk of another kind on to the end.
+FARPAGE_TEST(page_map_searches_a_summary_for_what_is_there) {
+  Drawn drawn(kSparseBytes);
+  const uint64_t pages = kSparseBytes >> kPageShift;
+  const uint64_t chunks = pages / kSummaryPages;
+  const uint64_t step = chunks / 1024;
+  for (uint64_t n = 0; n < 1024; n++) drawn.Make(n * step * kSummaryPages + n, 0);
+  for (const size_t cells : {size_t{1}, size_t{76}, size_t{2048}}) {
+    const auto all = drawn.Draw({0, pages}, cells);
+    // Twice, to count and to paint: past each chunk, and once for every kind that there is not.
+    CHECK(drawn.searches >= 2 * 1024);
+    CHECK(drawn.searches <= 2 * (1024 + 3));
+    const size_t filled = std::count_if(all.begin(), all.end(), [](uint8_t c) { return c != 0; });
+    CHECK_EQ(filled, std::min<size_t>(cells, 1024));
+  }
+  // One chunk, in as many cells as it has pages.
+  drawn.Make(1024 - 1, kWritten);
+  const auto one = drawn.Draw({0, kSummaryPages}, kSummaryPages);
+  CHECK_EQ(int(one[0]), int(kCellPresent));
+  CHECK_EQ(int(one[1023]), int(kCellPresent | kCellWritten | kCellWrittenBack));
+  CHECK_EQ(std::count(one.begin(), one.end(), 0), 1022);
+  CHECK_EQ(drawn.searches, 2 * 3u);
 }
 
 }  // namespace farpage::test
