@@ -27,6 +27,7 @@ EvictionResult Evictor::Evict(uint64_t pages, const Region* only, const Region* 
     Sweep clean{regions, only == nullptr, false, patient};
     EvictOnce(clean, pages, sweep, &result);
   }
+  result.others_move = !moving_.empty();
   return result;
 }
 

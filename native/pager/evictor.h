@@ -31,6 +31,8 @@ struct EvictionResult {
   // Dirty pages that went into the overlay of their region, and those that found no room there.
   uint64_t spilled_pages = 0;
   uint64_t refused_pages = 0;
+  // Others have pages on their way into overlays: room may come of them.
+  bool others_move = false;
   // Pages of the region that is waited for which nobody used: they go when they have been written.
   uint64_t cleaning_pages = 0;
   // Of tables that no page needed any more, before anything was evicted.

@@ -118,7 +118,8 @@ bool Filler::EvictForFrames(Region& region, uint64_t frames, bool patient,
   // who uses them at once.
   const uint64_t stuck = result->dirty_pages + (own_bound ? 0 : budget_.tables());
   const bool none_went = result->evicted_pages + result->table_pages == 0;
-  *full = none_went && (stuck + frames > bound || (waits && result->refused_pages != 0));
+  const bool hopeless = stuck + frames > bound || (waits && result->refused_pages != 0);
+  *full = none_went && hopeless && !result->others_move;
   if (none_went && result->dirty_pages != 0) {
     // Only dirty pages are left, beside those on their way, which a slow store may keep there.
     // Those that only lack fdatasync, or are of regions that may be written behind, become clean.
