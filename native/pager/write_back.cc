@@ -88,6 +88,7 @@ Result<WriteBackReceipt> WriteBack::RunLocked(const std::shared_ptr<Region>& reg
   if (region->atomic) return Error{Code::kUnsupported, 0, "an atomic region is synced as a whole"};
   const PageIndex end = std::min(run.end(), region->table->pages());
   std::vector<Batch> batches;
+  bool any = false;
   Status failure;
   for (PageIndex next = run.first; next < end;) {
     Batch batch = Collect(*region, next, end, durable);
@@ -108,15 +109,24 @@ Result<WriteBackReceipt> WriteBack::RunLocked(const std::shared_ptr<Region>& reg
       Status written = WriteElsewhere(region, batch, &receipt);
       if (!written.ok() && failure.ok()) failure = written;
     }
+    const bool busy = batch.busy;
     batches.push_back(std::move(batch));
+    if (!busy) continue;
+    // Nor does it keep what was written, and only lacks durability, from leaving memory.
+    Status synced = Finish(region, batches);
+    if (synced.ok()) synced = Harden(region);
+    if (!synced.ok() && failure.ok()) failure = synced;
+    batches.clear();
+    any = true;
   }
   if (durable && !batches.empty()) {
     Status synced = Finish(region, batches);
     if (!synced.ok() && failure.ok()) failure = synced;
   }
-  if (!batches.empty()) TidySummary(*region->table, run.first, end);
+  any = any || !batches.empty();
+  if (any) TidySummary(*region->table, run.first, end);
   // Nothing was written: that it is in the file of that name is said all the same.
-  if (batches.empty() && failure.ok()) {
+  if (!any && failure.ok()) {
     if (Status stands = StoreStands(*region->store); !stands.ok()) return stands.error();
   }
   receipt.elapsed_ns = NowNs() - started;
@@ -151,7 +161,7 @@ Status WriteBack::Finish(const std::shared_ptr<Region>& region,
   return synced;
 }
 
-WriteBack::Found WriteBack::Take(PageTable& table, PageIndex page, bool durable) {
+WriteBack::Found WriteBack::Take(PageTable& table, PageIndex page, bool durable, bool waits) {
   uint64_t give_up_ns = 0;  // a look at the clock takes longer than one at a page
   for (PageWord word = table.Load(page);;) {
     if ((word & kDirty) == 0) {
@@ -160,6 +170,7 @@ WriteBack::Found WriteBack::Take(PageTable& table, PageIndex page, bool durable)
     const PageState state = StateOf(word);
     if (state == PageState::kLost) return Found::kGone;
     if (state == PageState::kFilling || state == PageState::kEvicting) {
+      if (!waits) return Found::kBusy;
       // Into the overlay or out of it: as long as its device takes.
       const uint64_t now = NowNs();
       if (give_up_ns == 0) give_up_ns = now + kMovingWaitNs;
@@ -192,7 +203,13 @@ WriteBack::Batch WriteBack::Collect(Region& region, PageIndex from, PageIndex en
         batch.next = page;
         return batch;
       }
-      switch (Take(*region.table, page, durable)) {
+      // What was taken holds its frames until it is written, and whoever moves this page may need
+      // one: nothing is held while it is waited for.
+      switch (Take(*region.table, page, durable, batch.pages == 0)) {
+        case Found::kBusy:
+          batch.next = page;
+          batch.busy = true;
+          return batch;
         case Found::kNothing: break;
         case Found::kGone: batch.lost = true; break;
         case Found::kMoving: batch.moving = true; break;

@@ -70,6 +70,7 @@ class WriteBack {
     uint64_t pages = 0;
     bool lost = false;               // met a dirty page whose bytes are gone
     bool moving = false;             // met one that did not come to rest
+    bool busy = false;               // ends before one that is on its way
     PageIndex next = 0;              // where the following batch starts
   };
   void Submit(WriteBackJob job);
@@ -82,9 +83,10 @@ class WriteBack {
   Status Harden(const std::shared_ptr<Region>& region);
   Batch Collect(Region& region, PageIndex from, PageIndex end, bool durable);
   // What a sync finds of one page, which it then has claimed.
-  enum class Found : uint8_t { kNothing, kHere, kInStore, kInTier, kGone, kMoving };
-  // kHere, kInTier: claimed for writing; kInStore: by an earlier flush, not durable yet.
-  static Found Take(PageTable& table, PageIndex page, bool durable);
+  enum class Found : uint8_t { kNothing, kHere, kInStore, kInTier, kGone, kMoving, kBusy };
+  // kHere, kInTier: claimed for writing; kInStore: by an earlier flush, not durable yet; kBusy: on
+  // its way, which only who `waits` waits for; kMoving: for too long.
+  static Found Take(PageTable& table, PageIndex page, bool durable, bool waits);
   // write_elsewhere.cc: pages that are in the overlay
   Status WriteElsewhere(const std::shared_ptr<Region>& region, Batch& batch,
                         WriteBackReceipt* receipt);
