@@ -89,9 +89,10 @@ Result<WriteBackReceipt> WriteBack::RunLocked(const std::shared_ptr<Region>& reg
   const PageIndex end = std::min(run.end(), region->table->pages());
   std::vector<Batch> batches;
   bool any = false;
+  bool waits = false;  // nothing is held: a page that is on its way may be waited for
   Status failure;
   for (PageIndex next = run.first; next < end;) {
-    Batch batch = Collect(*region, next, end, durable);
+    Batch batch = Collect(*region, next, end, durable, waits);
     next = batch.next;
     if (batch.lost && failure.ok()) {
       failure = Error{Code::kPageLost, 0, "a dirty page was lost before it could be written"};
@@ -99,7 +100,8 @@ Result<WriteBackReceipt> WriteBack::RunLocked(const std::shared_ptr<Region>& reg
     if (batch.moving && failure.ok()) {
       failure = Error{Code::kTimeout, 0, "a dirty page did not come to rest"};
     }
-    if (batch.pages == 0) break;
+    if (batch.pages == 0 && !batch.busy) break;
+    waits = batch.busy;
     if (!batch.writing.empty()) {
       shootdown_.WaitGracePeriod();
       Status written = WriteBatch(*region, batch, &receipt);
@@ -109,15 +111,14 @@ Result<WriteBackReceipt> WriteBack::RunLocked(const std::shared_ptr<Region>& reg
       Status written = WriteElsewhere(region, batch, &receipt);
       if (!written.ok() && failure.ok()) failure = written;
     }
-    const bool busy = batch.busy;
-    batches.push_back(std::move(batch));
-    if (!busy) continue;
+    if (batch.pages != 0) batches.push_back(std::move(batch));
+    if (!waits) continue;
     // Nor does it keep what was written, and only lacks durability, from leaving memory.
-    Status synced = Finish(region, batches);
+    any = any || !batches.empty();
+    Status synced = batches.empty() ? Status{} : Finish(region, batches);
     if (synced.ok()) synced = Harden(region);
     if (!synced.ok() && failure.ok()) failure = synced;
     batches.clear();
-    any = true;
   }
   if (durable && !batches.empty()) {
     Status synced = Finish(region, batches);
@@ -190,7 +191,8 @@ WriteBack::Found WriteBack::Take(PageTable& table, PageIndex page, bool durable,
   }
 }
 
-WriteBack::Batch WriteBack::Collect(Region& region, PageIndex from, PageIndex end, bool durable) {
+WriteBack::Batch WriteBack::Collect(Region& region, PageIndex from, PageIndex end, bool durable,
+                                    bool waits) {
   Batch batch;
   Summary& summary = region.table->dirty_summary();
   PageIndex page = from;
@@ -205,7 +207,7 @@ WriteBack::Batch WriteBack::Collect(Region& region, PageIndex from, PageIndex en
       }
       // What was taken holds its frames until it is written, and whoever moves this page may need
       // one: nothing is held while it is waited for.
-      switch (Take(*region.table, page, durable, batch.pages == 0)) {
+      switch (Take(*region.table, page, durable, waits && batch.pages == 0)) {
         case Found::kBusy:
           batch.next = page;
           batch.busy = true;

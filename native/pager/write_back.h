@@ -81,7 +81,8 @@ class WriteBack {
   static bool HasUnsynced(Region& region);
   // Requires the region's lock.
   Status Harden(const std::shared_ptr<Region>& region);
-  Batch Collect(Region& region, PageIndex from, PageIndex end, bool durable);
+  // Ends before a page that is on its way, unless it `waits` and has taken nothing.
+  static Batch Collect(Region& region, PageIndex from, PageIndex end, bool durable, bool waits);
   // What a sync finds of one page, which it then has claimed.
   enum class Found : uint8_t { kNothing, kHere, kInStore, kInTier, kGone, kMoving, kBusy };
   // kHere, kInTier: claimed for writing; kInStore: by an earlier flush, not durable yet; kBusy: on
