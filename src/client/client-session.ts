@@ -6,6 +6,7 @@ import type { Attachment, SessionReply } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { QueuePairOptions } from '../fabric/queue-pair.js';
 import { type Limits, NO_LIMITS } from './limits.js';
+import { Unconfirmed } from './unconfirmed.js';
 
 /** A region as this session has it: the STag changes when the session is opened anew. */
 export interface Attached {
@@ -13,11 +14,7 @@ export interface Attached {
   reply: Attachment;
   /** Why it could not be attached again; ERR_CLOSED once it was given back. */
   lost: FarpageError | undefined;
-  /** Writes and atomics posted; those of them that were not sent, or that a sync made durable. */
-  writes: number;
-  synced: number;
-  /** The appliance was started anew while there were others: perhaps they are gone. */
-  doubtful: boolean;
+  readonly unconfirmed: Unconfirmed;
 }
 
 /** Who calls routes of the control plane: a session, or an attachment of it. */
@@ -128,7 +125,7 @@ export class ClientSession {
   }
 
   #keep(request: Sent<'attach'>, reply: Attachment): Attached {
-    const attached = { request, reply, lost: undefined, writes: 0, synced: 0, doubtful: false };
+    const attached = { request, reply, lost: undefined, unconfirmed: new Unconfirmed() };
     this.#attached.add(attached);
     return attached;
   }
@@ -173,8 +170,7 @@ export class ClientSession {
     const { start } = this.#current;
     const session = await this.open(NO_LIMITS);
     for (const attached of [...this.#attached]) {
-      const { writes, synced } = attached;
-      attached.doubtful ||= writes > synced && this.#current.start !== start;
+      if (this.#current.start !== start) attached.unconfirmed.doubt();
       const options = { params: { session }, body: attached.request };
       try {
         attached.reply = await this.#control.call('attach', options);

@@ -113,26 +113,21 @@ export class Client implements AsyncDisposable {
   /**
    * Syncs the writes begun so far to several regions. Those that are atomic are one transaction:
    * after a crash either all of them have it or none has; the others follow one by one.
+   * ERR_WRITES_LOST as `ExternalRegion.sync`.
    */
   async sync(
     regions: readonly ExternalRegion[],
     options: { offset?: number; length?: number } & Limits = NO_LIMITS,
   ): Promise<Receipt[]> {
     const { offset, length, ...limits } = options;
-    const writes = await Promise.all(regions.map((region) => region.settle(limits)));
     const body = {
       regions: regions.map(({ name }) => name),
       ...(offset !== undefined && { offset }),
       ...(length !== undefined && { length }),
     };
-    const { receipts } = await this.#session.call('syncAll', { ...limits, body });
-    for (const [index, region] of regions.entries()) {
-      const receipt = receipts[index];
-      if (receipt !== undefined) {
-        region.confirm(receipt, { ...options, writes: writes[index] ?? 0 });
-      }
-    }
-    return receipts;
+    return await ExternalRegion.syncAll(regions, options, async () => {
+      return (await this.#session.call('syncAll', { ...limits, body })).receipts;
+    });
   }
 
   /** Ends the session and what was unnamed in it; operations in flight end. Idempotent. */

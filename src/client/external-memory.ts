@@ -147,7 +147,7 @@ export class ExternalMemory {
       return;
     }
     this.#piecesSync({ at, memory: bytes }, limits, (pair, piece, begin, bounds) => {
-      this.attached.writes += 1;
+      this.attached.unconfirmed.post();
       pair.writeSync({ ...bounds, stag: this.stag(), offset: at + begin, bytes: piece });
     });
   }
@@ -199,19 +199,19 @@ export class ExternalMemory {
     return this.link.run(operation, limits, this.attached, this.offset + offset, length, true);
   }
 
-  /** The same of a change, which has been placed when it returns. */
-  #changeSync<T>(at: number, length: number, operation: (pair: QueuePair) => T): T {
-    const value = this.#runSync(at, length, operation);
-    this.attached.writes += 1;
-    return value;
-  }
-
   #runSync<T>(at: number, length: number, operation: (pair: QueuePair) => T): T {
     try {
       return this.link.runSync(operation);
     } catch (error) {
       throw named(error, this.attached, at, length);
     }
+  }
+
+  /** The same of a change, which has been placed when it returns. */
+  #changeSync<T>(at: number, length: number, operation: (pair: QueuePair) => T): T {
+    const value = this.#runSync(at, length, operation);
+    this.attached.unconfirmed.post();
+    return value;
   }
 
   #at(offset: number, length: number): number {

@@ -104,16 +104,30 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
    * once, when a restart of the appliance has lost some of them.
    */
   async sync(options: RangeOptions = NO_LIMITS): Promise<Receipt> {
-    const writes = await this.settle(limitsOf(options));
+    const posted = await this.#settle(limitsOf(options));
     const call = { ...limitsOf(options), ...this.#request(options) };
     const receipt = await this.#control.call('sync', call);
-    this.confirm(receipt, { ...options, writes });
+    this.#confirm(receipt, options, posted);
     return receipt;
+  }
+
+  /** The same of several regions: `call` syncs them, and their receipts come in the same order. */
+  static async syncAll(
+    regions: readonly ExternalRegion[],
+    options: RangeOptions,
+    call: () => Promise<Receipt[]>,
+  ): Promise<Receipt[]> {
+    const posted = await Promise.all(regions.map((region) => region.#settle(limitsOf(options))));
+    const receipts = await call();
+    for (const [index, region] of regions.entries()) {
+      region.#confirm(receipts[index], options, posted[index]);
+    }
+    return receipts;
   }
 
   /** Writes back what is dirty of the writes begun so far; the store may still cache it. */
   async flush(options: RangeOptions = NO_LIMITS): Promise<Receipt> {
-    await this.settle(limitsOf(options));
+    await this.#settle(limitsOf(options));
     return await this.#control.call('flush', { ...limitsOf(options), ...this.#request(options) });
   }
 
@@ -305,26 +319,32 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
   }
 
   /**
-   * Resolves once everything written before has been placed, with how many writes that were;
-   * rejects with ERR_WRITES_LOST, once, when a restart has lost some of them. @internal
+   * Resolves once everything written before has been placed, with how many writes were posted;
+   * rejects with ERR_WRITES_LOST, once, when a restart has lost some of them.
    */
-  async settle(limits: Limits): Promise<number> {
-    const { attached } = this;
-    const { writes } = attached;
+  async #settle(limits: Limits): Promise<number> {
+    const { unconfirmed } = this.attached;
+    const { posted } = unconfirmed;
     await this.fence(limits);
-    if (!attached.doubtful) return writes;
+    if (!unconfirmed.isDoubtful) return posted;
     const { lostSince } = await this.receipt(limits);
-    attached.doubtful = false;
-    if (lostSince === null) return writes;
-    attached.synced = attached.writes;
-    const lost = `what was written to ${this.name} after sync ${lostSince}`;
-    throw new FarpageError('ERR_WRITES_LOST', lost);
+    unconfirmed.settle(lostSince !== null);
+    if (lostSince === null) return posted;
+    throw new FarpageError(
+      'ERR_WRITES_LOST',
+      `what was written to ${this.name} after sync ${lostSince}`,
+    );
   }
 
-  /** Takes note of a sync's receipt: so many writes are safe. @internal */
-  confirm(receipt: Receipt, { offset, length, writes }: RangeOptions & { writes: number }): void {
-    if (!receipt.durable || offset !== undefined || length !== undefined) return;
-    this.attached.synced = Math.max(this.attached.synced, writes);
+  /** Only what is durable, and all of the region, says that every write so far is safe. */
+  #confirm(
+    receipt: Receipt | undefined,
+    { offset, length }: RangeOptions,
+    posted: number | undefined,
+  ): void {
+    const whole = offset === undefined && length === undefined;
+    if (receipt?.durable && whole && posted !== undefined)
+      this.attached.unconfirmed.confirm(posted);
   }
 
   #request({ offset, length }: RangeOptions) {

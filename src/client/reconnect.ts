@@ -87,11 +87,11 @@ export class FabricLink {
     if (pair === undefined) {
       return this.#again(operation, { limits, began, attached, offset, length, changes });
     }
-    if (changes) attached.writes += 1;
+    if (changes) attached.unconfirmed.post();
     try {
       return operation(pair).catch((error: unknown) => {
         if (hasCode(error, 'ERR_CONNECTION')) {
-          if (changes) attached.synced += 1; // It was not sent.
+          if (changes) attached.unconfirmed.takeBack();
           return this.#again(operation, { limits, began, attached, offset, length, changes });
         }
         if (changes && hasCode(error, 'ERR_OUTCOME_UNKNOWN')) this.#unknown += 1;
@@ -189,11 +189,11 @@ export class FabricLink {
       const bounds = remaining(limits, deadline);
       const pair = await within(this.connect(), bounds);
       try {
-        if (changes) attached.writes += 1;
+        if (changes) attached.unconfirmed.post();
         return await operation(pair);
       } catch (error) {
         const notSent = hasCode(error, 'ERR_CONNECTION');
-        if (changes && notSent) attached.synced += 1;
+        if (changes && notSent) attached.unconfirmed.takeBack();
         if (notSent && repeats < REPEATS_MAX) continue;
         throw named(error, attached, offset, length);
       }

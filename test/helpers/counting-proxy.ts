@@ -16,6 +16,8 @@ export class CountingProxy {
   /** Requests to the control plane, and bytes on the fabric in both directions. */
   requests = 0;
   fabricBytes = 0;
+  /** The sessions that requests were of. */
+  readonly sessions = new Set<string>();
   readonly #sockets = new Set<Socket>();
   readonly #fabric: Server;
   readonly #control: HttpServer;
@@ -38,6 +40,8 @@ export class CountingProxy {
     this.#control = createHttpServer((near, answer) => {
       this.requests += 1;
       const { method, url, headers } = near;
+      const [, session] = /^\/v1\/sessions\/([0-9a-f]{32})/.exec(url ?? '') ?? [];
+      if (session !== undefined) this.sessions.add(session);
       const far = request({ ...doors.control, method, path: url, headers }, (reply) => {
         const parts: Buffer[] = [];
         // A reply that stays open is passed on as it comes, all others once they are whole.

@@ -5,9 +5,12 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it, onTestFinished } from 'vitest';
+import { parseUrl } from '../../src/control/address.js';
+import { ControlClient } from '../../src/control/http-client.js';
 import { connectClient } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
+import { CountingProxy } from '../helpers/counting-proxy.js';
 import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
 
 const LENGTH = 32 * 2 ** 20;
@@ -162,4 +165,25 @@ it('a sync tells once that a restart has lost writes, and not where it has not',
   expect((await region.sync()).pagesWritten).toBe(1);
   expect((await other.sync()).pagesWritten).toBe(1);
   expect(await codeOf(() => client.sync([region, other]))).toBe('nothing');
+});
+
+it('a session that ended casts no doubt on what its appliance still has', async () => {
+  const folder = scratch();
+  const words = [`r=${patternFile(folder, { length: 8192 })}`, '--listen', '127.0.0.1:0'];
+  const first = await ServeProcess.start(folder, words);
+  const before = await (await connectClient(first.ready.control)).attach('r');
+  await before.write(0, Buffer.from('lost'));
+  await first.end('SIGKILL');
+  const { ready } = await ServeProcess.start(folder, words);
+  const { port } = new URL((ready.tcp ?? '').replace('farpage:', 'http:'));
+  const control = { host: '127.0.0.1', port: Number(port) };
+  const proxy = await CountingProxy.start({ control, fabric: ready.fabric.tcp! });
+  const region = await (await connectClient(proxy.url)).attach('r');
+  expect((await region.receipt()).lostSince).toBe(0);
+  await region.write(4096, Buffer.from('here'));
+  const [session = ''] = proxy.sessions;
+  using direct = new ControlClient({ address: parseUrl(ready.control).address });
+  await direct.call('closeSession', { params: { session } });
+  expect((await region.sync()).pagesWritten).toBe(1);
+  expect(proxy.sessions.size).toBe(2);
 });
