@@ -1,5 +1,5 @@
 /** The addon's own handles: what each call does on closed, forged, foreign and wrong ones. */
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -12,6 +12,7 @@ import type {
 } from '../../src/native/binding.js';
 import { BINDING_VERSION, fromNative, native } from '../../src/native/load.js';
 import { codeOf } from '../helpers/codes.js';
+import { openFiles } from '../helpers/open-files.js';
 import { patternFile, scratch } from '../helpers/scratch.js';
 
 const PAGER = { memoryBytes: 2 ** 20, fillThreads: 1, readAheadBytes: 0 };
@@ -25,15 +26,9 @@ const ANONYMOUS = {
 const WHOLE = { offset: 0, lengthBytes: 8192 };
 const PROVENANCE = { ...WHOLE, runs: 1, copy: false, keep: '', base: 'fill' } as const;
 
-/** The files that this process has open, as far as they are still open when their turn comes. */
-function openFiles(): string[] {
-  return readdirSync('/proc/self/fd').flatMap((fd) => {
-    try {
-      return [readlinkSync(`/proc/self/fd/${fd}`)];
-    } catch {
-      return [];
-    }
-  });
+/** The paths of the files that this process has open. */
+function openPaths(): string[] {
+  return openFiles('self').map(({ path }) => path);
 }
 
 function openAll(binding: NativeBinding) {
@@ -121,7 +116,7 @@ describe('closing', () => {
     const access = 'read-write';
     expect(binding.regionStats(region).allocatedBytes).toBe(8192);
     binding.protectionDomainReserve(domain, { region, lengthBytes: 8192, access });
-    const held = () => openFiles().filter((path) => path.startsWith(directory));
+    const held = () => openPaths().filter((path) => path.startsWith(directory));
     expect(held().length).toBeGreaterThan(1);
     binding.regionClose(region);
     expect(held()).toEqual([]);

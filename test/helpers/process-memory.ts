@@ -1,5 +1,6 @@
 /** What a process really occupies, from /proc: to hold its own figures against. */
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { openFiles } from './open-files.js';
 
 export interface ProcessMemory {
   /** Bytes of its memory files: what staged and anonymous regions have committed. */
@@ -19,15 +20,8 @@ const TABLE_FILE = /\/[0-9a-f]{32}\.table(?: \(deleted\))?$/;
 
 /** Bytes of the files of one kind that the process has open, each once, whatever its name now. */
 function fileBytes(pid: number, kind: RegExp): number {
-  const folder = `/proc/${pid}/fd`;
-  const bytes = new Map<number, number>();
-  for (const fd of readdirSync(folder)) {
-    try {
-      if (!kind.test(readlinkSync(`${folder}/${fd}`))) continue;
-      const { ino, blocks } = statSync(`${folder}/${fd}`);
-      bytes.set(ino, blocks * 512);
-    } catch {} // Closed since it was listed.
-  }
+  const files = openFiles(pid).filter(({ path }) => kind.test(path));
+  const bytes = new Map(files.map(({ stat }) => [stat.ino, stat.blocks * 512]));
   return [...bytes.values()].reduce((sum, one) => sum + one, 0);
 }
 

@@ -1,10 +1,11 @@
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { RegionStat, TierList } from '../../src/control/schema.js';
 import { connectClient } from '../helpers/appliance.js';
 import { farpage, ServeProcess } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
+import { openFiles } from '../helpers/open-files.js';
 import { patternFile, patternOf, scratch, scratchOnDisk } from '../helpers/scratch.js';
 
 const MIB = 2 ** 20;
@@ -18,9 +19,8 @@ const spillOf = ({ ready }: ServeProcess) => (ready as unknown as WithSpill).spi
 
 /** Files without a name that a process has open below a folder. */
 function unnamedFiles(pid: number, folder: string): string[] {
-  return readdirSync(`/proc/${pid}/fd`)
-    .map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))
-    .filter((path) => path.startsWith(`${folder}/#`));
+  const paths = openFiles(pid).map(({ path }) => path);
+  return paths.filter((path) => path.startsWith(`${folder}/#`));
 }
 
 async function regionOf(serve: ServeProcess, size: number) {
