@@ -90,41 +90,31 @@ Result<WriteBackReceipt> WriteBack::RunLocked(const std::shared_ptr<Region>& reg
   std::vector<Batch> batches;
   bool any = false;
   bool waits = false;  // nothing is held: a page that is on its way may be waited for
-  Status failure;
+  Status failure;      // the first
+  const auto note = [&failure](Status status) {
+    if (!status.ok() && failure.ok()) failure = std::move(status);
+  };
   for (PageIndex next = run.first; next < end;) {
     Batch batch = Collect(*region, next, end, durable, waits);
     next = batch.next;
-    if (batch.lost && failure.ok()) {
-      failure = Error{Code::kPageLost, 0, "a dirty page was lost before it could be written"};
-    }
-    if (batch.moving && failure.ok()) {
-      failure = Error{Code::kTimeout, 0, "a dirty page did not come to rest"};
-    }
+    if (batch.lost) note(Error{Code::kPageLost, 0, "a dirty page was lost before it was written"});
+    if (batch.moving) note(Error{Code::kTimeout, 0, "a dirty page did not come to rest"});
     if (batch.pages == 0 && !batch.busy) break;
     waits = batch.busy;
     if (!batch.writing.empty()) {
       shootdown_.WaitGracePeriod();
-      Status written = WriteBatch(*region, batch, &receipt);
-      if (!written.ok() && failure.ok()) failure = written;
+      note(WriteBatch(*region, batch, &receipt));
     }
-    if (!batch.elsewhere.empty()) {
-      Status written = WriteElsewhere(region, batch, &receipt);
-      if (!written.ok() && failure.ok()) failure = written;
-    }
+    if (!batch.elsewhere.empty()) note(WriteElsewhere(region, batch, &receipt));
     if (batch.pages != 0) batches.push_back(std::move(batch));
+    any = any || !batches.empty();
     if (!waits) continue;
     // Nor does it keep what was written, and only lacks durability, from leaving memory.
-    any = any || !batches.empty();
-    Status synced = batches.empty() ? Status{} : Finish(region, batches);
-    if (synced.ok()) synced = Harden(region);
-    if (!synced.ok() && failure.ok()) failure = synced;
+    if (!batches.empty()) note(Finish(region, batches));
     batches.clear();
+    note(Harden(region));
   }
-  if (durable && !batches.empty()) {
-    Status synced = Finish(region, batches);
-    if (!synced.ok() && failure.ok()) failure = synced;
-  }
-  any = any || !batches.empty();
+  if (durable && !batches.empty()) note(Finish(region, batches));
   if (any) TidySummary(*region->table, run.first, end);
   // Nothing was written: that it is in the file of that name is said all the same.
   if (!any && failure.ok()) {

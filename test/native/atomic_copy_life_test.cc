@@ -69,8 +69,8 @@ void PullAll(CopyLife& life) {
 
 FARPAGE_TEST(atomic_copy_killed_at_a_call_of_its_pull_and_syncs_is_one_sync_or_the_next) {
   if (LiveAsChild()) return;
-  const uint64_t kills = Asked("FARPAGE_KILLS", 8);
-  const uint64_t seed = Asked("FARPAGE_SEED", NowNs());
+  const uint64_t kills = FromEnvironment("FARPAGE_KILLS", 8);
+  const uint64_t seed = FromEnvironment("FARPAGE_SEED", NowNs());
   std::mt19937_64 random(seed);
   uint64_t killed = 0;
   uint64_t reach = kReach;

@@ -15,14 +15,6 @@ namespace {
 constexpr uint64_t kPages = kPulledPages;
 constexpr uint64_t kLastRun = 5 * kPrefetchRunPages;
 
-// Waits for what another thread does.
-template <typename Holds>
-bool Await(Holds holds) {
-  const uint64_t deadline = NowNs() + kPatienceNs;
-  while (!holds() && NowNs() < deadline) Nap(1);
-  return holds();
-}
-
 // What the store checks is that a page has the source's bytes, so these are what is written.
 Code Put(Pull& pull, PageIndex page) {
   const auto user = pull.appliance.Connect();

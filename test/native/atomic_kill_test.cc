@@ -9,8 +9,8 @@
 #include <cstdio>
 #include <fstream>
 
-#include "asked.h"
 #include "atomic_fixture.h"
+#include "environment.h"
 
 namespace farpage::test {
 namespace {
@@ -261,8 +261,8 @@ class KillRun {
 }  // namespace
 
 FARPAGE_TEST(atomic_kill_at_any_call_leaves_one_sync_or_the_next) {
-  const uint64_t seed = Asked("FARPAGE_SEED", 20261125);
-  const uint64_t kills = Asked("FARPAGE_KILLS", 250);
+  const uint64_t seed = FromEnvironment("FARPAGE_SEED", 20261125);
+  const uint64_t kills = FromEnvironment("FARPAGE_KILLS", 250);
   KillRun run(seed);
   while (run.deaths < kills && run.Round()) {
   }

@@ -40,13 +40,6 @@ std::vector<std::byte> SmallWrites(uint32_t stag, uint64_t offset, uint64_t step
   return stream;
 }
 
-template <typename Condition>
-bool Await(Condition condition) {
-  const uint64_t deadline = NowNs() + 5'000'000'000;
-  while (!condition() && NowNs() < deadline) Nap(1);
-  return condition();
-}
-
 }  // namespace
 
 // A READ behind an atomic that waits must see the world after the atomic, also when its own page

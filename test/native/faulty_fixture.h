@@ -58,6 +58,16 @@ inline void Nap(int milliseconds) {
   std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
 }
 
+// How long a test waits for what another thread does, at most.
+inline constexpr uint64_t kPatienceNs = 60'000'000'000;
+
+template <typename Condition>
+bool Await(Condition condition) {
+  const uint64_t deadline = NowNs() + kPatienceNs;
+  while (!condition() && NowNs() < deadline) Nap(1);
+  return condition();
+}
+
 // Posts and flushes; the answers are somebody else's business.
 inline void PostReads(Initiator& initiator, uint32_t stag, uint32_t count, uint32_t bytes,
                       std::vector<std::byte>& into, uint64_t step = kPageBytes) {

@@ -3,8 +3,8 @@
 #include <cstdio>
 
 #include "appliance_fixture.h"
-#include "asked.h"
 #include "check.h"
+#include "environment.h"
 #include "recording.h"
 #include "stores/journal_folder.h"
 
@@ -297,7 +297,7 @@ FARPAGE_TEST(journal_folder_forgets_what_is_abandoned_by_name) {
 // Power goes at every moment of some syncs: what had a barrier behind it is there, of the rest
 // any sectors. After recovery every store has the last sync that was retired, or the one after.
 FARPAGE_TEST(journal_power_loss_leaves_the_old_or_the_new_sync) {
-  const uint64_t seed = Asked("FARPAGE_SEED", 20261125);
+  const uint64_t seed = FromEnvironment("FARPAGE_SEED", 20261125);
   std::mt19937_64 random(seed);
   constexpr uint64_t kSyncs = 5;
   constexpr int kLossesEach = 12;

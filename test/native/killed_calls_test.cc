@@ -91,8 +91,8 @@ bool KillAndLook(const char* test, LifeOptions options, uint64_t nth, uint64_t s
 // half of them at a random call, half at any moment.
 void KillEach(const char* test, const LifeOptions& options) {
   if (LiveAsChild()) return;
-  const uint64_t kills = Asked("FARPAGE_KILLS", 6);
-  const uint64_t seed = Asked("FARPAGE_SEED", NowNs());
+  const uint64_t kills = FromEnvironment("FARPAGE_KILLS", 6);
+  const uint64_t seed = FromEnvironment("FARPAGE_SEED", NowNs());
   std::mt19937_64 random(seed);
   uint64_t killed = 0;
   uint64_t reach = 30;  // calls that a life makes, as far as that is known

@@ -14,8 +14,8 @@
 #include <string_view>
 #include <vector>
 
-#include "asked.h"
 #include "check.h"
+#include "environment.h"
 
 extern char** environ;
 

@@ -61,8 +61,8 @@ void CheckFiles(const std::string& folder, KilledRecord* record) {
 
 void KillLives(const char* test, bool all_tiers) {
   if (LiveAsChild()) return;
-  const uint64_t kills = Asked("FARPAGE_KILLS", 5);
-  const uint64_t seed = Asked("FARPAGE_SEED", NowNs());
+  const uint64_t kills = FromEnvironment("FARPAGE_KILLS", 5);
+  const uint64_t seed = FromEnvironment("FARPAGE_SEED", NowNs());
   std::printf("FARPAGE_SEED=%llu\n", static_cast<unsigned long long>(seed));
   std::fflush(stdout);
   Random random(seed);

@@ -220,8 +220,8 @@ bool KillAndLook(const char* test, uint32_t calls, uint64_t nth, uint64_t seed) 
 // third at a step of a ring, a third at any moment.
 void KillEach(const char* test) {
   if (LiveAsChild()) return;
-  const uint64_t kills = Asked("FARPAGE_KILLS", 9);
-  const uint64_t seed = Asked("FARPAGE_SEED", NowNs());
+  const uint64_t kills = FromEnvironment("FARPAGE_KILLS", 9);
+  const uint64_t seed = FromEnvironment("FARPAGE_SEED", NowNs());
   std::mt19937_64 random(seed);
   std::array<uint64_t, 2> reach = {12, 12};  // calls that a life makes, as far as that is known
   uint64_t killed = 0;

@@ -173,8 +173,8 @@ bool LiveAsChild() {
 
 void KillEach(const char* test, std::initializer_list<Kind> kinds) {
   if (LiveAsChild()) return;
-  const uint64_t kills = Asked("FARPAGE_KILLS", 4);
-  const uint64_t seed = Asked("FARPAGE_SEED", NowNs());
+  const uint64_t kills = FromEnvironment("FARPAGE_KILLS", 4);
+  const uint64_t seed = FromEnvironment("FARPAGE_SEED", NowNs());
   std::mt19937_64 random(seed);
   for (const Kind kind : kinds) {
     const TemporaryFolder folder;

@@ -7,7 +7,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "asked.h"
+#include "environment.h"
 #include "pool_fixture.h"
 #include "quiet.h"
 
@@ -72,8 +72,8 @@ void CompareWithModel(const ModelLayout& layout, const std::vector<std::byte>& f
 
 void RunModel(const ModelRun& run) {
   const uint64_t seed =
-      Asked("FARPAGE_SEED", static_cast<uint64_t>(NowNs() / 1000 % 1'000'000'007));
-  const uint64_t rounds = Asked("FARPAGE_ROUNDS", run.rounds);
+      FromEnvironment("FARPAGE_SEED", static_cast<uint64_t>(NowNs() / 1000 % 1'000'000'007));
+  const uint64_t rounds = FromEnvironment("FARPAGE_ROUNDS", run.rounds);
   std::printf("FARPAGE_SEED=%llu\n", static_cast<unsigned long long>(seed));
   std::fflush(stdout);
   Random random(seed);

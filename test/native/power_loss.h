@@ -7,8 +7,8 @@
 #include <random>
 
 #include "base/clock.h"
-#include "asked.h"
 #include "check.h"
+#include "environment.h"
 
 namespace farpage::test {
 
@@ -16,9 +16,9 @@ namespace farpage::test {
 // FARPAGE_KILLS; FARPAGE_SEED lives again what was printed.
 template <typename Live>
 void LivePowerLosses(uint64_t usual, Live live) {
-  const uint64_t kills = Asked("FARPAGE_KILLS", 0);
+  const uint64_t kills = FromEnvironment("FARPAGE_KILLS", 0);
   const uint64_t lives = kills == 0 ? usual : kills / 100 + 1;
-  const uint64_t seed = Asked("FARPAGE_SEED", NowNs());
+  const uint64_t seed = FromEnvironment("FARPAGE_SEED", NowNs());
   std::mt19937_64 random(seed);
   uint64_t losses = 0;
   for (uint64_t n = 0; n < lives; n++) losses += live(random);

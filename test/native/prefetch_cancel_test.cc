@@ -12,7 +12,6 @@ namespace {
 
 constexpr uint64_t kPages = 4096;
 constexpr auto kSourceByte = std::byte{0x5e};
-constexpr uint64_t kPatienceNs = 30'000'000'000;
 
 // A source elsewhere that answers when the test says so.
 class SilentStore final : public PageStore {
@@ -69,12 +68,6 @@ struct Silent {
   bool AwaitAsked(uint64_t pages) const {
     return Await([&] { return store->pages_asked() == pages; });
   }
-  template <typename Condition>
-  static bool Await(Condition condition) {
-    const uint64_t deadline = NowNs() + kPatienceNs;
-    while (!condition() && NowNs() < deadline) Nap(1);
-    return condition();
-  }
   std::shared_ptr<Prefetch> Begin() {
     ended = false;
     return appliance.pager.prefetcher().Begin(appliance.region, {0, kPages},
@@ -115,7 +108,7 @@ FARPAGE_TEST(prefetch_cancel_waits_for_no_source_and_what_comes_late_changes_not
   REQUIRE(user->Post({&write, 1}) == 1u);
   user->Flush();
   // Its read is asked for beside those that nobody wants any more.
-  REQUIRE(Silent::Await([&] { return silent.store->pages_asked() > kPrefetchFlightPages; }));
+  REQUIRE(Await([&] { return silent.store->pages_asked() > kPrefetchFlightPages; }));
   silent.store->Answer({});
   CHECK_EQ(int(AwaitAll(*user)), 0);
   std::byte found{};
@@ -141,7 +134,7 @@ FARPAGE_TEST(prefetch_cancels_pile_up_no_reads) {
   silent.store->Answer(Error{Code::kTimeout, 0, "too late"});
   REQUIRE(silent.AwaitAsked(kPrefetchFlightPages));
   silent.appliance.RemoveRegion();
-  CHECK(Silent::Await([&] { return silent.ended.load(); }));
+  CHECK(Await([&] { return silent.ended.load(); }));
 }
 
 // The other end of a prefetch: its reads may outlive it, and the pager as well.

@@ -12,8 +12,6 @@
 
 namespace farpage::test {
 
-inline constexpr uint64_t kPatienceNs = 60'000'000'000;
-
 // What a test holds up until it has seen enough.
 class Gate {
  public:
@@ -53,10 +51,8 @@ struct Asked {
           ended = true;
         });
   }
-  bool Await() {
-    const uint64_t deadline = NowNs() + kPatienceNs;
-    while (!ended && NowNs() < deadline) Nap(1);
-    return ended;
+  bool Await() const {
+    return test::Await([this] { return ended.load(); });
   }
   std::atomic<Code> code{Code::kInternal};
   std::atomic<bool> ended{false};

@@ -64,17 +64,17 @@ class SlowTier final : public Tier {
   std::map<TierSlot, std::vector<std::byte>> kept_;
 };
 
-// Two regions, the first with pages on their way into a tier that takes its time.
+// Two regions, one with eight pages on their way into a tier that takes its time.
 struct Spilling {
-  Spilling() : house(64), other(&house.Add(256)) {
+  explicit Spilling(PageIndex first = 0) : house(64), other(&house.Add(256)) {
     std::vector<std::unique_ptr<Tier>> levels;
     levels.push_back(std::make_unique<SlowTier>(&house.gate));
     tier = static_cast<SlowTier*>(levels.back().get());
     house.appliance.UseTiers(std::move(levels));
     slow = &house.Add(16);
-    house.Put(*slow, 0, 8, 0x81);
-    demoter = std::thread([this] {
-      spilled = house.appliance.pager.Demote(slow->region, {0, 8}).spilled_pages;
+    house.Put(*slow, first, 8, 0x81);
+    demoter = std::thread([this, first] {
+      spilled = house.appliance.pager.Demote(slow->region, {first, 8}).spilled_pages;
     });
     CHECK(house.gate.AwaitHeld(1));
   }
@@ -117,6 +117,36 @@ FARPAGE_TEST(slow_tier_delays_no_eviction_sync_or_removal_of_another_region) {
   CHECK(waiting.Await());
 }
 
+// Whoever moves the page that a sync waits for may need a frame: it keeps none from leaving memory.
+FARPAGE_TEST(slow_tier_finds_a_sync_that_waits_for_it_with_nothing_in_hand) {
+  Spilling test(8);
+  test.house.Put(*test.slow, 0, 4, 0x83);
+  Asked synced(test.house.appliance, test.slow->region);
+  CHECK(Await([&] { return Has(*test.slow->store, 0, 4, 0x83); }));
+  const PageTable& table = *test.slow->region->table;
+  CHECK(Await([&] { return (table.Load(3) & (kUnsafe | kWriteback)) == 0; }));
+  CHECK(!synced.ended);
+  test.house.gate.Open();
+  REQUIRE(synced.Await());
+  CHECK_EQ(int(synced.code.load()), int(Code::kOk));
+  CHECK(Has(*test.slow->store, 8, 8, 0x81));
+}
+
+FARPAGE_TEST(slow_tier_is_not_waited_for_before_earlier_flushes_are_durable) {
+  Spilling test;
+  test.house.Put(*test.slow, 8, 4, 0x83);
+  Pager& pager = test.house.appliance.pager;
+  CHECK(pager.write_back().Run(test.slow->region, {8, 4}, false).ok());
+  CHECK(!Has(*test.slow->store, 8, 4, 0x83));
+  Asked synced(test.house.appliance, test.slow->region);
+  CHECK(Await([&] { return Has(*test.slow->store, 8, 4, 0x83); }));
+  CHECK(!synced.ended);
+  test.house.gate.Open();
+  REQUIRE(synced.Await());
+  CHECK_EQ(int(synced.code.load()), int(Code::kOk));
+  CHECK(Has(*test.slow->store, 0, 8, 0x81));
+}
+
 // Who gives up what is dirty misses no page that is on its way at that moment.
 FARPAGE_TEST(slow_tier_has_its_pages_before_they_are_given_up) {
   Spilling test;
@@ -146,10 +176,8 @@ struct Fetched {
                                                       report = told;
                                                       ended = true;
                                                     })) {}
-  bool Await() {
-    const uint64_t deadline = NowNs() + kPatienceNs;
-    while (!ended && NowNs() < deadline) Nap(1);
-    return ended;
+  bool Await() const {
+    return test::Await([this] { return ended.load(); });
   }
   PrefetchReport report;
   std::atomic<bool> ended{false};
@@ -166,8 +194,7 @@ FARPAGE_TEST(slow_tier_delays_no_prefetch_of_another_region) {
   REQUIRE(test.spilled.load() == 8u);
   test.tier->holds_gets = true;
   Fetched held(house.appliance, test.slow->region);
-  const uint64_t deadline = NowNs() + kPatienceNs;
-  while (Prefetcher::Report(*held.prefetch).passed_pages < 8 && NowNs() < deadline) Nap(1);
+  CHECK(Await([&] { return Prefetcher::Report(*held.prefetch).passed_pages >= 8; }));
   auto& swift = house.Add(16);
   Fetched passing(house.appliance, swift.region);
   REQUIRE(passing.Await());

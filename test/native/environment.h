@@ -7,7 +7,7 @@
 
 namespace farpage::test {
 
-inline uint64_t Asked(const char* name, uint64_t otherwise) {
+inline uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);
   return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
 }
