@@ -3,14 +3,13 @@
 #pragma once
 
 #include <algorithm>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "appliance_fixture.h"
 #include "check.h"
+#include "fetched.h"
 #include "stores/journal_folder.h"
 #include "stores/kept_store.h"
 
@@ -127,21 +126,8 @@ class CopyLife {
     });
   }
 
-  void BeginPull() {
-    pulling_ = true;
-    appliance_->pager.prefetcher().Begin(appliance_->region, {0, kCopyPages},
-                                         [this](const PrefetchReport& told) {
-                                           const std::lock_guard lock(mutex_);
-                                           pulled_ = told;
-                                           pulling_ = false;
-                                           wake_.notify_all();
-                                         });
-  }
-  Code AwaitPull() {
-    std::unique_lock lock(mutex_);
-    wake_.wait(lock, [this] { return !pulling_; });  // the test program's own deadline bounds this
-    return pulled_.outcome.ok() ? Code::kOk : pulled_.outcome.error().code;
-  }
+  void BeginPull() { pull_ = std::make_unique<Fetched>(*appliance_, appliance_->region); }
+  Code AwaitPull() { return CodeOf(pull_->Await()); }
 
   // The pages are those of the last sync, or all are those of the one that was under way. From here
   // on that is what was synced.
@@ -173,7 +159,7 @@ class CopyLife {
   }
   [[nodiscard]] Region& region() const { return *appliance_->region; }
   [[nodiscard]] Appliance& appliance() { return *appliance_; }
-  [[nodiscard]] PrefetchReport pulled() const { return pulled_; }
+  [[nodiscard]] PrefetchReport pulled() { return pull_->Await(); }
 
  private:
   // What a power loss has left is another file than the one that the journal names.
@@ -193,10 +179,7 @@ class CopyLife {
 
   const std::string folder_;
   CopyTold& told_;
-  std::mutex mutex_;  // guards the two below
-  std::condition_variable wake_;
-  bool pulling_ = false;
-  PrefetchReport pulled_;
+  std::unique_ptr<Fetched> pull_;
   KeptStore* store_ = nullptr;
   uint32_t stag_ = 0;
   std::unique_ptr<Appliance> appliance_;  // goes before what its calls need

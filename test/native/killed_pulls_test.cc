@@ -3,14 +3,13 @@
 // next finds each page as it was synced, or as the source has it; and what was told to need no
 // source any more is whole without one.
 // FARPAGE_KILLS makes it longer, FARPAGE_SEED repeats a run.
-#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
-#include <mutex>
 #include <random>
 
 #include "appliance_fixture.h"
 #include "check.h"
+#include "fetched.h"
 #include "killed_child.h"
 #include "stores/kept_store.h"
 #include "system_calls.h"
@@ -92,20 +91,8 @@ class Copy {
     told_.promised = before;
   }
 
-  void BeginPull() {
-    ended_ = false;
-    appliance_.pager.prefetcher().Begin(appliance_.region, {0, kPages}, [&](const auto& told) {
-      const std::lock_guard lock(mutex_);
-      report_ = told;
-      ended_ = true;
-      wake_.notify_all();
-    });
-  }
-  void EndPull() {
-    std::unique_lock lock(mutex_);
-    wake_.wait(lock, [&] { return ended_; });  // the test program's own deadline bounds this
-    CHECK(report_.outcome.ok());
-  }
+  void BeginPull() { pull_ = std::make_unique<Fetched>(appliance_, appliance_.region); }
+  void EndPull() { CHECK(pull_->Await().outcome.ok()); }
 
   // As `detach` does it: only what is in the copy's own file counts.
   void Detach() {
@@ -133,11 +120,8 @@ class Copy {
 
  private:
   Told& told_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool ended_ = false;
-  PrefetchReport report_;
   uint32_t stag_ = 0;
+  std::unique_ptr<Fetched> pull_;
   Appliance appliance_;  // goes before what it calls back into
   std::unique_ptr<Initiator> user_;
 };

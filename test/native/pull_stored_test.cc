@@ -2,14 +2,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <condition_variable>
-#include <mutex>
 #include <random>
 #include <vector>
 
 #include "appliance_fixture.h"
 #include "check.h"
 #include "elsewhere.h"
+#include "fetched.h"
 #include "os/io_ring.h"
 #include "os/page_cache.h"
 #include "stores/kept_store.h"
@@ -23,20 +22,9 @@ constexpr uint64_t kPages = 5 * kPrefetchRunPages + 7;
 const uint64_t kSize = kPages << kPageShift;
 
 Code Pull(Appliance& appliance) {
-  std::mutex mutex;
-  std::condition_variable wake;
-  bool ended = false;
-  PrefetchReport report;
-  appliance.pager.prefetcher().Begin(appliance.region, {0, kPages}, [&](const auto& told) {
-    const std::lock_guard lock(mutex);
-    report = told;
-    ended = true;
-    wake.notify_all();
-  });
-  std::unique_lock lock(mutex);
-  wake.wait(lock, [&] { return ended; });  // the test program's own deadline bounds this
+  const PrefetchReport report = Fetched(appliance, appliance.region).Await();
   CHECK_EQ(report.filled_pages, kPages);
-  return report.outcome.ok() ? Code::kOk : report.outcome.error().code;
+  return CodeOf(report);
 }
 
 bool GoesAround(const std::string& path) {

@@ -3,6 +3,7 @@
 #include <map>
 #include <thread>
 
+#include "fetched.h"
 #include "slow_fixture.h"
 
 namespace farpage::test {
@@ -166,26 +167,6 @@ FARPAGE_TEST(slow_tier_has_its_pages_before_they_are_given_up) {
   CHECK_EQ(test.slow->region->table->present(), 0u);
 }
 
-namespace {
-
-// A prefetch of a whole region.
-struct Fetched {
-  Fetched(Appliance& appliance, const std::shared_ptr<Region>& region)
-      : prefetch(appliance.pager.prefetcher().Begin(region, PageRun{0, region->table->pages()},
-                                                    [this](const PrefetchReport& told) {
-                                                      report = told;
-                                                      ended = true;
-                                                    })) {}
-  bool Await() const {
-    return test::Await([this] { return ended.load(); });
-  }
-  PrefetchReport report;
-  std::atomic<bool> ended{false};
-  std::shared_ptr<Prefetch> prefetch;
-};
-
-}  // namespace
-
 FARPAGE_TEST(slow_tier_delays_no_prefetch_of_another_region) {
   Spilling test;
   Neighbours& house = test.house;
@@ -194,18 +175,17 @@ FARPAGE_TEST(slow_tier_delays_no_prefetch_of_another_region) {
   REQUIRE(test.spilled.load() == 8u);
   test.tier->holds_gets = true;
   Fetched held(house.appliance, test.slow->region);
-  CHECK(Await([&] { return Prefetcher::Report(*held.prefetch).passed_pages >= 8; }));
+  CHECK(Await([&] { return held.Now().passed_pages >= 8; }));
   auto& swift = house.Add(16);
   Fetched passing(house.appliance, swift.region);
-  REQUIRE(passing.Await());
-  CHECK_EQ(passing.report.filled_pages, 16u);
+  CHECK_EQ(passing.Await().filled_pages, 16u);
   CHECK_EQ(swift.region->table->present(), 16u);
-  CHECK(!held.ended);
+  CHECK(!held.ended());
   test.tier->Answer();
-  REQUIRE(held.Await());
-  CHECK(held.report.outcome.ok());
-  CHECK_EQ(held.report.filled_pages, 16u);
-  CHECK_EQ(held.report.passed_pages, 16u);
+  const PrefetchReport report = held.Await();
+  CHECK(report.outcome.ok());
+  CHECK_EQ(report.filled_pages, 16u);
+  CHECK_EQ(report.passed_pages, 16u);
   CHECK_EQ(test.slow->region->table->present(), 16u);
   CHECK_EQ(test.slow->region->table->dirty(), 8u);
 }
