@@ -30,12 +30,16 @@ uintptr_t RegionObject::Address() {
 }
 
 void RegionObject::Close() {
-  if (closed) return;
+  if (const auto ending = BeginClose()) pager->pager.EndReservation(ending);
+}
+
+std::shared_ptr<Reservation> RegionObject::BeginClose() {
+  if (closed) return nullptr;
   closed = true;
-  pager->pager.EndReservation(reservation);
   pager->regions.erase(this);
   // The handle may live until JavaScript next collects; the files of its memory must not.
   region.reset();
+  return reservation;
 }
 
 void ProtectionDomainObject::Close() {

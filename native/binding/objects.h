@@ -38,8 +38,12 @@ class RegionObject final : public Closable {
   static constexpr HandleKind kKind = HandleKind::kRegion;
   RegionObject(std::shared_ptr<PagerObject> owner, std::shared_ptr<Reservation> reserved);
   ~RegionObject() override { Close(); }
-  // Deregisters it everywhere, ends the pager's work on it, unmaps it.
+  // Deregisters it everywhere, ends the pager's work on it, unmaps it. Waits for what is under way
+  // at its store, however long that takes.
   void Close() override;
+  // The same in two steps: from the first on nobody finds it here, and what it returns has to be
+  // given to Pager::EndReservation, on a thread that may wait. Null: somebody has closed it.
+  std::shared_ptr<Reservation> BeginClose();
 
   // The region, or null while it is only reserved: a native thread allocates it when a client
   // first touches it. Null again once it is closed.

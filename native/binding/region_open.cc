@@ -5,6 +5,7 @@
 #include "binding/callback_source.h"
 #include "binding/region_arguments.h"
 #include "binding/remote_source.h"
+#include "binding/settler.h"
 #include "memory/mapped_memory.h"
 #include "memory/staged_memory.h"
 #include "stores/file_store.h"
@@ -230,12 +231,38 @@ void RegionClose(const Napi::CallbackInfo& info) {
   if (const auto object = Unwrap<RegionObject>(info[0])) object->Close();
 }
 
+// What is under way at the region's store may take as long as that hangs: only this waits for it.
+Napi::Value RegionEnd(const Napi::CallbackInfo& info) {
+  const auto object = Unwrap<RegionObject>(info[0]);
+  if (object == nullptr) return info.Env().Undefined();
+  auto settler = std::make_shared<Settler>(info.Env(), "farpage region end");
+  const Napi::Promise promise = settler->promise();
+  // What JavaScript's objects hold ends on JavaScript's thread.
+  const auto settle = [object, settler] {
+    settler->Settle(true, [object](Napi::Env env) { return env.Undefined(); });
+  };
+  const auto ending = object->BeginClose();
+  if (ending == nullptr) {
+    settle();
+    return promise;
+  }
+  Pager& pager = object->pager->pager;
+  const auto end = [ending, settle, &pager] {
+    pager.EndReservation(ending);
+    settle();
+  };
+  // Where nobody has a thread for it, this one waits.
+  if (object->pager->requests.Submit(ending.get(), end) != Code::kOk) end();
+  return promise;
+}
+
 }  // namespace
 
 void ExportRegionOpen(Napi::Env env, Napi::Object exports) {
   exports.Set("regionOpenFile", Napi::Function::New(env, RegionOpenFile));
   exports.Set("regionOpenStaged", Napi::Function::New(env, RegionOpenStaged));
   exports.Set("regionClose", Napi::Function::New(env, RegionClose));
+  exports.Set("regionEnd", Napi::Function::New(env, RegionEnd));
 }
 
 }  // namespace farpage::binding

@@ -320,7 +320,7 @@ export class Region {
     this.#opened = undefined;
     if (opened !== undefined) {
       const { dirtyPages, writtenPages } = native().regionStats(opened.handle);
-      native().regionClose(opened.handle);
+      await native().regionEnd(opened.handle);
       // Of what nothing keeps every written page is in memory, or a tier, and ends well there.
       const unkept = this.persists ? 0 : writtenPages;
       const inMemory = unkept > 0 || (this.#keeping.usesMemory && dirtyPages > 0);

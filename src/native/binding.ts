@@ -328,10 +328,12 @@ export interface NativeBinding extends PrefetchBinding, ProvenanceBinding, Journ
     options: { offset: number; lengthBytes: number; cells: number },
   ): Uint8Array;
   /**
-   * Idempotent. Ends its users' operations with ERR_REGION_REMOVED, waits one grace period, and
-   * unmaps. Dirty pages are dropped: write them back before.
+   * Idempotent. Ends its users' operations with ERR_REGION_REMOVED, waits one grace period and for
+   * what is under way at its store, and unmaps. Dirty pages are dropped: write them back before.
    */
   regionClose(region: RegionHandle): void;
+  /** The same, and a thread of the pager's own waits: a store may hang. At once nobody finds it. */
+  regionEnd(region: RegionHandle): Promise<void>;
 
   nicOpen(pager: PagerHandle, options: NicOptions): NicHandle;
   /** Returns the port that was bound. Connections need a ticket. */

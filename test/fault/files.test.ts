@@ -1,47 +1,17 @@
 import { spawnSync } from 'node:child_process';
-import {
-  chmodSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { farpage } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
+import { mount, NO_MOUNT, smallDisk } from '../helpers/mounted-disk.js';
 import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
-
-const run = (...words: [string, ...string[]]) => spawnSync(words[0], words.slice(1)).status === 0;
-
-/** Mounts a file system of the test's own; undefined where that is not permitted. */
-function mount(...words: readonly string[]): string | undefined {
-  const mounted = join(scratch(), 'disk');
-  mkdirSync(mounted);
-  if (!run('mount', ...words, mounted)) return undefined;
-  onTestFinished(async () => {
-    // A mark of a region may be on its way to the device behind the end of its appliance.
-    for (let n = 0; n < 100 && !run('umount', mounted); n += 1) await sleep(50);
-  });
-  return mounted;
-}
-
-/** A small ext4 file system. */
-function smallDisk(): string | undefined {
-  const image = join(scratch(), 'image');
-  writeFileSync(image, '');
-  truncateSync(image, 8 * 2 ** 20);
-  return run('mkfs.ext4', '-q', image) ? mount('-o', 'loop', image) : undefined;
-}
 
 describe('a full disk', () => {
   it('fails the sync with a code, keeps the pages dirty, and loses nothing', async (context) => {
     const disk = smallDisk();
-    if (disk === undefined) return context.skip('no right to mount a file system');
+    if (disk === undefined) return context.skip(NO_MOUNT);
     const sparse = join(disk, 'sparse');
     writeFileSync(sparse, '');
     truncateSync(sparse, 4 * 2 ** 20);
@@ -68,7 +38,7 @@ describe('a full disk', () => {
 describe('a full state directory', () => {
   it('can be emptied: a region goes, and what it had is free again', async (context) => {
     const disk = mount('-t', 'tmpfs', '-o', 'size=8m', 'tmpfs');
-    if (disk === undefined) return context.skip('no right to mount a file system');
+    if (disk === undefined) return context.skip(NO_MOUNT);
     const stateDirectory = join(disk, 'state');
     const { appliance, url, control } = await serveAppliance({ stateDirectory, tiers: ['none'] });
     await appliance.create({ name: 'kept', size: 64 * 2 ** 20, persist: true });
