@@ -77,6 +77,31 @@ export interface ApplianceOptions {
   readonly ageTickMs?: number | undefined;
 }
 
+/** Their names, and no other: who misspells one would get its default without a word. */
+const OPTIONS: Readonly<Record<keyof ApplianceOptions, true>> = {
+  socket: true,
+  listen: true,
+  fabric: true,
+  stateDirectory: true,
+  memoryDirectory: true,
+  bootId: true,
+  root: true,
+  allowUrl: true,
+  tokenFile: true,
+  memory: true,
+  overcommit: true,
+  tiers: true,
+  tierTokenFile: true,
+  regions: true,
+  sessionGraceMs: true,
+  quota: true,
+  nicThreads: true,
+  pollUs: true,
+  fillThreads: true,
+  readAhead: true,
+  ageTickMs: true,
+};
+
 export interface ResolvedOptions {
   readonly socket: string;
   readonly listen: HostPort | undefined;
@@ -161,6 +186,10 @@ function tiersOf({ tiers, tierTokenFile }: ApplianceOptions, spill: Spill | unde
 
 /** Fills in the defaults and makes the directories. ERR_ARGUMENT, ERR_SIZE, ERR_TOKEN, ERR_IO. */
 export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
+  for (const name of Object.keys(options ?? {})) {
+    if (Object.hasOwn(OPTIONS, name)) continue;
+    throw new FarpageError('ERR_ARGUMENT', `an appliance has no option ${name}`);
+  }
   const tokenFile = absolute(options.tokenFile);
   const listen = endpointOf(options.listen, CONTROL_PORT);
   const fabric = endpointOf(options.fabric, 0);

@@ -125,6 +125,7 @@ export class WorkingSet {
   forget(): void {
     this.#stop();
     this.#saved = undefined;
+    this.#replay = undefined;
     this.#problem = undefined;
     this.#looked = true;
     removeSet(this.#host.path);

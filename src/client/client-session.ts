@@ -52,7 +52,13 @@ export class ClientSession {
   /** Calls any route of the appliance; ERR_CLOSED once this is closed. */
   async call<K extends RouteName>(name: K, options: CallOptions<K>): Promise<Reply<K>> {
     if (this.#closed) throw new FarpageError('ERR_CLOSED', 'client');
-    return await this.#control.call(name, options);
+    try {
+      return await this.#control.call(name, options);
+    } catch (error) {
+      // What ended its connection was the end of this.
+      if (this.#closed) throw new FarpageError('ERR_CLOSED', 'client', { cause: error });
+      throw error;
+    }
   }
 
   /** Opens it; ERR_NO_APPLIANCE, ERR_TOKEN, ERR_QUOTA. */

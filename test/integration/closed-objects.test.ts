@@ -1,7 +1,7 @@
 /** What was closed, detached or freed does nothing any more, and says so. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import type { ExternalRegion } from '../../src/client/external-region.js';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { codeOf } from '../helpers/codes.js';
@@ -67,4 +67,27 @@ it('a region of a closed client and a detached one end every call with ERR_CLOSE
   const calls = [() => client.regions(), () => client.attach('r'), () => client.remove('r')];
   expect(await codesOf([...calls, () => client.sync([again])])).toEqual(closed);
   expect(appliance.regionNames).toEqual(['r']);
+});
+
+it('a client that is closed tells so, also where a request is under way', async () => {
+  const { url, appliance } = await serveAppliance();
+  let asked = 0;
+  let release = (): void => undefined;
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  onTestFinished(() => release());
+  const writeBack = async () => {
+    asked += 1;
+    await released;
+  };
+  const source = { fill: async () => {}, writeBack, timeoutMs: 60_000 };
+  await appliance.create({ name: 'slow', size: 8192, source });
+  const client = await connectClient(url);
+  const region = await client.attach('slow');
+  await region.write(0, Buffer.from('x'));
+  const synced = codeOf(() => region.sync());
+  await expect.poll(() => asked).toBe(1);
+  await client.close();
+  expect(await synced).toBe('ERR_CLOSED');
 });

@@ -30,6 +30,14 @@ describe('options of an appliance', () => {
     expect(resolve({ listen, fabric }).fabric).toEqual(fabric);
   });
 
+  it('are known by name', async () => {
+    const folder = scratch();
+    const misspelt = { state: join(folder, 'state') } as ApplianceOptions;
+    expect(await codeOf(() => resolve(misspelt))).toBe('ERR_ARGUMENT');
+    expect(existsSync(join(folder, 'state'))).toBe(false);
+    expect(() => resolve(misspelt)).toThrow('an appliance has no option state');
+  });
+
   it.each([
     [{ memory: '1kB' }, 'ERR_SIZE'],
     [{ memory: 100 }, 'ERR_ARGUMENT'],
