@@ -47,7 +47,8 @@ export const ERROR_TEXT = {
   ERR_WRITES_LOST: 'a restart lost writes that no sync had confirmed; write them again, then sync',
   ERR_PAGE_LOST:
     'no copy of the page is left; write all of it, restore its store, or `invalidate --discard`',
-  ERR_MEMORY_FULL: 'all present pages are dirty or in use; flush some, or raise --memory',
+  ERR_MEMORY_FULL:
+    'memory is full of dirty pages, pages in use and their tables; flush some, or raise --memory',
   ERR_ADDRESS_SPACE:
     'no range of addresses of this size is free; use smaller regions, or let others become idle',
   ERR_NO_SPACE: 'the device is full, the pages stay dirty; free some space, then sync again',

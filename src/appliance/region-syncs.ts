@@ -42,15 +42,18 @@ export class RegionSyncs {
     const record = this.#found ?? SyncRecord.open(this.#path);
     this.#restart = restartFacts(found, record);
     this.#disowned = found !== null || record.fresh;
-    record.begin({ lost: this.#restart.lostSince !== null, renewed: found !== null });
+    record.begin({
+      lost: this.#restart.lostSince !== null,
+      renewed: found !== null,
+      written: found?.outcome === 'adopted' || found?.outcome === 'conflict',
+    });
     this.#record = record;
     this.#found = undefined;
   }
 
   /** Somebody may write to it from now on: memory that an earlier process left is old. ERR_IO. */
   writable(): void {
-    if (this.#disowned) return;
-    this.#record?.disown();
+    this.#record?.writable({ disown: !this.#disowned });
     this.#disowned = true;
   }
 

@@ -24,15 +24,16 @@ export const NOTHING_FOUND: AdoptionReport = {
 };
 
 /**
- * A process that died with the region open has lost what came after the last sync, unless the
- * memory directory has it; and so has one that left it there, and the machine was started again.
- * What is a conflict there is named, not lost without a word. What is stale there has nothing of
- * the process that was last.
+ * A process that died with the region open has lost what came after the last sync, unless nobody
+ * could write or the memory directory has it; and so has one that left it there, and the machine
+ * was started again. What is a conflict there is named, not lost without a word. What is stale
+ * there has nothing of the process that was last.
  */
 export function restartFacts(adoption: AdoptionReport | null, syncs: SyncRecord): RestartFacts {
   if (syncs.fresh) return { start: 'first', adoption, lostSince: null };
   const kept = adoption?.outcome === 'adopted' || adoption?.outcome === 'conflict';
-  const lostSince = (syncs.unclean || syncs.inMemory) && !kept ? syncs.epoch : null;
+  const unsaved = (syncs.unclean && syncs.written) || syncs.inMemory;
+  const lostSince = unsaved && !kept ? syncs.epoch : null;
   return { start: syncs.unclean ? 'unclean' : 'clean', adoption, lostSince };
 }
 

@@ -35,11 +35,13 @@ export interface Lives {
   readonly nextLife: number;
 }
 
-/** Closed with all that was written in its store; open, or its process died; closed with some of
- * that in memory alone: the memory directory may have it. */
-type State = 'closed' | 'open' | 'in-memory';
+/**
+ * Closed with all that was written in its store; open, or its process died; closed with some of
+ * that in memory alone: the memory directory may have it; open, and nobody could write to it yet.
+ */
+type State = 'closed' | 'open' | 'in-memory' | 'unwritten';
 /** By the number that stands for it in the file. */
-const STATES: readonly State[] = ['closed', 'open', 'in-memory'];
+const STATES: readonly State[] = ['closed', 'open', 'in-memory', 'unwritten'];
 
 const NONE: Fields = { serial: 0, epoch: 0, lost: -1, state: 'closed', life: 0 };
 /** What is known of one that cannot be read: its life is one that no memory is of. */
@@ -136,7 +138,12 @@ export class SyncRecord {
 
   /** The process that had the region open last did not close it. */
   get unclean(): boolean {
-    return this.#fields.state === 'open';
+    return this.#fields.state === 'open' || this.#fields.state === 'unwritten';
+  }
+
+  /** Somebody may have written to it in that process. */
+  get written(): boolean {
+    return this.#fields.state !== 'unwritten';
   }
 
   /** It was closed while only memory had some of what was written. */
@@ -152,13 +159,13 @@ export class SyncRecord {
 
   /**
    * It is open from now on; `lost` says that what came after the last sync is gone, `renewed` that
-   * it uses memory of its next life. That mark is made durable behind the caller's back: see
-   * `settled`.
+   * it uses memory of its next life, `written` that this has what may be lost with it. That mark is
+   * made durable behind the caller's back: see `settled`.
    */
-  begin(options: { lost: boolean; renewed: boolean }): void {
+  begin(options: { lost: boolean; renewed: boolean; written: boolean }): void {
     const { epoch, life } = this.#fields;
     this.#put({
-      state: 'open',
+      state: options.written ? 'open' : 'unwritten',
       ...(options.renewed && { life: life + 1 }),
       ...(options.lost && { lost: epoch, epoch: epoch + 1 }),
     });
@@ -166,11 +173,12 @@ export class SyncRecord {
   }
 
   /**
-   * It may be written from now on, and no memory that outlives the process will have that: what
-   * such memory has now is old. Not fsynced, because no such memory outlives the machine's end.
+   * It may be written from now on. With `disown` no memory that outlives the process will have
+   * that: what such memory has now is old. Made durable by `settled`.
    */
-  disown(): void {
-    this.#put({ life: this.#fields.life + 1 });
+  writable({ disown }: { disown: boolean }): void {
+    if (this.written && !disown) return;
+    this.#put({ state: 'open', ...(disown && { life: this.#fields.life + 1 }) });
   }
 
   /** One durable sync more; durable itself when the promise settles. ERR_IO, ERR_NO_SPACE. */

@@ -1,5 +1,5 @@
 /** The levels below memory: how they are named, opened and reached, and their figures. */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import * as v from 'valibot';
 import { parseUrl } from '../control/address.js';
@@ -59,13 +59,16 @@ function makeDirectory(path: string): void {
     mkdirSync(path, { mode: 0o700 });
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'EEXIST') return;
-    const missing = code === 'ENOENT' || code === 'ENOTDIR';
-    throw new FarpageError(missing ? 'ERR_FILE_NOT_FOUND' : 'ERR_FILE_ACCESS', path, { cause });
+    if (code === 'EEXIST' && statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
+    const wrong = code === 'ENOENT' ? 'lies in a directory that is missing' : 'is no directory';
+    if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'EEXIST') {
+      throw new FarpageError('ERR_FILE_ACCESS', path, { cause });
+    }
+    throw new FarpageError('ERR_ARGUMENT', `the tier's ${path} ${wrong}`, { cause });
   }
 }
 
-/** Checks tiers and makes the directories that are missing. ERR_ARGUMENT, ERR_SIZE, ERR_FILE_*. */
+/** Checks tiers, makes missing directories. ERR_ARGUMENT, ERR_SIZE, ERR_FILE_ACCESS. */
 export function resolveTiers(
   given: readonly (TierSpec | string)[],
   tokenFile?: string,

@@ -88,7 +88,7 @@ describe.each([
       for (let start = 0; start < 2; start += 1) {
         const syncs = await again(() => SyncRecord.open(path));
         expect(syncs.epoch).toBeGreaterThanOrEqual(told);
-        await again(() => syncs.begin({ lost: false, renewed: false }));
+        await again(() => syncs.begin({ lost: false, renewed: false, written: true }));
         await again(() => syncs.settled());
         expect(await again(() => SyncRecord.open(path))).toMatchObject({ unclean: true });
         for (let n = 0; n < 3; n += 1) {
@@ -162,7 +162,7 @@ describe('after a power loss at any point', () => {
     let epoch = 0;
     for (let start = 0; start < 3; start += 1) {
       const syncs = SyncRecord.open(path);
-      syncs.begin({ lost: start === 2, renewed: true });
+      syncs.begin({ lost: start === 2, renewed: true, written: true });
       await syncs.settled();
       epoch = syncs.epoch;
       told.push({ at: met.records.length, epoch, open: true });

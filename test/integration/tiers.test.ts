@@ -75,7 +75,9 @@ it.each([
   ['compressed:5MB', /ERR_SIZE/],
   ['compressed:4KiB', /a compressed tier holds 65536 bytes at least/],
   ['file:1MiB', /is no tier/],
-  ['file:/dev/null/nowhere:1MiB', /ERR_FILE_NOT_FOUND/],
+  ['file:/dev/null/nowhere:1MiB', /nowhere is no directory \[ERR_ARGUMENT\]/],
+  ['file:/dev/null:1MiB', /the tier's \/dev\/null is no directory \[ERR_ARGUMENT\]/],
+  ['file:/nowhere/at/all:1MiB', /lies in a directory that is missing \[ERR_ARGUMENT\]/],
 ])('refuses the tier %s', async (tier, message) => {
   const folder = scratch();
   const doors = ['--socket', join(folder, 's'), '--state', join(folder, 'state')];

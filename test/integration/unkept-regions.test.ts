@@ -59,3 +59,25 @@ it('come back from a memory directory, which no loss of power leaves', async () 
   expect(receipt).toMatchObject({ start: 'clean', memory: 'adopted', lostSince: null });
   expect(receipt.kept).toMatchObject({ dirty: 1 });
 });
+
+it('have lost nothing with a process that died where nobody could write to them', async () => {
+  const folder = scratch();
+  const first = await ServeProcess.start(folder);
+  for (const name of ['read', 'written']) {
+    await first.run(['create', name, '--size', '1MiB', '--persist']);
+    await write(first, name);
+    expect(await first.json(['sync', name])).toMatchObject({ durable: true, epoch: 1 });
+  }
+  expect(await first.end()).toBe(0);
+  const second = await ServeProcess.start(folder);
+  const client = await connectClient(second.ready.control);
+  const read = await client.attach('read', { access: 'read-only' });
+  expect(Buffer.from(await read.read(0, 4096))).toEqual(pageOf(1));
+  await client.attach('written');
+  await second.end('SIGKILL');
+  const third = await ServeProcess.start(folder);
+  const found = (name: string) => third.json<RestartReceipt>(['receipt', name]);
+  const unclean = { start: 'unclean', epoch: 1 };
+  expect(await found('read')).toMatchObject({ ...unclean, lostSince: null, lastLoss: null });
+  expect(await found('written')).toMatchObject({ start: 'unclean', lostSince: 1, lastLoss: 1 });
+});

@@ -19,12 +19,12 @@ describe('the lives of a region', () => {
     const path = join(scratch(), 'r.sync');
     const first = SyncRecord.open(path);
     expect(first.lives).toEqual({ life: 0, nextLife: 1 });
-    first.begin({ lost: false, renewed: true });
+    first.begin({ lost: false, renewed: true, written: true });
     const second = SyncRecord.open(path);
     expect(second.lives).toEqual({ life: 1, nextLife: 2 });
-    second.begin({ lost: false, renewed: false });
+    second.begin({ lost: false, renewed: false, written: true });
     expect(SyncRecord.open(path).lives.life).toBe(1);
-    second.disown();
+    second.writable({ disown: true });
     expect(SyncRecord.open(path).lives).toEqual({ life: 2, nextLife: 3 });
   });
 
@@ -34,14 +34,15 @@ describe('the lives of a region', () => {
     const found = SyncRecord.open(path);
     expect(found).toMatchObject({ epoch: 5, lost: 2, unclean: false, fresh: false });
     expect(found.lives).toEqual({ life: 0, nextLife: 1 });
-    found.begin({ lost: false, renewed: true });
+    found.begin({ lost: false, renewed: true, written: true });
     expect(SyncRecord.open(path)).toMatchObject({ epoch: 5, lost: 2, unclean: true });
     expect(SyncRecord.open(path).lives.life).toBe(1);
   });
 
   it('are others than all before where the record is damaged', () => {
     const path = join(scratch(), 'r.sync');
-    for (let n = 0; n < 3; n += 1) SyncRecord.open(path).begin({ lost: false, renewed: true });
+    for (let n = 0; n < 3; n += 1)
+      SyncRecord.open(path).begin({ lost: false, renewed: true, written: true });
     writeFileSync(path, Buffer.alloc(readFileSync(path).length, 'x'));
     const found = SyncRecord.open(path);
     expect(found.unclean).toBe(true);
@@ -53,12 +54,12 @@ describe('a sync record', () => {
   it('counts syncs and losses over restarts, and knows how it was left', async () => {
     const path = join(scratch(), 'r.sync');
     const first = SyncRecord.open(path);
-    first.begin({ lost: false, renewed: false });
+    first.begin({ lost: false, renewed: false, written: true });
     expect(await first.advance()).toBe(1);
     expect(await first.advance()).toBe(2);
     const second = SyncRecord.open(path);
     expect(second).toMatchObject({ epoch: 2, lost: null, unclean: true, inMemory: false });
-    second.begin({ lost: true, renewed: false });
+    second.begin({ lost: true, renewed: false, written: true });
     expect(SyncRecord.open(path)).toMatchObject({ epoch: 3, lost: 2, unclean: true });
     second.end({ inMemory: true });
     expect(SyncRecord.open(path)).toMatchObject({ lost: 2, unclean: false, inMemory: true });
@@ -66,10 +67,21 @@ describe('a sync record', () => {
     expect(SyncRecord.open(path)).toMatchObject({ unclean: false, inMemory: false });
   });
 
+  it('knows whether anybody could write in the process that was last', () => {
+    const path = join(scratch(), 'r.sync');
+    SyncRecord.open(path).begin({ lost: false, renewed: false, written: false });
+    const second = SyncRecord.open(path);
+    expect(second).toMatchObject({ unclean: true, written: false });
+    second.begin({ lost: false, renewed: false, written: false });
+    second.writable({ disown: false });
+    expect(SyncRecord.open(path)).toMatchObject({ unclean: true, written: true });
+    expect(SyncRecord.open(path).lives.life).toBe(0);
+  });
+
   it('is the one before where a write of it was torn', async () => {
     const path = join(scratch(), 'r.sync');
     const record = SyncRecord.open(path);
-    record.begin({ lost: false, renewed: false });
+    record.begin({ lost: false, renewed: false, written: true });
     for (let epoch = 1; epoch <= 4; epoch += 1) {
       const before = readFileSync(path);
       await record.advance();
