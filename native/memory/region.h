@@ -138,6 +138,8 @@ class Region {
   std::unique_ptr<RegionMemory> memory;
   // Where dirty pages go when memory is short; null: they stay. Set before anybody uses the region.
   std::shared_ptr<PageOverlay> overlay;
+  // That its store's file is on (st_dev); 0: it is no file. Set before anybody uses the region.
+  uint64_t device = 0;
   std::array<OperationCounters, kCounterLanesMax> operations;
   FillCounters fills;
   std::atomic<bool> removed{false};

@@ -16,78 +16,12 @@ Filler::Filler(FrameBudget& budget, Evictor& evictor, WaiterList& waiters,
       evictor_(evictor),
       waiters_(waiters),
       press_(std::move(press)),
-      thread_count_(threads) {
-  for (uint32_t n = 0; n < threads; n++) {
-    threads_.emplace_back("fill-" + std::to_string(n), [this] { Loop(); });
-  }
+      device_threads_(threads) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (uint32_t n = 0; n < threads; n++) AddThread();
 }
 
 Filler::~Filler() { Close(); }
-
-void Filler::Close() {
-  std::deque<Job> left;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    closing_ = true;
-    left.swap(jobs_);
-  }
-  wake_.notify_all();
-  for (Thread& thread : threads_) thread.Join();
-  for (Job& job : left) {
-    GiveUp(job, Code::kClosed);
-    job.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
-  }
-}
-
-bool Filler::Submit(const std::shared_ptr<Region>& region, PageRun run, bool to_write) {
-  return Queue({region, run, {}, to_write});
-}
-
-bool Filler::Queue(Job job) {
-  bool wake = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (closing_ || jobs_.size() >= kFillJobsMax) return false;
-    job.region->jobs.fetch_add(1, std::memory_order_acq_rel);
-    jobs_.push_back(std::move(job));
-    queued_.fetch_add(1, std::memory_order_relaxed);
-    // One thread waits for many reads as fast as many threads do, unless the reads before it are
-    // slow: then the queue grows, and another thread joins.
-    const size_t busy = thread_count_ - idle_;
-    wake = idle_ != 0 && jobs_.size() > busy * kJobsPerThread;
-  }
-  if (wake) wake_.notify_one();
-  return true;
-}
-
-void Filler::Nudge() {
-  bool wake = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    wake = idle_ != 0 && !jobs_.empty();
-  }
-  if (wake) wake_.notify_one();
-}
-
-void Filler::Loop() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  for (;;) {
-    if (jobs_.empty() && !closing_) {
-      idle_++;
-      wake_.wait(lock, [this] { return closing_ || !jobs_.empty(); });
-      idle_--;
-    }
-    if (closing_) return;
-    Job job = std::move(jobs_.front());
-    jobs_.pop_front();
-    lock.unlock();
-    Fill(job);
-    queued_.fetch_sub(1, std::memory_order_relaxed);
-    job.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
-    job.region.reset();
-    lock.lock();
-  }
-}
 
 bool Filler::TryTakeFrames(Region& region, FrameBudget& budget, uint64_t frames) {
   if (!region.frames.TryTake(frames)) return false;

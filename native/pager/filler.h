@@ -21,6 +21,12 @@ namespace farpage {
 inline constexpr size_t kFillJobsMax = 65'536;
 // Jobs that wait behind each busy thread before another one is woken.
 inline constexpr size_t kJobsPerThread = 4;
+// Where no thread has taken a job for so long, those that are busy are waited for no longer.
+inline constexpr uint64_t kSlowFillNs = 1'000'000;
+// Devices that may hold up as many threads as one may have, at most: further ones delay others.
+inline constexpr uint32_t kHungDevicesMax = 4;
+// Jobs that wait for the threads of one device while they are all busy, at most.
+inline constexpr size_t kDeviceJobsMax = kFillJobsMax / 4;
 // How long a fill waits for a frame while pages are held or being written back.
 inline constexpr uint64_t kFrameWaitNs = 5'000'000'000;
 // Looks that find nothing to evict and nothing to wait for, before memory counts as full.
@@ -32,10 +38,13 @@ inline constexpr uint64_t kEvictionBatchPages = 512;
 using TakesDone = std::function<void(uint64_t failed_pages)>;
 
 // Takes frames, populates region memory, installs pages, wakes waiters. A run that fails as a
-// whole is tried again page by page, so that one bad page does not fail its neighbours.
+// whole is tried again page by page, so that one bad page does not fail its neighbours. A device
+// that does not answer holds as many threads as one may have; what else needs it waits in its own
+// line, and fills from other devices have threads beyond those.
 class Filler {
  public:
   // `press` asks for dirty pages that may be written behind to be written now; it must not block.
+  // `threads` are those that one device may have.
   Filler(FrameBudget& budget, Evictor& evictor, WaiterList& waiters, std::function<void()> press,
          uint32_t threads);
   ~Filler();
@@ -100,7 +109,8 @@ class Filler {
   static bool TryTakeFrames(Region& region, FrameBudget& budget, uint64_t frames);
   static void ReturnFrames(Region& region, FrameBudget& budget, uint64_t frames);
 
-  // Wakes another thread if fills are queued: who waits says that the busy ones are slow.
+  // Wakes another thread if fills are queued, or starts one: who waits says that the busy ones are
+  // slow.
   void Nudge();
 
   // Ends the threads; queued fills end with kClosed. Idempotent.
@@ -114,8 +124,24 @@ class Filler {
     PageRun run;
     std::vector<std::byte> whole = {};  // of one page; empty: they come from where they come from
     bool to_write = false;
+    uint64_t device = 0;  // that its bytes come from
   };
+  // Of a device that threads are busy with, or were. Guarded by the lock.
+  struct Line {
+    uint64_t device;
+    uint32_t busy = 0;
+    std::deque<Job> waiting = {};  // until one of these threads is free
+  };
+  static uint64_t DeviceOf(const Region& region, PageIndex page);
   bool Queue(Job job);
+  // The rest requires the lock.
+  void AddThread();
+  Line* FindLine(uint64_t device);
+  Line& LineOf(uint64_t device);
+  // The first job whose device has a thread left for it; those before it step into their line.
+  bool TakeJob(Job* job);
+  // One of that device ended: the next one in its line may come.
+  void EndJob(uint64_t device);
   void GiveUp(const Job& job, Code code);
   void Loop();
   void Fill(const Job& job);
@@ -139,11 +165,13 @@ class Filler {
   Evictor& evictor_;
   WaiterList& waiters_;
   const std::function<void()> press_;
-  std::mutex mutex_;  // guards jobs_, idle_ and closing_: the cold path, a few instructions
+  std::mutex mutex_;  // guards what follows: the cold path, a few instructions
   std::condition_variable wake_;
   std::deque<Job> jobs_;
+  std::vector<Line> lines_;
+  uint64_t took_ns_ = 0;  // when the last job was taken
   uint32_t idle_ = 0;
-  const uint32_t thread_count_;
+  const uint32_t device_threads_;
   std::atomic<bool> closing_{false};
   std::atomic<uint64_t> queued_{0};
   std::vector<Thread> threads_;

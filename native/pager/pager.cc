@@ -130,6 +130,7 @@ void Pager::AddRegion(std::shared_ptr<Region> region) {
       region->overlay = std::move(overlay).value();
     }
   }
+  region->device = region->store->Identity().device;
   if (region->overlay != nullptr || region->write_behind) region->table->KeepTrials();
   if (region->atomic) region->table->Follow(&atomic_sync_.epoch());
   region->table->Follow(&use_clock_);

@@ -39,7 +39,7 @@ class Pager final : public FaultHandler {
  public:
   struct Options {
     uint64_t frames_max = 0;
-    uint32_t fill_threads = 16;
+    uint32_t fill_threads = 16;  // of one device
     uint32_t read_ahead_pages_max = 64;
     // Bytes of allocated regions together, at most: the overcommit that is allowed.
     uint64_t allocated_bytes_max = AllocationAccount::kUnbounded;

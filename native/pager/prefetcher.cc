@@ -1,7 +1,6 @@
 #include "pager/prefetcher.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "base/clock.h"
 #include "pager/page_change.h"
@@ -9,13 +8,6 @@
 #include "pager/permit.h"
 
 namespace farpage {
-namespace {
-
-// How long the thread sleeps when nothing tells it to look: what it waits for wakes it.
-constexpr auto kLook = std::chrono::milliseconds(20);
-constexpr auto kRest = std::chrono::nanoseconds(kPoliteRestNs);
-
-}  // namespace
 
 std::shared_ptr<Prefetch> Prefetcher::Begin(std::shared_ptr<Region> region, PageRun range,
                                             PrefetchDone done) {
@@ -34,28 +26,20 @@ std::shared_ptr<Prefetch> Prefetcher::Start(std::shared_ptr<Prefetch> job) {
   // From here on it has a range of addresses, and keeps it while the job is under way.
   const RegionUse use(*job->region);
   Code refused = use.status().error().code;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (closing_) refused = Code::kClosed;
-    if (jobs_.size() == kPrefetchesMax) refused = Code::kQuota;
-    if (refused == Code::kOk) {
-      job->region->jobs.fetch_add(1, std::memory_order_acq_rel);
-      if (jobs_.empty() && !started_) thread_ = Thread("prefetch", [this] { Loop(); });
-      started_ = true;
-      jobs_.push_back(job);
-    }
+  if (refused == Code::kOk) {
+    job->region->jobs.fetch_add(1, std::memory_order_acq_rel);
+    refused = lanes_.Add(job, *job->region);
+    if (refused == Code::kOk) return job;
+    job->region->jobs.fetch_sub(1, std::memory_order_acq_rel);
   }
-  if (refused != Code::kOk) {
-    Fail(*job, refused);
-    job->done(Report(*job));
-  }
-  Wake();
+  Fail(*job, refused);
+  job->done(Report(*job));
   return job;
 }
 
 void Prefetcher::Cancel(Prefetch& prefetch) {
   prefetch.cancelled.store(true, std::memory_order_release);
-  Wake();
+  lanes_.WakeBy([] {});
 }
 
 PrefetchReport Prefetcher::Report(const Prefetch& prefetch) {
@@ -89,17 +73,7 @@ uint64_t Prefetcher::NeededPages(const Region& region, PageRun run) {
 
 void Prefetcher::Close() {
   closing_.store(true, std::memory_order_release);
-  Wake();
-  Thread thread;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    thread = std::move(thread_);
-  }
-  thread.Join();
-}
-
-void Prefetcher::Wake() {
-  WakeBy([] {});
+  lanes_.Close();
 }
 
 void Prefetcher::Fail(Prefetch& job, Code code) {
@@ -107,42 +81,16 @@ void Prefetcher::Fail(Prefetch& job, Code code) {
   job.failure.compare_exchange_strong(none, code, std::memory_order_acq_rel);
 }
 
-void Prefetcher::Loop() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  for (;;) {
-    if (jobs_.empty()) {
-      if (closing_) return;
-      wake_.wait(lock, [this] { return closing_ || !jobs_.empty(); });
-      continue;
-    }
-    woken_ = false;
-    const std::vector<std::shared_ptr<Prefetch>> jobs = jobs_;
-    lock.unlock();
-    bool moved = false;
-    bool resting = false;
-    std::vector<std::shared_ptr<Prefetch>> ended;
-    for (const auto& job : jobs) {
-      Next next = Step(job);
-      // What is being written is waited for where there is nothing else to do.
-      if ((next == Next::kWaiting || next == Next::kResting) && Settle(*job)) next = Next::kMoved;
-      moved = moved || next == Next::kMoved || next == Next::kEnded;
-      resting = resting || next == Next::kResting;
-      if (next == Next::kEnded) ended.push_back(job);
-    }
-    lock.lock();
-    std::erase_if(jobs_, [&](const auto& job) {
-      return std::find(ended.begin(), ended.end(), job) != ended.end();
-    });
-    if (!ended.empty()) {
-      lock.unlock();
-      for (const auto& job : ended) {
-        job->region->jobs.fetch_sub(1, std::memory_order_acq_rel);
-        job->done(Report(*job));
-      }
-      lock.lock();
-    }
-    if (!moved) wake_.wait_for(lock, resting ? kRest : kLook, [this] { return woken_; });
-  }
+Prefetcher::Next Prefetcher::TakeFurther(const std::shared_ptr<Prefetch>& job) {
+  const Next next = Step(job);
+  // What is being written is waited for where there is nothing else to do.
+  const bool waits = next == Next::kWaiting || next == Next::kResting;
+  return waits && Settle(*job) ? Next::kMoved : next;
+}
+
+void Prefetcher::End(const std::shared_ptr<Prefetch>& job) {
+  job->region->jobs.fetch_sub(1, std::memory_order_acq_rel);
+  job->done(Report(*job));
 }
 
 // A little of one prefetch's work, so that none waits long for another.
@@ -380,7 +328,7 @@ void Prefetcher::Flush(const std::shared_ptr<Prefetch>& job) {
   job->flushing.store(true, std::memory_order_release);
   const auto ended = [this, job](const Result<WriteBackReceipt>& done) {
     if (!done.ok()) Fail(*job, done.error().code);
-    WakeBy([&] { job->flushing.store(false, std::memory_order_release); });
+    lanes_.WakeBy([&] { job->flushing.store(false, std::memory_order_release); });
   };
   if (job->region->atomic) {
     write_back_.SubmitHarden(job->region, ended);

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <atomic>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -14,9 +13,9 @@
 
 #include "memory/frame_budget.h"
 #include "memory/region.h"
-#include "os/thread.h"
 #include "pager/evictor.h"
 #include "pager/filler.h"
+#include "pager/prefetch_lanes.h"
 #include "pager/pull_batch.h"
 #include "pager/write_back.h"
 
@@ -50,9 +49,6 @@ inline constexpr uint64_t kStarvedNs = 5'000'000'000;
 inline constexpr uint64_t kPassedPagesMax = 4096;
 // Of many ranges: how many of the next ones the device is told of.
 inline constexpr size_t kRangesAhead = 32;
-// Prefetches under way, at most; further ones end with kQuota.
-inline constexpr size_t kPrefetchesMax = 1024;
-
 // How far a prefetch is, or was at its end.
 struct PrefetchReport {
   uint64_t pages = 0;         // of its range
@@ -70,7 +66,7 @@ struct PrefetchFlight {
   std::atomic<State> state{State::kFlying};
 };
 
-// One prefetch. The fields below the blank line are the thread's own.
+// One prefetch. The fields below the blank line are its thread's own.
 struct Prefetch {
   std::shared_ptr<Region> region;
   PageRun range;  // of many the one under way
@@ -117,7 +113,7 @@ struct Prefetch {
 // every page; it recycles its own frames when there are no others. Of an atomic region it writes no
 // dirty page: the next sync does, and the pull does not wait for it. Pages that somebody writes
 // meanwhile are never overwritten: only absent pages are claimed, and clean ones of an atomic
-// region, and the claim is asked for its origin again. One thread, started with the first prefetch.
+// region, and the claim is asked for its origin again. Threads: PrefetchLanes.
 class Prefetcher {
  public:
   // `reclaim` asks for eviction down to the low mark; it must not block.
@@ -127,7 +123,9 @@ class Prefetcher {
         evictor_(evictor),
         filler_(filler),
         write_back_(write_back),
-        reclaim_(std::move(reclaim)) {}
+        reclaim_(std::move(reclaim)),
+        lanes_([this](const auto& job) { return TakeFurther(job); },
+               [](const auto& job) { End(job); }) {}
   ~Prefetcher() { Close(); }
 
   // Begins; `done` is called once, on any thread. Thread: any but fabric threads.
@@ -146,12 +144,13 @@ class Prefetcher {
   // store. Thread: any that may wait.
   static uint64_t NeededPages(const Region& region, PageRun run);
 
-  // Ends every prefetch with kClosed, then the thread. Idempotent.
+  // Ends every prefetch with kClosed, then the threads. Idempotent.
   void Close();
 
  private:
-  enum class Next : uint8_t { kMoved, kWaiting, kResting, kEnded };
-  void Loop();
+  using Next = PrefetchStep;
+  Next TakeFurther(const std::shared_ptr<Prefetch>& job);
+  static void End(const std::shared_ptr<Prefetch>& job);
   Next Step(const std::shared_ptr<Prefetch>& job);
   Next StepOver(const std::shared_ptr<Prefetch>& job);
   Next BeginRun(const std::shared_ptr<Prefetch>& job);
@@ -179,30 +178,16 @@ class Prefetcher {
   bool IsPolite(Prefetch& job, uint64_t now);
   void Flush(const std::shared_ptr<Prefetch>& job);
   void Fail(Prefetch& job, Code code);
-  void Wake();
-  // Tells the thread that `change`, made under its lock, has happened: once a prefetch has ended,
-  // nothing of this object is touched for it any more.
-  template <typename Change>
-  void WakeBy(Change change) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    change();
-    woken_ = true;
-    wake_.notify_one();
-  }
 
   FrameBudget& budget_;
   Evictor& evictor_;
   Filler& filler_;
   WriteBack& write_back_;
   const std::function<void()> reclaim_;
-  std::mutex mutex_;  // guards what follows up to closing_
-  std::condition_variable wake_;
-  std::vector<std::shared_ptr<Prefetch>> jobs_;
-  bool woken_ = false;
-  bool started_ = false;
   std::atomic<bool> closing_{false};
-  std::vector<std::shared_ptr<std::byte[]>> idle_buffers_;  // the thread's own
-  Thread thread_;
+  std::mutex buffers_mutex_;  // guards idle_buffers_
+  std::vector<std::shared_ptr<std::byte[]>> idle_buffers_;
+  PrefetchLanes lanes_;
 };
 
 }  // namespace farpage

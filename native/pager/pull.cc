@@ -11,7 +11,7 @@ namespace farpage {
 void Prefetcher::Take(const std::shared_ptr<Prefetch>& job, PageRun run) {
   job->flying_pages.fetch_add(run.count, std::memory_order_acq_rel);
   filler_.TakeFromOverlay(job->region, run, [this, job, run](uint64_t failed_pages) {
-    WakeBy([&] {
+    lanes_.WakeBy([&] {
       job->filled_pages.fetch_add(run.count - failed_pages, std::memory_order_relaxed);
       job->failed_pages.fetch_add(failed_pages, std::memory_order_relaxed);
       job->flying_pages.fetch_sub(run.count, std::memory_order_acq_rel);
@@ -23,10 +23,14 @@ void Prefetcher::Take(const std::shared_ptr<Prefetch>& job, PageRun run) {
 void Prefetcher::Ask(const std::shared_ptr<Prefetch>& job, PageRun run) {
   Region& region = *job->region;
   std::shared_ptr<std::byte[]> bytes;
-  if (run.count == kPrefetchRunPages && !idle_buffers_.empty()) {
-    bytes = std::move(idle_buffers_.back());
-    idle_buffers_.pop_back();
-  } else {
+  {
+    const std::lock_guard<std::mutex> lock(buffers_mutex_);
+    if (run.count == kPrefetchRunPages && !idle_buffers_.empty()) {
+      bytes = std::move(idle_buffers_.back());
+      idle_buffers_.pop_back();
+    }
+  }
+  if (bytes == nullptr) {
     const auto release = [](std::byte* buffer) {
       ::operator delete[](buffer, std::align_val_t{kPageBytes});
     };
@@ -49,7 +53,7 @@ void Prefetcher::Ask(const std::shared_ptr<Prefetch>& job, PageRun run) {
       job->region->fills.abandoned_pages.fetch_sub(come.count, std::memory_order_release);
       return;
     }
-    WakeBy([&] { job->arrived.push_back({come, bytes, std::move(read)}); });
+    lanes_.WakeBy([&] { job->arrived.push_back({come, bytes, std::move(read)}); });
   });
 }
 
@@ -80,7 +84,7 @@ void Prefetcher::Abandon(Prefetch& job) {
 bool Prefetcher::Land(const std::shared_ptr<Prefetch>& job) {
   ArrivedRun arrived;
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto lock = lanes_.Lock();
     if (job->arrived.empty()) return false;
     arrived = std::move(job->arrived.front());
     job->arrived.pop_front();
@@ -119,6 +123,7 @@ void Prefetcher::Place(Prefetch& job, ArrivedRun arrived) {
 
 void Prefetcher::Recycle(ArrivedRun arrived) {
   const bool whole = arrived.bytes != nullptr && arrived.run.count == kPrefetchRunPages;
+  const std::lock_guard<std::mutex> lock(buffers_mutex_);
   if (whole && idle_buffers_.size() < kIdleBuffersMax) {
     idle_buffers_.push_back(std::move(arrived.bytes));
   }

@@ -36,7 +36,7 @@ FaultOutcome Pager::Overwrite(const std::shared_ptr<Region>& region, PageIndex p
 
 bool Filler::SubmitWhole(const std::shared_ptr<Region>& region, PageIndex page,
                          std::vector<std::byte> bytes) {
-  return Queue({region, {page, 1}, std::move(bytes)});
+  return Queue({region, {page, 1}, std::move(bytes), true, DeviceOf(*region, page)});
 }
 
 void Filler::FillWhole(const Job& job) {

@@ -54,6 +54,8 @@ class FaultyStore final : public PageStore {
   [[nodiscard]] PagesFrom OriginOf(PageRun run) const override {
     return {PageOrigin::kFile, run.count};
   }
+  [[nodiscard]] StoreIdentity Identity() const override { return {device, 0, 0, 0}; }
+  uint64_t device = 0;  // before its region is added
   Status Read(PageRun run, std::byte* into) override {
     if (plan_->Hit(kFaultyRead)) return SystemError("read", plan_->error.load());
     const std::lock_guard lock(mutex_);

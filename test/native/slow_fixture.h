@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -63,6 +64,7 @@ struct Neighbours {
   explicit Neighbours(uint64_t frames) : appliance(Settings(frames)) {}
   ~Neighbours() {
     gate.Open();
+    for (const auto& made : regions) made->memory->hold_fills = false;
     for (const auto& made : regions) {
       made->region->removed.store(true);
       appliance.domain->DeregisterAll(made->region.get());
@@ -80,13 +82,14 @@ struct Neighbours {
     uint32_t stag = 0;
     FaultPlan plan;
   };
-  Neighbour& Add(uint64_t pages, bool write_behind = false) {
+  Neighbour& Add(uint64_t pages, bool write_behind = false, uint64_t device = 0) {
     Region::Options options;
     options.size_bytes = pages << kPageShift;
     options.writable = true;
     options.write_behind = write_behind;
     auto made = std::make_unique<Neighbour>();
     static_cast<FaultyRegion&>(*made) = MakeFaultyRegion(options, &made->plan);
+    made->store->device = device;
     appliance.pager.AddRegion(made->region);
     auto stag = appliance.domain->Register(made->region, 0, options.size_bytes, true);
     CHECK(stag.ok());
@@ -106,6 +109,18 @@ struct Neighbours {
     Neighbour& made = AddSlow(pages, write_behind);
     made.store->elsewhere = false;
     return made;
+  }
+  // One whose device answers no read until its memory is told to hold none.
+  Neighbour& AddSilent(uint64_t pages, uint64_t device) {
+    Neighbour& made = Add(pages, false, device);
+    made.memory->hold_fills = true;
+    return made;
+  }
+  // Reads on their way from such a device, of a region or several.
+  static uint32_t HeldReads(std::initializer_list<Neighbour*> from) {
+    uint32_t held = 0;
+    for (const Neighbour* each : from) held += each->memory->waiting_fills.load();
+    return held;
   }
   void Put(const Neighbour& to, PageIndex first, uint64_t count, uint8_t value) {
     const auto user = appliance.Connect();
