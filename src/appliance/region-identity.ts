@@ -32,3 +32,8 @@ export function identityOf(record: RegionRecord, { persists }: { persists: boole
   }
   return createHash('sha256').update(parts.join('/')).digest('hex').slice(0, 32);
 }
+
+/** The same without the contents: a region that nothing keeps is the same one after a restart. */
+export function lineageOf(record: RegionRecord): string {
+  return identityOf(record, { persists: true });
+}

@@ -85,6 +85,11 @@ export class RegionSyncs {
     await this.#record.settled().catch(() => {}); // The next sync says what is wrong.
   }
 
+  /** What a client that attaches the region compares, once the appliance was started anew. */
+  get known(): { epoch: number | null; lastLoss: number | null } {
+    return { epoch: this.#record?.epoch ?? null, lastLoss: this.#record?.lost ?? null };
+  }
+
   /** What the last start found of the region. */
   restartReceipt(stat: RegionStat): RestartReceipt {
     return restartReceiptOf(stat, { facts: this.#restart, syncs: this.#record });

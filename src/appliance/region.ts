@@ -21,7 +21,7 @@ import { Prefetches } from './prefetches.js';
 import { boundsOf, type Range } from './range.js';
 import { isCopy, isKept, noSinkOf, pinnedPagesMax, type RegionRecord } from './record.js';
 import { describe, figuresOf, unwrittenOf } from './region-figures.js';
-import { identityOf } from './region-identity.js';
+import { identityOf, lineageOf } from './region-identity.js';
 import { RegionKeeping } from './region-keeping.js';
 import { RegionPages } from './region-pages.js';
 import { RegionSyncs } from './region-syncs.js';
@@ -187,6 +187,11 @@ export class Region {
    */
   get identity(): string {
     return this.#identity ?? identityOf(this.record, { persists: this.persists });
+  }
+
+  /** The same, but that losing its contents changes nothing. */
+  get lineage(): string {
+    return this.#identity ?? lineageOf(this.record);
   }
 
   /**

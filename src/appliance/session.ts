@@ -20,9 +20,9 @@ interface Attached {
 }
 
 /** What a region is; when its file is gone that fails, and `undo` is done first. */
-function identify(region: Region, undo: () => void): string {
+function identify(region: Region, undo: () => void): Pick<Attachment, 'identity' | 'lineage'> {
   try {
-    return region.identity;
+    return { identity: region.identity, lineage: region.lineage };
   } catch (error) {
     undo();
     throw error;
@@ -113,7 +113,7 @@ export class Session {
     admit('attachmentsMax', { wanted, max: this.#quota.attachmentsMax });
     const access = options.access ?? region.record.access;
     const memoryRegion = region.register(this.#domain, access);
-    const identity = identify(region, () => memoryRegion.deregister());
+    const who = identify(region, () => memoryRegion.deregister());
     if (options.carve) region.carver = this.id;
     this.#attached.set(memoryRegion.stag, { region, memoryRegion });
     return {
@@ -124,7 +124,8 @@ export class Session {
       address: region.stat().address,
       access,
       carve: region.carver === this.id,
-      identity,
+      ...who,
+      ...region.syncs.known,
     };
   }
 

@@ -5,26 +5,20 @@ import { HOLD_PATH, type Reply, type RouteName, type Sent } from '../control/rou
 import type { Attachment, SessionReply } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { QueuePairOptions } from '../fabric/queue-pair.js';
+import { Attached } from './attached.js';
 import { type Limits, NO_LIMITS } from './limits.js';
-import { Unconfirmed } from './unconfirmed.js';
-
-/** A region as this session has it: the STag changes when the session is opened anew. */
-export interface Attached {
-  readonly request: Sent<'attach'>;
-  reply: Attachment;
-  /** Why it could not be attached again; ERR_CLOSED once it was given back. */
-  lost: FarpageError | undefined;
-  readonly unconfirmed: Unconfirmed;
-}
 
 /** Who calls routes of the control plane: a session, or an attachment of it. */
 export type Caller = Pick<ControlClient, 'call'>;
 
-/** Calls for one attachment: ERR_CLOSED once it was given back, or its client was closed. */
+/**
+ * Calls for one attachment: ERR_CLOSED once it was given back, or its client was closed, and
+ * ERR_REGION_REMOVED where its name stands for another region.
+ */
 export function callerOf(attached: Attached, session: Caller): Caller {
   return {
     call: async (name, options) => {
-      if (attached.lost?.code === 'ERR_CLOSED') throw attached.lost;
+      if (attached.isOver) throw attached.lost;
       return await session.call(name, options);
     },
   };
@@ -106,7 +100,7 @@ export class ClientSession {
   async detach(attached: Attached, limits: Limits): Promise<void> {
     if (!this.#attached.delete(attached)) return;
     const { lost, reply } = attached;
-    attached.lost = new FarpageError('ERR_CLOSED', reply.region);
+    attached.close();
     // A session that ended has given back everything.
     if (lost !== undefined || this.#closed) return;
     const params = { session: this.#current.session, stag: reply.stag };
@@ -131,7 +125,17 @@ export class ClientSession {
   }
 
   #keep(request: Sent<'attach'>, reply: Attachment): Attached {
-    const attached = { request, reply, lost: undefined, unconfirmed: new Unconfirmed() };
+    const attached = new Attached(request, reply, {
+      attach: async (body) => {
+        const params = { session: this.#current.session };
+        return await this.#control.call('attach', { params, body });
+      },
+      regain: async (again) => {
+        const { session } = this.#current;
+        await again.renew({ restarted: false });
+        if (again.lost?.code === 'ERR_SESSION_ENDED') await this.#renew(session);
+      },
+    });
     this.#attached.add(attached);
     return attached;
   }
@@ -174,18 +178,9 @@ export class ClientSession {
 
   async #reopen(): Promise<void> {
     const { start } = this.#current;
-    const session = await this.open(NO_LIMITS);
-    for (const attached of [...this.#attached]) {
-      if (this.#current.start !== start) attached.unconfirmed.doubt();
-      const options = { params: { session }, body: attached.request };
-      try {
-        attached.reply = await this.#control.call('attach', options);
-        attached.lost = undefined;
-      } catch (error) {
-        if (!(error instanceof FarpageError)) throw error;
-        attached.lost = error;
-      }
-    }
+    await this.open(NO_LIMITS);
+    const restarted = this.#current.start !== start;
+    for (const attached of [...this.#attached]) await attached.renew({ restarted });
   }
 
   #hold(reply: SessionReply): void {

@@ -1,7 +1,7 @@
 /** One-sided operations on a range of a region: what regions and slabs have in common. */
 import { FarpageError } from '../errors.js';
 import type { QueuePair } from '../fabric/queue-pair.js';
-import type { Attached } from './client-session.js';
+import type { Attached } from './attached.js';
 import { deadlineOf, type Limits, NO_LIMITS, remaining } from './limits.js';
 import { named } from './named.js';
 import type { FabricLink } from './reconnect.js';
@@ -176,8 +176,9 @@ export class ExternalMemory {
   /** The STag of now: it is another one after the session was opened anew. */
   protected stag(): number {
     const { lost, reply } = this.attached;
-    if (lost !== undefined) throw lost;
-    return reply.stag;
+    if (lost === undefined) return reply.stag;
+    this.attached.regain().catch(() => {}); // For the next call: this one cannot wait.
+    throw lost;
   }
 
   #run<T>(

@@ -15,7 +15,8 @@ import type {
 import { FarpageError, isErrorCode } from '../errors.js';
 import type { Access, PinnedRange } from '../native/binding.js';
 import { parseAge, parseSize } from '../units.js';
-import { type Attached, type Caller, type ClientSession, callerOf } from './client-session.js';
+import type { Attached } from './attached.js';
+import { type Caller, type ClientSession, callerOf } from './client-session.js';
 import { ExternalMemory } from './external-memory.js';
 import { type Limits, NO_LIMITS, pause, within } from './limits.js';
 import type { FabricLink } from './reconnect.js';
@@ -326,14 +327,10 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     const { unconfirmed } = this.attached;
     const { posted } = unconfirmed;
     await this.fence(limits);
-    if (!unconfirmed.isDoubtful) return posted;
-    const { lostSince } = await this.receipt(limits);
-    unconfirmed.settle(lostSince !== null);
-    if (lostSince === null) return posted;
-    throw new FarpageError(
-      'ERR_WRITES_LOST',
-      `what was written to ${this.name} after sync ${lostSince}`,
-    );
+    const lostSince = unconfirmed.takeLoss();
+    if (lostSince === undefined) return posted;
+    const what = `what was written to ${this.name} after sync ${lostSince}`;
+    throw new FarpageError('ERR_WRITES_LOST', what);
   }
 
   /** Only what is durable, and all of the region, says that every write so far is safe. */
@@ -343,8 +340,8 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     posted: number | undefined,
   ): void {
     const whole = offset === undefined && length === undefined;
-    if (receipt?.durable && whole && posted !== undefined)
-      this.attached.unconfirmed.confirm(posted);
+    if (!receipt?.durable || !whole || posted === undefined) return;
+    this.attached.unconfirmed.confirm(posted, receipt.epoch);
   }
 
   #request({ offset, length }: RangeOptions) {

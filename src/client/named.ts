@@ -1,5 +1,5 @@
 import { FabricError } from '../errors.js';
-import type { Attached } from './client-session.js';
+import type { Attached } from './attached.js';
 
 /**
  * What the caller of an operation hears in the place of an error: the appliance refuses with a code

@@ -1,7 +1,7 @@
 /** The fabric connection of a client, made again when it is lost. */
 import { FarpageError } from '../errors.js';
 import type { QueuePair } from '../fabric/queue-pair.js';
-import type { Attached } from './client-session.js';
+import type { Attached } from './attached.js';
 import { deadlineOf, type Limits, pause, remaining, within } from './limits.js';
 import { named } from './named.js';
 
@@ -9,8 +9,11 @@ import { named } from './named.js';
 const TRIES_MAX = 8;
 const PAUSE_MS = 10;
 const PAUSE_MS_MAX = 500;
-/** How often one operation may be begun anew because its connection was lost. */
-const REPEATS_MAX = 8;
+/**
+ * How often one operation may be begun anew because its connection was lost, also to others whose
+ * operations were refused: its deadline ends that earlier, if it has one.
+ */
+const REPEATS_MAX = 4096;
 
 /** What another try may mend: the others will fail again. */
 const PASSING: readonly string[] = [
@@ -84,7 +87,7 @@ export class FabricLink {
   ): Promise<T> {
     const began = performance.now();
     const { pair } = this;
-    if (pair === undefined) {
+    if (pair === undefined || attached.isAway) {
       return this.#again(operation, { limits, began, attached, offset, length, changes });
     }
     if (changes) attached.unconfirmed.post();
@@ -188,6 +191,10 @@ export class FabricLink {
     for (let repeats = 1; ; repeats += 1) {
       const bounds = remaining(limits, deadline);
       const pair = await within(this.connect(), bounds);
+      if (attached.isAway) {
+        await within(attached.regain(), remaining(limits, deadline));
+        continue; // The connection may be another one by then.
+      }
       try {
         if (changes) attached.unconfirmed.post();
         return await operation(pair);

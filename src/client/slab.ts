@@ -1,6 +1,6 @@
 /** A part of a region that the client took for itself, or a place in it that it knows. */
 import { FarpageError } from '../errors.js';
-import type { Attached } from './client-session.js';
+import type { Attached } from './attached.js';
 import { ExternalMemory } from './external-memory.js';
 import type { FabricLink } from './reconnect.js';
 

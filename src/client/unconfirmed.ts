@@ -1,8 +1,24 @@
 /** What one attachment has written that no sync of its whole region has confirmed. */
+
+/** What is known of a region's syncs; `epoch` is null where nobody counts them. */
+interface Syncs {
+  readonly epoch: number | null;
+  readonly lastLoss: number | null;
+}
+
+/** The lowest epoch there is. */
+const FIRST = 0;
+
 export class Unconfirmed {
   #posted = 0;
   #confirmed = 0;
-  #doubtful = false;
+  /** Of the last sync that is known of: a restart that loses what came after it names it. */
+  #epoch: number | null;
+  #lostSince: number | undefined;
+
+  constructor(epoch: number | null) {
+    this.#epoch = epoch;
+  }
 
   /** Writes and atomics posted so far: what `confirm` is told once a sync of them is over. */
   get posted(): number {
@@ -19,23 +35,30 @@ export class Unconfirmed {
     this.#confirmed += 1;
   }
 
-  /** The first `posted` of them are durable. */
-  confirm(posted: number): void {
+  /** The first `posted` of them are durable, by the sync of this epoch if that is counted. */
+  confirm(posted: number, epoch: number | undefined): void {
     this.#confirmed = Math.max(this.#confirmed, posted);
+    if (epoch !== undefined) this.#epoch = Math.max(this.#epoch ?? FIRST, epoch);
   }
 
-  /** The appliance was started anew: what is not confirmed may be gone. */
-  doubt(): void {
-    this.#doubtful ||= this.#posted > this.#confirmed;
+  /**
+   * The region was attached again. Starts of the appliance meanwhile, however many, may have lost
+   * what is not confirmed: those that did left their mark, and where nobody counts, any may have.
+   */
+  renew(syncs: Syncs, { restarted }: { restarted: boolean }): void {
+    const known = this.#epoch;
+    const { epoch, lastLoss } = syncs;
+    const lost =
+      known === null || epoch === null ? restarted : lastLoss !== null && lastLoss >= known;
+    if (lost && this.#posted > this.#confirmed) this.#lostSince ??= known ?? FIRST;
+    this.#epoch = epoch;
   }
 
-  get isDoubtful(): boolean {
-    return this.#doubtful;
-  }
-
-  /** It is known what has become of them. */
-  settle(lost: boolean): void {
-    this.#doubtful = false;
-    if (lost) this.#confirmed = this.#posted; // Told once.
+  /** The sync whose later writes are lost, once; undefined where none are. */
+  takeLoss(): number | undefined {
+    const lostSince = this.#lostSince;
+    this.#lostSince = undefined;
+    if (lostSince !== undefined) this.#confirmed = this.#posted;
+    return lostSince;
   }
 }

@@ -199,6 +199,12 @@ export const attachment = v.object({
   carve: v.boolean(),
   /** Another one once the name stands for other contents; a restart does not change it. */
   identity: secret,
+  /** Another one once the name stands for another region, whatever has become of the contents. */
+  lineage: secret,
+  /** Durable syncs so far, and one more for each loss; null where nobody counts them. */
+  epoch: v.nullable(bytes),
+  /** The sync whose later writes a start has lost last; null where none ever has. */
+  lastLoss: v.nullable(bytes),
 });
 
 export const exportBody = v.strictObject({

@@ -2,8 +2,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Attached } from '../../client/attached.js';
 import { type Client, connect } from '../../client/client.js';
-import { type Attached, ClientSession } from '../../client/client-session.js';
+import { ClientSession } from '../../client/client-session.js';
 import { findAppliance } from '../../control/address.js';
 import { ControlClient } from '../../control/http-client.js';
 import { FarpageError } from '../../errors.js';

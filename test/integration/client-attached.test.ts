@@ -1,0 +1,123 @@
+/** Region objects over restarts of the appliance: the same region, another one, or none for now. */
+import { readFileSync, renameSync, truncateSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { connectClient } from '../helpers/appliance.js';
+import { ServeProcess } from '../helpers/cli.js';
+import { codeOf } from '../helpers/codes.js';
+import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
+
+const LENGTH = 2 ** 20;
+
+async function attachedTo(name: 'a' | 'b') {
+  const folder = scratch();
+  const files = { a: '', b: '' };
+  for (const each of ['a', 'b'] as const) {
+    files[each] = patternFile(folder, { length: LENGTH, name: each });
+  }
+  const first = await ServeProcess.start(folder, [`r=${files[name]}`]);
+  const client = await connectClient(first.ready.control);
+  const region = await client.attach('r');
+  expect((await region.read(0, 4)).length).toBe(4);
+  return { folder, files, first, client, region };
+}
+
+it('a loss is told also where the appliance has ended well since', async () => {
+  const { folder, files, first, region } = await attachedTo('a');
+  await region.write(0, Buffer.from('gone with the first process'));
+  await first.end('SIGKILL');
+  const second = await ServeProcess.start(folder, [`r=${files.a}`]);
+  const other = await (await connectClient(second.ready.control)).attach('r');
+  await other.write(8192, Buffer.from('of somebody else'));
+  expect(await second.end()).toBe(0);
+  await ServeProcess.start(folder, [`r=${files.a}`]);
+  const lost = region.sync();
+  await expect(lost).rejects.toMatchObject({ code: 'ERR_WRITES_LOST' });
+  await expect(lost).rejects.toThrow('what was written to r after sync 0');
+  expect(await codeOf(() => region.sync())).toBe('nothing');
+  expect(Buffer.from(await region.read(8192, 4)).toString()).toBe('of s');
+});
+
+it('one whose name stands for another region is over, and writes nothing there', async () => {
+  const { folder, files, first, client, region } = await attachedTo('a');
+  await first.end();
+  const second = await ServeProcess.start(folder, [`r=${files.b}`]);
+  const gone = 'ERR_REGION_REMOVED';
+  await expect(region.write(0, Buffer.from('meant for a'))).rejects.toMatchObject({
+    code: gone,
+    message: expect.stringContaining('another region is called r now'),
+  });
+  expect(await codeOf(() => region.read(0, 4))).toBe(gone);
+  expect(await codeOf(() => region.readSync(0, 4))).toBe(gone);
+  expect(await codeOf(() => region.sync())).toBe(gone);
+  const now = await client.attach('r');
+  await now.write(4096, Buffer.from('meant for b'));
+  await now.sync();
+  expect(await second.end()).toBe(0);
+  expect(readFileSync(files.b).subarray(0, 16)).toEqual(patternOf(16));
+  expect(readFileSync(files.b).subarray(4096, 4107).toString()).toBe('meant for b');
+});
+
+it('so is one that was removed and made again while its client was away', async () => {
+  const folder = scratch();
+  const first = await ServeProcess.start(folder);
+  await first.json(['create', 'r', '--size', '1MiB', '--persist']);
+  const region = await (await connectClient(first.ready.control)).attach('r');
+  await region.write(0, Buffer.from('old'));
+  await first.end();
+  const second = await ServeProcess.start(folder);
+  await second.run(['rm', 'r']);
+  await second.json(['create', 'r', '--size', '1MiB', '--persist']);
+  expect(await codeOf(() => region.read(0, 4))).toBe('ERR_REGION_REMOVED');
+});
+
+it('one that nothing keeps is the same one, and begins anew', async () => {
+  const folder = scratch();
+  const first = await ServeProcess.start(folder);
+  await first.json(['create', 'r', '--size', '1MiB', '--fill', 'one']);
+  const region = await (await connectClient(first.ready.control)).attach('r');
+  await region.write(0, Buffer.from('old'));
+  await first.end('SIGKILL');
+  await ServeProcess.start(folder);
+  expect(Buffer.from(await region.read(0, 3))).toEqual(Buffer.alloc(3, 0xff));
+  expect(await codeOf(() => region.sync())).toBe('ERR_WRITES_LOST');
+});
+
+it('one of less than there was says so, and breaks no connection', async () => {
+  const { folder, files, first, client, region } = await attachedTo('a');
+  const other = await client.create({ name: 'k', size: 4096, persist: true });
+  const kept = await client.attach(other.name);
+  await first.end();
+  truncateSync(files.a, LENGTH / 2);
+  await ServeProcess.start(folder, [`r=${files.a}`]);
+  const reads = [region.read(LENGTH - 8, 8), region.read(0, 8)];
+  for (const read of reads) {
+    await expect(read).rejects.toMatchObject({
+      code: 'ERR_FILE_CHANGED',
+      message: expect.stringContaining(`r has ${LENGTH / 2} of ${LENGTH} bytes left`),
+    });
+  }
+  expect(await codeOf(() => kept.read(0, 8))).toBe('nothing');
+});
+
+it('one that could not be attached again is tried again by each operation', async () => {
+  const { folder, files, first, region } = await attachedTo('a');
+  await first.end();
+  const again = ['create', 'r', '--file', files.a];
+  // In the catalog, so that a start goes on without its file.
+  const second = await ServeProcess.start(folder);
+  await second.json(again);
+  expect(Buffer.from(await region.read(0, 16))).toEqual(patternOf(16));
+  await second.end();
+  renameSync(files.a, `${files.a}.away`);
+  const third = await ServeProcess.start(folder);
+  const away = 'ERR_FILE_NOT_FOUND';
+  expect(await codeOf(() => region.read(0, 4))).toBe(away);
+  expect(await codeOf(() => region.write(0, Buffer.from('x')))).toBe(away);
+  expect(await codeOf(() => region.readSync(0, 4))).toBe(away);
+  renameSync(`${files.a}.away`, files.a);
+  expect(Buffer.from(await region.read(0, 16))).toEqual(patternOf(16));
+  await region.write(0, Buffer.from('back'));
+  expect(await region.sync()).toMatchObject({ pagesWritten: 1, durable: true });
+  await third.end();
+  expect(readFileSync(files.a).subarray(0, 4).toString()).toBe('back');
+});
