@@ -154,12 +154,20 @@ void Filler::FillByOrigin(const std::shared_ptr<Region>& region, PageRun run, bo
   }
 }
 
+namespace {
+
+/** What a source says of itself, and not of one page: asking again would only wait once more. */
+bool IsOfAllPages(Code code) { return code == Code::kTimeout || code == Code::kSourceAway; }
+
+}  // namespace
+
 void Filler::FillElsewhere(const std::shared_ptr<Region>& region, PageRun run) {
   region->jobs.fetch_add(1, std::memory_order_acq_rel);
   region->memory->StartPopulate(run, [this, region, run](Status read) {
     if (read.ok()) {
       Install(region, run);
-    } else if (run.count == 1 || region->removed.load(std::memory_order_acquire)) {
+    } else if (run.count == 1 || IsOfAllPages(read.error().code) ||
+               region->removed.load(std::memory_order_acquire)) {
       ReturnFrames(*region, budget_, run.count);
       GiveUp(region, run, read.error().code);
     } else {

@@ -1,4 +1,5 @@
 /** Ports that serve one region each to any RDMA program, without a ticket. */
+import { contextOf } from '../control/codes.js';
 import type { Exported } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { MemoryRegion } from '../fabric/memory-region.js';
@@ -61,7 +62,9 @@ export class Exports {
       return exported;
     } catch (error) {
       domain.close();
-      throw error;
+      if (!(error instanceof FarpageError) || error.code === 'ERR_ACCESS') throw error;
+      const where = `${host}:${options.port}: ${contextOf(error)}`;
+      throw new FarpageError(error.code, where, { cause: error });
     }
   }
 

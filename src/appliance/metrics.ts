@@ -1,5 +1,5 @@
 /** `/metrics`: counters in the Prometheus text format. Loaded when somebody first asks. */
-import { Gauge, Registry } from 'prom-client';
+import { Counter, Gauge, Registry } from 'prom-client';
 import type { RegionStat } from '../control/schema.js';
 import type { NicStats, PagerStats } from '../native/binding.js';
 
@@ -47,6 +47,17 @@ const REGION: readonly (readonly [string, string, string, (from: RegionStat) => 
   ['region_writebacks_total', 'Pages and bytes written back', 'unit', (r) => r.writebacks],
 ];
 
+/**
+ * The name of a region that its user gave no name is as good as a secret, and soon another one:
+ * these are counted together.
+ */
+const UNNAMED = '@';
+
+/** What only grows is told as a counter; a figure of a snapshot is set once either way. */
+function metricOf(name: string): typeof Counter | typeof Gauge {
+  return name.endsWith('_total') ? Counter : Gauge;
+}
+
 /** Renders one snapshot. */
 export async function renderMetrics(
   from: Snapshot,
@@ -54,14 +65,15 @@ export async function renderMetrics(
   const registry = new Registry();
   const registers = [registry];
   for (const [name, help, read] of SCALARS) {
-    new Gauge({ name: `farpage_${name}`, help, registers }).set(read(from));
+    new (metricOf(name))({ name: `farpage_${name}`, help, registers }).inc(read(from));
   }
   for (const [name, help, label, read] of REGION) {
     const labelNames = ['region', label];
-    const gauge = new Gauge({ name: `farpage_${name}`, help, labelNames, registers });
-    for (const region of from.regions) {
-      for (const [key, value] of Object.entries(read(region))) {
-        gauge.set({ region: region.name, [label]: key }, value);
+    const metric = new (metricOf(name))({ name: `farpage_${name}`, help, labelNames, registers });
+    for (const stat of from.regions) {
+      const region = stat.name.startsWith(UNNAMED) ? UNNAMED : stat.name;
+      for (const [key, value] of Object.entries(read(stat))) {
+        metric.inc({ region, [label]: key }, value);
       }
     }
   }

@@ -179,6 +179,14 @@ function endpointOf(
 /** Paths are told to clients and looked at again later, when this may be another directory. */
 const absolute = (path: string | undefined) => (path ? resolve(path) : path);
 
+/** ERR_ARGUMENT for what the header of a memory file could not hold whole (memory_files.cc). */
+function bootIdOf(bootId: string | undefined): string | undefined {
+  if (bootId === undefined) return undefined;
+  const fits = typeof bootId === 'string' && bootId !== '' && Buffer.byteLength(bootId) <= 63;
+  if (fits && !bootId.includes('\0')) return bootId;
+  throw new FarpageError('ERR_ARGUMENT', 'bootId: a text of 1 to 63 bytes');
+}
+
 function tiersOf({ tiers, tierTokenFile }: ApplianceOptions, spill: Spill | undefined): TierSpec[] {
   if (spill === undefined) return resolveTiers(tiers ?? [], absolute(tierTokenFile));
   return 'reason' in spill ? [] : [{ kind: 'file', later: true, ...spill }];
@@ -211,7 +219,7 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
     fabric: fabric ?? (listen && { host: listen.host, port: 0 }),
     stateDirectory,
     memoryDirectory: absolute(options.memoryDirectory),
-    bootId: options.bootId,
+    bootId: bootIdOf(options.bootId),
     root: options.root === undefined ? undefined : resolveRoot(options.root),
     allowedUrls: checkPrefixes(options.allowUrl ?? []),
     token: tokenPath === undefined ? given : keepToken(tokenPath),

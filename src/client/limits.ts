@@ -1,5 +1,5 @@
 /** Bounds of a wait: the caller's signal and deadline around something that several share. */
-import { TIMEOUT_MS } from '../control/http-client.js';
+import { TIMEOUT_MS, timerOf } from '../control/http-client.js';
 import { FarpageError } from '../errors.js';
 import { checkTimeout } from '../fabric/queue-pair-requests.js';
 
@@ -34,7 +34,7 @@ export function within<T>(work: Promise<T>, limits: Limits): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => end(new FarpageError('ERR_ABORTED', '', { cause: signal?.reason }));
     const late = () => end(new FarpageError('ERR_TIMEOUT', `no answer in ${timeoutMs} ms`));
-    const timer = timeoutMs === 0 ? undefined : setTimeout(late, timeoutMs);
+    const timer = timerOf(timeoutMs, late);
     const end = (error: unknown) => {
       clear();
       reject(error);

@@ -15,6 +15,13 @@ import {
 
 /** Deadline of a call unless its options say otherwise. */
 export const TIMEOUT_MS = 10_000;
+/** The longest that a timer can wait: longer deadlines than 24 days are none. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+/** Calls `late` after a deadline, which 0 and what no timer can wait for are not. */
+export function timerOf(timeoutMs: number, late: () => void): NodeJS.Timeout | undefined {
+  return timeoutMs === 0 || timeoutMs > TIMER_MS_MAX ? undefined : setTimeout(late, timeoutMs);
+}
 /** Bytes of one reply at most: a list of thousands of regions fits. */
 const REPLY_BYTES_MAX = 64 * 1024 * 1024;
 const CONNECTIONS_MAX = 16;
@@ -193,7 +200,7 @@ function deadline(options: WaitOptions): { signal: AbortSignal; clear: () => voi
   const abort = () => controller.abort();
   const { timeoutMs = TIMEOUT_MS } = options;
   if (!(timeoutMs >= 0)) throw new FarpageError('ERR_ARGUMENT', `timeoutMs ${timeoutMs}`);
-  const timer = timeoutMs === 0 ? undefined : setTimeout(abort, timeoutMs);
+  const timer = timerOf(timeoutMs, abort);
   if (options.signal?.aborted) abort();
   options.signal?.addEventListener('abort', abort, { once: true });
   const clear = () => {

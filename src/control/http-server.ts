@@ -23,13 +23,12 @@ const REQUEST_TIMEOUT_MS = 15_000;
 const LOOK_MS = 1000;
 const KEEP_ALIVE_MS = 60_000;
 const HEADER_BYTES_MAX = 8192;
-/** A byte on every held connection, so that nothing between here and the peer forgets it. */
-const HEARTBEAT_MS = 10_000;
 /**
- * After so long a held TCP connection must be opened anew: a peer that vanished without a word
- * would otherwise be noticed only when the kernel gives up sending, a quarter of an hour later.
+ * After so long of silence the kernel asks whether the peer of a held TCP connection is still there
+ * (tcp(7), TCP_KEEPIDLE), and gives it up after ten questions, a second apart. The peer's kernel
+ * answers for a process that is busy or stopped, and nothing is sent that could wait for an answer.
  */
-const HOLD_TCP_MS = 60_000;
+const HOLD_SILENT_MS = 10_000;
 
 type Target = RouteName | 'hold' | 'metrics' | 'openapi';
 
@@ -42,6 +41,18 @@ function buildRouter() {
   addRoute(router, 'GET', '/metrics', 'metrics');
   addRoute(router, 'GET', '/openapi.json', 'openapi');
   return router;
+}
+
+/** Methods of the routes, for those that ask with another one (RFC 9110 section 15.5.6). */
+const METHODS = ['GET', 'POST', 'DELETE'];
+
+/** Of a request; ERR_ARGUMENT where its target is none. */
+function urlOf({ url: target = '/' }: IncomingMessage): URL {
+  try {
+    return new URL(target, 'http://appliance');
+  } catch (cause) {
+    throw new FarpageError('ERR_ARGUMENT', `${target} is no request target`, { cause });
+  }
 }
 
 function decode(text: string): string {
@@ -131,14 +142,14 @@ export class ControlServer implements AsyncDisposable {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse, door: Door): Promise<void> {
-    const url = new URL(request.url ?? '/', 'http://appliance');
+    const url = urlOf(request);
     const method = request.method ?? 'GET';
-    const found = findRoute(this.#router, method, url.pathname);
+    // The answer of a HEAD is that of a GET, of which node:http sends the head alone.
+    const found = findRoute(this.#router, method === 'HEAD' ? 'GET' : method, url.pathname);
     if (found?.data !== 'health') authorize(request, { door, token: this.#token });
-    if (found === undefined) return this.#unknown(response, `${method} ${url.pathname}`);
+    if (found === undefined) return this.#unknown(response, method, url.pathname);
     const params = this.#params(found.params ?? {});
-    if (found.data === 'hold')
-      return this.#hold(response, { session: String(params.session), door });
+    if (found.data === 'hold') return this.#hold(response, String(params.session));
     if (found.data === 'metrics') {
       const { contentType, text } = await this.#service.metrics();
       response.writeHead(200, { 'content-type': contentType }).end(text);
@@ -162,9 +173,12 @@ export class ControlServer implements AsyncDisposable {
     sendJson(response, 200, validate(route.reply, reply, 'ERR_INTERNAL'));
   }
 
-  #unknown(response: ServerResponse, route: string): void {
-    const error = new FarpageError('ERR_ARGUMENT', `there is no ${route}; see /openapi.json`);
-    sendJson(response, 404, toFailure(error));
+  #unknown(response: ServerResponse, method: string, path: string): void {
+    const what = `there is no ${method} ${path}; see /openapi.json`;
+    const failure = toFailure(new FarpageError('ERR_ARGUMENT', what));
+    const allowed = METHODS.filter((each) => findRoute(this.#router, each, path) !== undefined);
+    if (allowed.length > 0) response.setHeader('allow', allowed.join(', '));
+    sendJson(response, allowed.length > 0 ? 405 : 404, failure);
   }
 
   #params(found: Record<string, string>): Record<string, unknown> {
@@ -177,21 +191,18 @@ export class ControlServer implements AsyncDisposable {
 
   async #body(request: IncomingMessage, schema: NonNullable<Route['body']>): Promise<unknown> {
     const text = await readBody(request);
-    return validate(schema, text === '' ? {} : parseJson(text, 'ERR_ARGUMENT'), 'ERR_ARGUMENT');
+    const value = text === '' ? {} : parseJson(text, 'ERR_ARGUMENT');
+    // Its methods would be taken for members.
+    if (Array.isArray(value)) throw new FarpageError('ERR_ARGUMENT', 'a JSON array, not an object');
+    return validate(schema, value, 'ERR_ARGUMENT');
   }
 
-  #hold(response: ServerResponse, options: { session: string; door: Door }): void {
-    const hold = this.#service.hold(options.session);
+  #hold(response: ServerResponse, session: string): void {
+    const hold = this.#service.hold(session);
+    response.socket?.setKeepAlive(true, HOLD_SILENT_MS);
     response.writeHead(200, { 'content-type': 'text/plain', 'cache-control': 'no-store' });
     response.write('\n');
-    const heartbeat = setInterval(() => response.write('\n'), HEARTBEAT_MS);
-    const end = () => response.end();
-    const limit = options.door === 'tcp' ? setTimeout(end, HOLD_TCP_MS) : undefined;
-    response.once('close', () => {
-      clearInterval(heartbeat);
-      clearTimeout(limit);
-      hold.release();
-    });
-    void hold.ended.then(end);
+    response.once('close', () => hold.release());
+    void hold.ended.then(() => response.end());
   }
 }

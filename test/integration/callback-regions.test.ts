@@ -78,6 +78,21 @@ describe('fill', () => {
     expect((await other.read(PAGE, 1))[0]).toBe(2);
   });
 
+  it('is not asked again, page by page, for those of a run that it was silent about', async () => {
+    const asked: number[] = [];
+    const { region } = await serve({
+      fill: async ({ offset, length }, _, signal) => {
+        asked.push(offset, length);
+        await new Promise((_, reject) => {
+          signal.addEventListener('abort', () => reject(signal.reason));
+        });
+      },
+      timeoutMs: 300,
+    });
+    expect(await codeOf(() => region.read(0, 4 * PAGE))).toBe('ERR_TIMEOUT');
+    expect(asked).toEqual([0, 4 * PAGE]);
+  });
+
   it('may keep what it filled and write to it: the region has its own bytes', async () => {
     const kept: Uint8Array[] = [];
     const { region } = await serve({

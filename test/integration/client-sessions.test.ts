@@ -1,6 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { QUOTA_DEFAULT } from '../../src/appliance/quota.js';
 import { connect } from '../../src/client/client.js';
 import { ControlClient } from '../../src/control/http-client.js';
@@ -264,4 +265,34 @@ describe('the TCP door', () => {
     expect(names).toEqual(['mine']);
     expect((await hidden.stat()).name).toBe(hidden.name);
   });
+});
+
+/** Whether the kernel asks the peer of a connection of this local port after silence (proc(5)). */
+function isAsked(port: number): boolean {
+  const local = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1);
+  const fields = lines.map((line) => line.trim().split(/\s+/));
+  // State 1 is ESTABLISHED, timer 2 the one of keep-alive.
+  return fields.some(([, at, , state, , timer]) => {
+    return at?.endsWith(local) && state === '01' && timer?.startsWith('02:');
+  });
+}
+
+it('holds a session over TCP for as long as the kernel of its client answers', async () => {
+  const { appliance } = await serveAppliance({ listen: LOOPBACK });
+  const port = appliance.doors.tcp?.port ?? 0;
+  const realTime = () => {
+    vi.useRealTimers();
+  };
+  onTestFinished(realTime);
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
+  const client = await connectClient(`farpage://127.0.0.1:${port}`);
+  const region = await client.allocate({ size: '64KiB' });
+  await region.write(0, Buffer.from('mine'));
+  while (!isAsked(port)) await sleep(5);
+  for (let hour = 0; hour < 3; hour += 1) {
+    vi.advanceTimersByTime(3_600_000);
+    await sleep(20);
+  }
+  expect(Buffer.from(await region.read(0, 4)).toString()).toBe('mine');
 });

@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { describe, expect, it } from 'vitest';
 import { ControlClient } from '../../src/control/http-client.js';
-import { serveAppliance } from '../helpers/appliance.js';
+import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { codeOf } from '../helpers/codes.js';
 import { patternFile, scratch } from '../helpers/scratch.js';
 
 interface Answer {
   readonly status: number;
+  readonly allow: string | undefined;
   readonly text: string;
 }
 
@@ -25,7 +26,8 @@ function ask(
       message.on('data', (bytes: Buffer) => {
         text += bytes.toString();
       });
-      message.once('end', () => resolve({ status: message.statusCode ?? 0, text }));
+      const { statusCode: status = 0, headers: told } = message;
+      message.once('end', () => resolve({ status, allow: told.allow, text }));
       message.once('error', reject);
     });
     sent.once('error', reject);
@@ -51,7 +53,9 @@ describe('the control server', () => {
 
   it.each([
     [{ path: '/nowhere' }, 404, 'ERR_ARGUMENT'],
-    [{ path: '/v1/regions', method: 'PUT' }, 404, 'ERR_ARGUMENT'],
+    [{ path: '/v1/regions', method: 'PUT' }, 405, 'ERR_ARGUMENT'],
+    [{ path: '//' }, 400, 'ERR_ARGUMENT'],
+    [{ path: '/v1/regions', method: 'POST', body: '[1]' }, 400, 'ERR_ARGUMENT'],
     [{ path: '/v1/regions/none' }, 404, 'ERR_NO_SUCH_REGION'],
     [{ path: '/v1/regions/a%20b' }, 400, 'ERR_NAME'],
     [{ path: '/v1/regions/%zz' }, 400, 'ERR_ARGUMENT'],
@@ -66,6 +70,36 @@ describe('the control server', () => {
     const { appliance } = await serveAppliance();
     const answer = await ask(appliance.doors.socket, asked);
     expect([answer.status, JSON.parse(answer.text).code]).toEqual([status, code]);
+  });
+
+  it('answers HEAD without a body, and tells which methods a path has', async () => {
+    const { socket } = (await serveAppliance()).appliance.doors;
+    const head = await ask(socket, { path: '/healthz', method: 'HEAD' });
+    expect(head).toEqual({ status: 200, allow: undefined, text: '' });
+    const put = await ask(socket, { path: '/v1/regions', method: 'PUT' });
+    expect([put.status, put.allow]).toEqual([405, 'GET, POST']);
+    expect((await ask(socket, { path: '/nowhere' })).allow).toBeUndefined();
+  });
+
+  it('tells the name of no unnamed region in its metrics, which count them together', async () => {
+    const { appliance, url } = await serveAppliance();
+    const client = await connectClient(url);
+    const regions = [await client.allocate({ size: 8192 }), await client.allocate({ size: 8192 })];
+    const { text } = await ask(appliance.doors.socket, { path: '/metrics' });
+    for (const { name } of regions) expect(text).not.toContain(name);
+    expect(text).toContain('farpage_region_pages{region="@",state="total"} 4');
+    expect(text).toContain('# TYPE farpage_operations_total counter');
+    expect(text).toContain('# TYPE farpage_sessions gauge');
+  });
+
+  it('names the address that a port for others cannot be opened at', async () => {
+    const { appliance } = await serveAppliance();
+    await appliance.create({ name: 'r', size: 8192 });
+    for (const host of ['192.0.2.1', 'nope.invalid']) {
+      const opened = appliance.export('r', { host, port: 0 });
+      await expect(opened).rejects.toThrow(`${host}:0: `);
+    }
+    expect(appliance.exports('r')).toEqual([]);
   });
 
   it('survives what is no HTTP at all', async () => {

@@ -49,6 +49,11 @@ describe('options of an appliance', () => {
     [{ root: '/nowhere/at/all' }, 'ERR_FILE_NOT_FOUND'],
     [{ tokenFile: '/nowhere/at/all' }, 'ERR_TOKEN'],
     [{ stateDirectory: '/dev/null/x' }, 'ERR_IO'],
+    // A memory file would keep the beginning alone, and be another start's at the next one.
+    [{ bootId: 'x'.repeat(64) }, 'ERR_ARGUMENT'],
+    [{ bootId: 'ä'.repeat(32) }, 'ERR_ARGUMENT'],
+    [{ bootId: '' }, 'ERR_ARGUMENT'],
+    [{ bootId: 'x'.repeat(63) }, 'nothing'],
   ])('refuse %j with %s', async (options, code) => {
     expect(await codeOf(() => resolve(options))).toBe(code);
   });

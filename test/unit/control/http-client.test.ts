@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
+import { within } from '../../../src/client/limits.js';
 import { ControlClient } from '../../../src/control/http-client.js';
 import { codeOf } from '../../helpers/codes.js';
 import { scratch } from '../../helpers/scratch.js';
@@ -33,7 +34,7 @@ async function scripted(script: readonly ((socket: Socket) => void)[]) {
   });
   const get = () => client.call('exports', { params: { region: 'r' } });
   const post = () => client.call('flush', { params: { region: 'r' }, body: {} });
-  return { heard, get, post };
+  return { client, heard, get, post };
 }
 
 const answers = (socket: Socket) => void socket.write(ANSWER);
@@ -66,4 +67,10 @@ it('repeats no GET whose answer has begun, and no other method', async () => {
   await second.get();
   expect(await codeOf(second.post)).toBe('ERR_CONNECTION');
   expect(second.heard).toEqual(['GET 0', 'POST 0']);
+});
+
+it.each([0, 2 ** 31, Number.POSITIVE_INFINITY])('has no deadline of %d ms', async (timeoutMs) => {
+  const { client } = await scripted([(socket) => void setTimeout(() => answers(socket), 30)]);
+  const limits = { params: { region: 'r' }, timeoutMs };
+  expect(await within(client.call('exports', limits), { timeoutMs })).toEqual({ exports: [] });
 });
