@@ -178,7 +178,7 @@ function fileRecord(spec: RegionSpec, path: string, staged: boolean): Contents {
   if (size === 0) throw new FarpageError('ERR_ARGUMENT', 'a length of 0 maps nothing');
   if (size !== rest) checkAligned('length', size);
   const access = spec.access ?? (mayWrite(path) ? 'read-write' : 'read-only');
-  const { offset, writeBehind } = spec;
+  const { offset, writeBehind = false } = spec;
   const common = {
     access,
     size,
@@ -348,19 +348,4 @@ export function noSinkOf({ source }: RegionRecord): string | undefined {
   if (source.kind === 'web' && !source.keep) return takesNoWrites(source.url);
   const silent = source.kind === 'callback' && !source.takesWrites;
   return silent ? 'the source of its pages has no writeBack' : undefined;
-}
-
-/** Whether two records mean the same bytes of the same store. */
-export function sameRegion(left: RegionRecord, right: RegionRecord): boolean {
-  const of = ({ size, source, atomic = false }: RegionRecord) => {
-    if (source.kind === 'anonymous') return [size, atomic, source.fill, source.persist];
-    if (source.kind === 'remote') return [size, atomic, source.url, source.identity];
-    if (source.kind === 'callback') return [size];
-    if (source.kind === 'web') {
-      const { url, offset, keep, version } = source;
-      return [size, atomic, url, offset, keep, version.size, version.etag, version.lastModified];
-    }
-    return [size, atomic, source.path, source.offset];
-  };
-  return left.source.kind === right.source.kind && `${of(left)}` === `${of(right)}`;
 }

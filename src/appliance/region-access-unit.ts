@@ -26,9 +26,10 @@ import type { MemoryDirectory } from './memory-directory.js';
 import { PageCallbacks, type RegionSource } from './page-callbacks.js';
 import { admit } from './quota.js';
 import type { Range } from './range.js';
-import { type Found, nameOfFile, type RegionRecord, sameRegion, toRecord } from './record.js';
+import { type Found, nameOfFile, type RegionRecord, toRecord } from './record.js';
 import { Region } from './region.js';
 import { resolveFile } from './root.js';
+import { differenceOf } from './same-region.js';
 import type { SyncJournal } from './sync-journal.js';
 import { savedSets } from './working-set-file.js';
 
@@ -111,7 +112,7 @@ export class RegionAccessUnit {
 
   /**
    * Makes a named region that the catalog keeps, or finds the one that is already what was asked
-   * for. ERR_REGION_EXISTS when the name stands for something else.
+   * for. ERR_REGION_EXISTS when the name stands for something else, or what was given differs.
    */
   create(
     spec: RegionSpec,
@@ -119,7 +120,7 @@ export class RegionAccessUnit {
     options: { origin?: Found | undefined; account?: AccountHandle } = {},
   ): Region {
     const record = this.#record(spec, door, options.origin);
-    const found = this.#same(record);
+    const found = this.#same(record, spec);
     const region = found ?? this.#allocate(record, { account: options.account });
     try {
       this.#catalog.put(region.record);
@@ -174,7 +175,7 @@ export class RegionAccessUnit {
     // so: its memory and its count of syncs are found again by this.
     const asked = this.#record(spec, 'unix', origin);
     const record = { ...asked, id: servedId(asked) };
-    return this.#same(record) ?? this.#allocate(record);
+    return this.#same(record, spec) ?? this.#allocate(record);
   }
 
   /** Whether a region elsewhere is one of these: of those whose file is gone none is. */
@@ -329,10 +330,13 @@ export class RegionAccessUnit {
     return toRecord(spec, { path, name, door, origin, staged });
   }
 
-  #same(record: RegionRecord): Region | undefined {
-    const found = this.#regions.get(record.name);
+  /** The region of this name, if it is what was asked for in every point that was given. */
+  #same(record: RegionRecord, spec: RegionSpec): Region | undefined {
+    const { name } = record;
+    const found = this.#regions.get(name);
     if (found === undefined) return undefined;
-    if (!sameRegion(found.record, record)) throw new FarpageError('ERR_REGION_EXISTS', record.name);
+    const differs = differenceOf(found.record, record, spec);
+    if (differs !== undefined) throw new FarpageError('ERR_REGION_EXISTS', `${name}, ${differs}`);
     if (record.source.kind !== 'anonymous') found.open();
     return found;
   }

@@ -13,7 +13,7 @@ export function webUrlOf({ file, from }: Pick<RegionSpec, 'file' | 'from'>): str
   return [from, file].find(isWebUrl);
 }
 
-function refuse(condition: boolean, why: string): void {
+function refuse(condition: boolean | undefined, why: string): void {
   if (condition) throw new FarpageError('ERR_ARGUMENT', why);
 }
 

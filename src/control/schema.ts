@@ -35,13 +35,13 @@ export const regionBody = v.strictObject({
   fill: v.optional(fill),
   access: v.optional(access),
   resident: v.optional(bytes),
-  writeBehind: v.optional(v.boolean(), false),
+  writeBehind: v.optional(v.boolean()),
   kind: v.optional(kind),
   persist: v.optional(v.boolean(), false),
   /** Its syncs happen wholly or not at all, at one instant; needs a file, or `persist`. */
   atomic: v.optional(v.boolean(), false),
   /** Takes nothing until it is first touched; regions without a file never do. */
-  reserve: v.optional(v.boolean(), false),
+  reserve: v.optional(v.boolean()),
   /** The region elsewhere that it is a copy of. */
   from: v.optional(text(4096)),
   /** File of the appliance's machine with the token for the other appliance. */

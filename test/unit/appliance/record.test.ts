@@ -2,12 +2,8 @@ import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FileClaims } from '../../../src/appliance/file-claims.js';
-import {
-  nameOfFile,
-  type RegionRecord,
-  sameRegion,
-  toRecord,
-} from '../../../src/appliance/record.js';
+import { nameOfFile, type RegionRecord, toRecord } from '../../../src/appliance/record.js';
+import { differenceOf } from '../../../src/appliance/same-region.js';
 import { validate } from '../../../src/control/message.js';
 import { type RegionBody, regionBody } from '../../../src/control/schema.js';
 import { codeOf } from '../../helpers/codes.js';
@@ -28,8 +24,8 @@ describe('a copy', () => {
 
   it('may be atomic, which makes it another region than one that is not', () => {
     expect(copy({ atomic: true })).toMatchObject({ atomic: true, source: { kind: 'remote' } });
-    expect(sameRegion(copy({ atomic: true }), copy({ atomic: true }))).toBe(true);
-    expect(sameRegion(copy({ atomic: true }), copy({}))).toBe(false);
+    expect(differenceOf(copy({ atomic: true }), copy({ atomic: true }))).toBeUndefined();
+    expect(differenceOf(copy({ atomic: true }), copy({}))).toBe('its atomic is on, not off');
   });
 
   it('is not atomic with a memory directory, and says what to do instead', async () => {
@@ -101,26 +97,6 @@ describe('a region without a file', () => {
     expect(await codeOf(() => record({}))).toBe('ERR_ARGUMENT');
     expect(await codeOf(() => record({ size: 100 }))).toBe('ERR_ALIGNMENT');
     expect(await codeOf(() => record({ size: 4096, make: true }))).toBe('ERR_ARGUMENT');
-  });
-});
-
-describe('the same region', () => {
-  const path = '/some/file';
-  const file = (offset: number): RegionRecord => ({
-    name: 'r',
-    id: '0'.repeat(32),
-    door: 'unix',
-    access: 'read-write',
-    size: 4096,
-    resident: 0,
-    source: { kind: 'mapped', path, offset, writeBehind: false },
-  });
-  it('is the same range of the same file', () => {
-    expect(sameRegion(file(0), { ...file(0), access: 'read-only' })).toBe(true);
-    expect(sameRegion(file(0), file(4096))).toBe(false);
-    expect(sameRegion(file(0), { ...file(0), size: 8192 })).toBe(false);
-    expect(sameRegion(file(0), record({ size: 4096 }))).toBe(false);
-    expect(sameRegion(record({ size: 4096 }), record({ size: 4096, fill: 'one' }))).toBe(false);
   });
 });
 
