@@ -1,5 +1,5 @@
 /** Regions whose pages a function supplies, and perhaps takes: what a callback store asks for. */
-import { FarpageError } from '../errors.js';
+import { FarpageError, isErrorCode } from '../errors.js';
 import type { PageRequest, PageSource, RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 
@@ -42,10 +42,15 @@ function within(name: string, value: number, max: number): number {
   throw new FarpageError('ERR_ARGUMENT', `${name} must be 1 to ${max}, not ${value}`);
 }
 
+/** Programs throw anything, also what has no string: that is no reason to end with them. */
 function failureOf(error: unknown): FarpageError {
-  if (error instanceof FarpageError) return error;
-  const reason = error instanceof Error ? error.message : String(error);
-  return new FarpageError('ERR_IO', reason, { cause: error });
+  try {
+    if (error instanceof FarpageError && isErrorCode(error.code)) return error;
+    const reason = error instanceof Error ? error.message : String(error);
+    return new FarpageError('ERR_IO', reason, { cause: error });
+  } catch {
+    return new FarpageError('ERR_IO', 'the source failed with something that has no text');
+  }
 }
 
 /** Answers the requests of one open region by calling a source's functions. */
@@ -57,6 +62,7 @@ export class PageCallbacks {
   readonly #underWay = new Set<AbortController>();
   #handle: RegionHandle | undefined;
   #failure: FarpageError | undefined;
+  #unwritten: FarpageError | undefined;
   #answered = false;
 
   /** ERR_ARGUMENT for a source without `fill`, or with bounds that are none. */
@@ -76,6 +82,11 @@ export class PageCallbacks {
   /** Why the last request failed; nothing when it did not. */
   get failure(): FarpageError | undefined {
     return this.#failure;
+  }
+
+  /** Why the last `writeBack` failed that did, however many have done well since. */
+  get unwritten(): FarpageError | undefined {
+    return this.#unwritten;
   }
 
   /** Whether the last request was answered. */
@@ -128,6 +139,7 @@ export class PageCallbacks {
     } catch (error) {
       this.#answered = false;
       this.#failure = failureOf(error);
+      if (request.bytes !== undefined) this.#unwritten = this.#failure;
       native().regionRefuseRequest(handle, id, this.#failure.code);
     } finally {
       clearTimeout(timer);

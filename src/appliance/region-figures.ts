@@ -1,4 +1,6 @@
 /** What a region is and does, in the words of the control plane. */
+
+import { contextOf } from '../control/codes.js';
 import type { RegionStat } from '../control/schema.js';
 import { shownUrl } from '../control/web-url.js';
 import { FarpageError, isErrorCode } from '../errors.js';
@@ -30,10 +32,15 @@ function originOf(
 }
 
 /** What a region says whose last write-back left pages dirty, `lost` of which are nowhere. */
-export function unwrittenOf(code: string | null, lost: number): FarpageError | undefined {
+export function unwrittenOf(
+  code: string | null,
+  { lost, said }: { lost: number; said: FarpageError | undefined },
+): FarpageError | undefined {
   if (!isErrorCode(code)) return undefined;
-  const stays = 'its dirty pages stay in memory';
-  return new FarpageError(code, lost === 0 ? stays : `${formatCount(lost, 'page')} of it lost`);
+  const stays =
+    lost === 0 ? 'its dirty pages stay in memory' : `${formatCount(lost, 'page')} of it lost`;
+  const why = said?.code === code ? contextOf(said) : '';
+  return new FarpageError(code, why === '' ? stays : `${why}; ${stays}`);
 }
 
 /** Zero for an idle region, which has no handle, and for a reserved one. `size` in bytes. */

@@ -277,7 +277,7 @@ export class Region {
     const { connected, failure, unwritten, ...native } = figures;
     const { place } = this.#keeping;
     const refused = isErrorCode(failure) ? new FarpageError(failure, place) : undefined;
-    const stays = unwrittenOf(unwritten, native.pages.lost);
+    const stays = unwrittenOf(unwritten, { lost: native.pages.lost, said: this.#pages?.unwritten });
     // A source that fails now and then leaves the region ready: what is here goes on.
     const away = this.#source.failure ?? this.#pages?.failure;
     const error = this.#failure ?? refused ?? stays ?? away;

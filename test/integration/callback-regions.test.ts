@@ -54,6 +54,36 @@ describe('fill', () => {
     expect(statOf(served).error).toBeUndefined();
   });
 
+  it.each<[string, () => unknown]>([
+    ['an object without a text', () => Object.create(null)],
+    ['a symbol', () => Symbol('no')],
+    [
+      'an error whose message throws',
+      () =>
+        Object.defineProperty(new Error(), 'message', {
+          get: () => {
+            throw new TypeError('no message');
+          },
+        }),
+    ],
+    [
+      'an error of a code that is none',
+      () => Object.assign(new FarpageError('ERR_IO'), { code: 7 }),
+    ],
+  ])('that fails with %s fails its reads with ERR_IO, and the process goes on', async (_, make) => {
+    const served = await serve({
+      fill: async ({ offset }, into) => {
+        if (offset !== 0) throw make();
+        supply(offset, into);
+      },
+      timeoutMs: 20_000,
+    });
+    const { region } = served;
+    expect(await codeOf(() => region.read(PAGE, 1))).toBe('ERR_IO');
+    expect(statOf(served).error).toMatchObject({ code: 'ERR_IO' });
+    expect((await region.read(0, 1))[0]).toBe(1);
+  });
+
   it('that never ends costs its deadline, is told so, and takes nothing with it', async () => {
     const late: { into: Uint8Array; signal: AbortSignal }[] = [];
     const { region, attach } = await serve({
@@ -156,12 +186,21 @@ describe('writeBack', () => {
     const { region } = served;
     await region.write(PAGE, new Uint8Array([99]));
     expect(await codeOf(() => region.sync())).toBe('ERR_NO_SPACE');
-    failure = new Error('no');
+    failure = new Error('the vault is full');
     expect(await codeOf(() => region.sync())).toBe('ERR_IO');
-    expect(statOf(served)).toMatchObject({ pages: { dirty: 1 }, error: { code: 'ERR_IO' } });
+    // A fill that does well is no reason to forget why a page cannot be written.
+    await region.read(5 * PAGE, 1);
+    expect(statOf(served)).toMatchObject({
+      pages: { dirty: 1 },
+      error: {
+        code: 'ERR_IO',
+        message: expect.stringContaining('the vault is full; its dirty pages stay in memory'),
+      },
+    });
     failure = undefined;
     expect((await region.sync()).pagesWritten).toBe(1);
     expect(statOf(served).pages.dirty).toBe(0);
+    expect(statOf(served).error).toBeUndefined();
     expect([...taken]).toEqual([[PAGE, 99]]);
   });
 
