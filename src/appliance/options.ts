@@ -9,7 +9,7 @@ import type { NicOptions, PagerOptions } from '../native/binding.js';
 import { floorToPage, PAGE_BYTES, parseSize } from '../units.js';
 import { checkPrefixes } from './allowed-urls.js';
 import { makePrivateDirectory } from './private-directory.js';
-import { QUOTA_DEFAULT, type Quota } from './quota.js';
+import { CONNECTIONS_MAX, type Quota, resolveQuota } from './quota.js';
 import { resolveRoot } from './root.js';
 import { type Spill, spillIn } from './spill.js';
 import { resolveTiers, type TierSpec } from './tiers.js';
@@ -129,7 +129,6 @@ const POLL_US = 50;
 const FILL_THREADS = 16;
 const READ_AHEAD_BYTES = 256 * 1024;
 const AGE_TICK_MS = 30_000;
-const CONNECTIONS_MAX = 1024;
 
 /** Memory of this machine, or what its cgroup may have of it. */
 export function memoryOfMachine(): number {
@@ -226,7 +225,7 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
     tokenPath,
     regions: options.regions ?? [],
     sessionGraceMs: within('sessionGraceMs', options.sessionGraceMs ?? GRACE_MS, [0, 86_400_000]),
-    quota: { ...QUOTA_DEFAULT, ...options.quota },
+    quota: resolveQuota(options.quota),
     nic: {
       threads: within('nicThreads', options.nicThreads ?? 1, [1, 64]),
       pollUs: within('pollUs', options.pollUs ?? polling, [0, 1_000_000]),

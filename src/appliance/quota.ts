@@ -29,6 +29,26 @@ export const QUOTA_DEFAULT: Quota = {
   exportsMax: 64,
 };
 
+/** Connections of the NIC at most, of all sessions together. */
+export const CONNECTIONS_MAX = 1024;
+
+/**
+ * The quota, with the defaults for what is not given. ERR_ARGUMENT for a name that is none, and for
+ * values other than whole numbers from 0 and Infinity.
+ */
+export function resolveQuota(given: Partial<Quota> = {}): Quota {
+  const known = Object.entries(given).filter(([, max]) => max !== undefined);
+  for (const [name, max] of known) {
+    if (!Object.hasOwn(QUOTA_DEFAULT, name)) {
+      throw new FarpageError('ERR_ARGUMENT', `a quota has no ${name}`);
+    }
+    if (max === Number.POSITIVE_INFINITY || (Number.isSafeInteger(max) && max >= 0)) continue;
+    throw new FarpageError('ERR_ARGUMENT', `${name} must be 0 or more, not ${String(max)}`);
+  }
+  const quota: Quota = { ...QUOTA_DEFAULT, ...Object.fromEntries(known) };
+  return { ...quota, connectionsMax: Math.min(quota.connectionsMax, CONNECTIONS_MAX) };
+}
+
 /** Throws ERR_QUOTA, naming what is used up, unless `wanted` is within `max`. */
 export function admit(what: keyof Quota, options: { wanted: number; max: number }): void {
   const { wanted, max } = options;

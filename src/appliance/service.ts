@@ -195,6 +195,8 @@ function sessionHandlers({ unit, sessions, endpoints }: ServiceParts) {
       const origin = await unit.probe(body, door);
       const session = sessions.find(params.session);
       session.admitRegion(origin?.size ?? body.size ?? body.length ?? 0);
+      // Before anything is made: a region that its maker cannot reach would stay.
+      session.admitAttachment();
       const { id, account } = session;
       const region = unit.allocate(body, { door, session: id, account, origin });
       session.allocated.add(region);

@@ -109,8 +109,7 @@ export class Session {
     if (options.carve && region.carver !== undefined && region.carver !== this.id) {
       throw new FarpageError('ERR_REGION_CARVED', region.record.name);
     }
-    const wanted = this.#attached.size + 1;
-    admit('attachmentsMax', { wanted, max: this.#quota.attachmentsMax });
+    this.admitAttachment();
     const access = options.access ?? region.record.access;
     const memoryRegion = region.register(this.#domain, access);
     const who = identify(region, () => memoryRegion.deregister());
@@ -147,6 +146,12 @@ export class Session {
     admit('sessionRegionsMax', { wanted: sizes.length + 1, max: sessionRegionsMax });
     const wanted = sizes.reduce((sum, size) => sum + size, bytes);
     admit('sessionBytesMax', { wanted, max: sessionBytesMax });
+  }
+
+  /** ERR_QUOTA when this session may attach no other region. */
+  admitAttachment(): void {
+    const wanted = this.#attached.size + 1;
+    admit('attachmentsMax', { wanted, max: this.#quota.attachmentsMax });
   }
 
   /** Ends its STags and connections. Idempotent. */

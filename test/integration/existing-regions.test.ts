@@ -27,6 +27,18 @@ describe('a region that exists', () => {
     expect(await third.json(['stat', 'f'])).toMatchObject({ access: 'read-write' });
   });
 
+  it('is not there when its maker could not have attached it', async () => {
+    const { appliance, url } = await serveAppliance({ quota: { attachmentsMax: 2 } });
+    const client = await connectClient(url);
+    await client.allocate({ name: 'a', size: 4096 });
+    await client.allocate({ size: 4096 });
+    expect(await codeOf(() => client.allocate({ name: 'c', size: 4096 }))).toBe('ERR_QUOTA');
+    expect(await codeOf(() => client.allocate({ size: 4096 }))).toBe('ERR_QUOTA');
+    expect(appliance.regionNames.filter((name) => name !== 'a')).toEqual([
+      expect.stringMatching(/^@/),
+    ]);
+  });
+
   it('keeps what it is when it is asked for with other options', async () => {
     const { appliance, url } = await serveAppliance();
     const client = await connectClient(url);

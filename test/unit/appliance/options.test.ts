@@ -6,6 +6,7 @@ import {
   defaultMemoryBytes,
   resolveOptions,
 } from '../../../src/appliance/options.js';
+import { QUOTA_DEFAULT, type Quota } from '../../../src/appliance/quota.js';
 import { keepToken, readToken } from '../../../src/appliance/token.js';
 import { codeOf } from '../../helpers/codes.js';
 import { scratch } from '../../helpers/scratch.js';
@@ -88,6 +89,35 @@ describe('options of an appliance', () => {
     expect(first.token).toMatch(/^[\w-]{43}$/);
     expect(statSync(first.tokenPath ?? '').mode & 0o777).toBe(0o600);
     expect(resolve(open).token).toBe(first.token);
+  });
+});
+
+describe('quotas', () => {
+  const quotaOf = (quota: unknown) => resolve({ quota: quota as Partial<Quota> }).quota;
+
+  it('are what was given, and else the default', () => {
+    expect(quotaOf(undefined)).toEqual(QUOTA_DEFAULT);
+    expect(quotaOf({ sessionsMax: undefined, exportsMax: 0 })).toEqual({
+      ...QUOTA_DEFAULT,
+      exportsMax: 0,
+    });
+    expect(quotaOf({ sessionBytesMax: Number.POSITIVE_INFINITY }).sessionBytesMax).toBe(
+      Number.POSITIVE_INFINITY,
+    );
+    // Beyond what the NIC takes of everybody.
+    expect(quotaOf({ connectionsMax: 2 ** 32 }).connectionsMax).toBe(1024);
+  });
+
+  it.each([
+    [{ sessionsMax: Number.NaN }, 'sessionsMax must be 0 or more, not NaN'],
+    [{ sessionsMax: -1 }, 'sessionsMax must be 0 or more, not -1'],
+    [{ regionsMax: 1.5 }, 'regionsMax must be 0 or more, not 1.5'],
+    [{ sessionsMax: '3' }, 'sessionsMax must be 0 or more, not 3'],
+    [{ sessionsMax: null }, 'sessionsMax must be 0 or more, not null'],
+    [{ sesionsMax: 3 }, 'a quota has no sesionsMax'],
+  ])('are not %j', async (quota, said) => {
+    expect(await codeOf(() => quotaOf(quota))).toBe('ERR_ARGUMENT');
+    expect(() => quotaOf(quota)).toThrow(said);
   });
 });
 
