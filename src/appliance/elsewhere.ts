@@ -1,6 +1,8 @@
 /** Sources elsewhere: what they are when a region is made, and who supplies its pages later. */
 import type { Door } from '../control/authorize.js';
+import { contextOf } from '../control/codes.js';
 import type { RegionSpec } from '../control/schema.js';
+import { FarpageError } from '../errors.js';
 import { checkUrl } from './allowed-urls.js';
 import { HttpFile, type WebVersion } from './http-file.js';
 import { CONNECTIONS_MAX } from './http-get.js';
@@ -48,6 +50,12 @@ export async function probe(
   }
 }
 
+/** A server that answers as it did not when the region was made is another source by now. */
+function readFailure(error: unknown): unknown {
+  if (!(error instanceof FarpageError) || error.code !== 'ERR_PROTOCOL') return error;
+  return new FarpageError('ERR_SOURCE_CHANGED', contextOf(error), { cause: error });
+}
+
 /** Who supplies the pages of a region of a file behind HTTP(S), unless it is a detached copy. */
 export function pagesOf(
   { source, door }: RegionRecord,
@@ -57,8 +65,12 @@ export function pagesOf(
   const file = httpFileOf(source, { door, allowed });
   return new PageCallbacks(
     {
-      fill: (pages, into, signal) =>
-        file.read(source.offset + pages.offset, into, { expected: source.version, signal }),
+      fill: async ({ offset }, into, signal) => {
+        const { version: expected } = source;
+        await file.read(source.offset + offset, into, { expected, signal }).catch((error) => {
+          throw readFailure(error);
+        });
+      },
       concurrency: CONNECTIONS_MAX,
     },
     () => file.close(),

@@ -54,6 +54,12 @@ function partOf(text: string | undefined): Part | undefined {
   return { first: Number(found[1]), last: Number(found[2]), size: Number(found[3]) };
 }
 
+/** How the bytes are encoded, though it was asked that they are not (RFC 9110 section 8.4). */
+function encodingOf(headers: IncomingHttpHeaders): string | undefined {
+  const encoding = headers['content-encoding']?.trim().toLowerCase() || 'identity';
+  return encoding === 'identity' ? undefined : encoding;
+}
+
 /** Nothing is contacted before the first `probe` or `read`. */
 export class HttpFile {
   readonly #url: URL;
@@ -183,7 +189,13 @@ export class HttpFile {
     if (part?.first !== 0 || !Number.isSafeInteger(part.size)) {
       throw new FarpageError('ERR_UNSUPPORTED', `${name} does not tell its size`);
     }
-    return versionOf(headers, part.size);
+    const encoding = encodingOf(headers);
+    if (encoding === undefined) return versionOf(headers, part.size);
+    // Its size and ranges would be those of the encoded bytes.
+    throw new FarpageError(
+      'ERR_UNSUPPORTED',
+      `${name} sends ${encoding}, not the bytes themselves`,
+    );
   }
 
   #checkPart(
@@ -197,9 +209,9 @@ export class HttpFile {
     if (!isSame(expected, versionOf(headers, size))) {
       throw new FarpageError('ERR_SOURCE_CHANGED', `${name} is another version now`);
     }
-    const encoding = headers['content-encoding'] ?? 'identity';
+    const encoding = encodingOf(headers);
     if (statusCode !== 206) throw new FarpageError('ERR_PROTOCOL', `${name} sent all, not a range`);
-    if (encoding !== 'identity') throw new FarpageError('ERR_PROTOCOL', `${name} sent ${encoding}`);
+    if (encoding !== undefined) throw new FarpageError('ERR_PROTOCOL', `${name} sent ${encoding}`);
     if (part?.first === offset && part.last === offset + length - 1) return;
     const sent = headers['content-range'] ?? 'no range';
     throw new FarpageError('ERR_PROTOCOL', `${name} sent ${sent}, not ${offset} + ${length}`);

@@ -116,6 +116,19 @@ describe('a file behind HTTP', () => {
     expect(await codeOf(() => read(0, 10))).toBe(code);
   });
 
+  it('is not taken where the server encodes the bytes, whose size it would not have', async () => {
+    const prepare = (server: WebServer) => {
+      server.extra = { 'content-encoding': 'gzip' };
+    };
+    expect(await codeOf(() => open({}, prepare))).toBe('ERR_UNSUPPORTED');
+    await expect(open({}, prepare)).rejects.toThrow('sends gzip, not the bytes themselves');
+    const plain = (server: WebServer) => {
+      server.extra = { 'content-encoding': 'Identity' };
+    };
+    const { read } = await open({}, plain);
+    expect((await read(0, 10)).equals(patternOf(SIZE).subarray(0, 10))).toBe(true);
+  });
+
   it.each<[string, string, (server: WebServer) => void]>([
     [
       'all of it instead of a range',

@@ -46,6 +46,20 @@ describe('a URL', () => {
     expect((await region.stat()).error?.code).toBe('ERR_URL_NOT_ALLOWED');
   });
 
+  it('says that its server answers otherwise now, and not that a device failed', async () => {
+    const server = await WebServer.start(patternOf(SIZE));
+    const serve = await ServeProcess.start(scratch());
+    const client = await connectClient(serve.ready.control);
+    const region = await client.create({ name: 'w', from: server.url() });
+    server.extra = { 'content-encoding': 'gzip' };
+    const attached = await client.attach('w');
+    expect(await codeOf(() => attached.read(0, 1))).toBe('ERR_SOURCE_CHANGED');
+    expect((await attached.stat()).error?.message).toContain('sent gzip');
+    server.extra = {};
+    expect((await attached.read(0, 1))[0]).toBe(patternOf(1)[0]);
+    expect(region.size).toBe(SIZE);
+  });
+
   it('shows neither its query nor the token, and has no user in it', async () => {
     const server = await WebServer.start(patternOf(SIZE));
     const folder = scratch();
