@@ -67,8 +67,8 @@
           'cflags_cc': ['-Wshadow', '-Wconversion'],
           # test/native/system_calls.cc meets them on their way to the kernel.
           'ldflags': [
-            '-Wl,--wrap=open64,--wrap=pread64,--wrap=pwrite64,--wrap=ftruncate64,--wrap=fdatasync',
-            '-Wl,--wrap=fsync,--wrap=fallocate64,--wrap=madvise,--wrap=link,--wrap=unlink,--wrap=rename',
+            '-Wl,--wrap=open64,--wrap=pread64,--wrap=pwrite64,--wrap=pwritev64v2,--wrap=ftruncate64',
+            '-Wl,--wrap=fdatasync,--wrap=fsync,--wrap=fallocate64,--wrap=madvise,--wrap=link,--wrap=unlink,--wrap=rename',
             # IoRing::QueueWrite, Enter and Reap: test/native/ring_calls.cc.
             '-Wl,--wrap=_ZN7farpage6IoRing10QueueWriteEiPKvjmim',
             '-Wl,--wrap=_ZN7farpage6IoRing5EnterEj',

@@ -55,6 +55,8 @@ DirectWriter::~DirectWriter() { WaitForAll(); }
 bool DirectWriter::Begin(PageImage* image) {
   // O_DIRECT takes whole pages.
   if (image->length_bytes != image->run.length_bytes() || !file_.Uncache(image->run)) return false;
+  if (singly_) singly_ = holes_ == Holes::kRefuse && CoresAreShort();
+  if (singly_) return WriteNow(image);
   if (!MakeRoom()) return false;
   if (!ring_->QueueWrite(file_.fd(), image->bytes, static_cast<uint32_t>(image->length_bytes),
                          file_.OffsetOf(image->run),
@@ -66,10 +68,24 @@ bool DirectWriter::Begin(PageImage* image) {
   return true;
 }
 
+// Writes an image and waits for that; false when the kernel refuses.
+bool DirectWriter::WriteNow(PageImage* image) {
+  const iovec from{const_cast<std::byte*>(image->bytes), image->length_bytes};
+  const auto offset = static_cast<off_t>(file_.OffsetOf(image->run));
+  const ssize_t put = ::pwritev2(file_.fd(), &from, 1, offset, RWF_NOWAIT);
+  if (put < 0 || static_cast<uint64_t>(put) != image->length_bytes) return false;
+  peak_ = std::max(peak_, 1u);
+  image->outcome = {};
+  image->around_cache = true;
+  return true;
+}
+
 // Room for one write more; false when the kernel refuses.
 bool DirectWriter::MakeRoom() {
   while (under_way_ + ring_->queued() >= most_) {
-    most_ = CoresAreShort() ? kDirectWritesShort : kDirectWritesMax;
+    const bool are_short = CoresAreShort();
+    most_ = are_short ? kDirectWritesShort : kDirectWritesMax;
+    singly_ = are_short && holes_ == Holes::kRefuse;
     const uint32_t begun = under_way_ + ring_->queued();
     if (begun < most_) break;
     // One completion makes room for one write, and each would wake this thread.

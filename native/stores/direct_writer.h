@@ -13,8 +13,11 @@ namespace farpage {
 
 // Writes that one thread has under way, at most.
 inline constexpr uint32_t kDirectWritesMax = 64;
-// The same while cores are short (os/short_cores.h): begun together and waited for together, so
-// that their thread keeps its core for some 25 us at a time (`bench --only beside-sync`).
+// The same of long runs while cores are short (os/short_cores.h): begun together and waited for
+// together, so that their thread keeps its core for some 25 us at a time. Single pages are written
+// one by one then, by pwritev2(2), each in 15 us of two pieces (`bench --only beside-sync`): the
+// end of a write that a ring has begun is the work of a thread of the kernel, for four of them
+// together 40 us, and that of a waiting one its own.
 inline constexpr uint32_t kDirectWritesShort = 4;
 // Shorter runs are left to the page cache where holes are allocated: to hand each of them to a
 // thread of the kernel takes longer than to copy it.
@@ -70,7 +73,7 @@ class DirectWriter {
   DirectWriter& operator=(const DirectWriter&) = delete;
 
   // Begins to write an image, which stays valid until Finish. False: it must go through the page
-  // cache. Waits while kDirectWritesMax are under way.
+  // cache. Waits while kDirectWritesMax are under way, and while cores are short for the write.
   bool Begin(PageImage* image);
 
   // Waits for what was begun. Returns the images whose write did not do, for whatever reason: the
@@ -85,6 +88,7 @@ class DirectWriter {
       : file_(file), holes_(holes), ring_(std::move(ring)) {}
   bool Enter(uint32_t wait_for);
   bool MakeRoom();
+  bool WriteNow(PageImage* image);
   void WaitForAll();
 
   DirectFile& file_;
@@ -93,7 +97,9 @@ class DirectWriter {
   std::vector<PageImage*> begun_;  // null: written
   uint32_t under_way_ = 0;         // with the kernel, not yet reaped
   uint32_t peak_ = 0;
-  uint32_t most_ = kDirectWritesShort;  // under way or queued, as of the last look
+  // As of the last look: under way or queued, at most; one page after the other.
+  uint32_t most_ = kDirectWritesShort;
+  bool singly_ = true;
 };
 
 }  // namespace farpage

@@ -300,17 +300,17 @@ FARPAGE_TEST(write_hints_clear_the_page_cache_before_the_sync) {
   CheckFile(path, 0);
 }
 
-// A thread that writes beside one that answers, with too few cores for both, keeps its core for a
-// few writes at a time, and all get written.
+// A thread that writes beside one that answers, with too few cores for both, keeps its core for one
+// page at a time, or for a few runs, and all get written.
 FARPAGE_TEST(direct_writes_are_few_at_a_time_while_cores_are_short) {
   const TemporaryFolder folder;
   const std::string path = folder.File("data");
   MakeHotFile(path, kSize);
   if (!GoesAround(path)) return Skip("no O_DIRECT, io_uring or cachestat here");
-  const auto peak = [&](int round) {
+  const auto peak = [&](int round, Holes holes) {
     const Fd file(::open(path.c_str(), O_RDWR));
     DirectFile direct(file.get(), 0);
-    auto writer = DirectWriter::Create(direct);
+    auto writer = DirectWriter::Create(direct, holes);
     if (!writer.ok()) std::abort();
     Images made(round);
     std::vector<PageImage*> left;
@@ -331,10 +331,11 @@ FARPAGE_TEST(direct_writes_are_few_at_a_time_while_cores_are_short) {
   };
   Thread("short", [&] {
     PinToOneProcessor();
-    CHECK(peak(8) > kDirectWritesShort);
+    CHECK(peak(8, Holes::kRefuse) > kDirectWritesShort);
     AnsweringThread answering;
     answering.Answered(NowNs() + kLongNs);
-    CHECK_EQ(peak(9), kDirectWritesShort);
+    CHECK_EQ(peak(9, Holes::kRefuse), 1u);
+    CHECK_EQ(peak(7, Holes::kAllocate), kDirectWritesShort);
     // The second writer stands aside meanwhile; the first one does all.
     auto store = OpenStore(path);
     Images made(10);

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -23,6 +24,7 @@ extern "C" {
 int __real_open64(const char* path, int flags, ...);
 ssize_t __real_pread64(int fd, void* into, size_t bytes, off64_t offset);
 ssize_t __real_pwrite64(int fd, const void* from, size_t bytes, off64_t offset);
+ssize_t __real_pwritev64v2(int fd, const iovec* from, int count, off64_t offset, int flags);
 int __real_ftruncate64(int fd, off64_t length);
 int __real_fdatasync(int fd);
 int __real_fsync(int fd);
@@ -191,6 +193,24 @@ void ApplyTorn(File& file, const Call& call, std::mt19937_64& random) {
   if (random() % 2 == 0) file.size = std::max(file.size, end);
 }
 
+// `put` writes `from`, or what is recorded of it: the kernel gets those bytes, whoever writes to
+// `from` meanwhile, from where O_DIRECT takes them.
+template <typename Put>
+ssize_t Write(int fd, const void* from, size_t bytes, off64_t offset, Put put) {
+  if (Fails(kCallWrite, fd)) return -1;
+  if (!recording.load() || !Records(PathOf(fd))) return put(from);
+  if (bytes > SSIZE_MAX - kBlock) std::abort();
+  std::vector<std::byte> room(bytes + kBlock);
+  const auto at = reinterpret_cast<uintptr_t>(room.data());
+  std::byte* copy = room.data() + ((at + kBlock - 1) & ~(kBlock - 1)) - at;
+  std::memcpy(copy, from, bytes);
+  const ssize_t done = put(copy);
+  if (done <= 0) return done;
+  record->Add({Call::What::kWrite, InodeOf(fd), 0, {}, {}, static_cast<uint64_t>(offset),
+               {copy, copy + done}, 0});
+  return done;
+}
+
 }  // namespace
 
 CallFault::CallFault(const std::string& folder, uint32_t kinds, uint64_t nth, int error)
@@ -311,17 +331,17 @@ ssize_t __wrap_pread64(int fd, void* into, size_t bytes, off64_t offset) {
 }
 
 ssize_t __wrap_pwrite64(int fd, const void* from, size_t bytes, off64_t offset) {
-  if (Fails(kCallWrite, fd)) return -1;
-  if (!recording.load() || !Records(PathOf(fd))) return __real_pwrite64(fd, from, bytes, offset);
-  // The kernel gets the bytes that are recorded, whoever writes to `from` meanwhile.
-  const auto* first = static_cast<const std::byte*>(from);
-  std::vector<std::byte> copy(first, first + bytes);
-  const ssize_t put = __real_pwrite64(fd, copy.data(), bytes, offset);
-  if (put <= 0) return put;
-  copy.resize(static_cast<size_t>(put));
-  record->Add({Call::What::kWrite, InodeOf(fd), 0, {}, {}, static_cast<uint64_t>(offset),
-               std::move(copy), 0});
-  return put;
+  return Write(fd, from, bytes, offset, [&](const void* what) {
+    return __real_pwrite64(fd, what, bytes, offset);
+  });
+}
+
+ssize_t __wrap_pwritev64v2(int fd, const iovec* from, int count, off64_t offset, int flags) {
+  if (count != 1) std::abort();  // nobody gathers here
+  return Write(fd, from->iov_base, from->iov_len, offset, [&](const void* what) {
+    const iovec piece{const_cast<void*>(what), from->iov_len};
+    return __real_pwritev64v2(fd, &piece, 1, offset, flags);
+  });
 }
 
 int __wrap_ftruncate64(int fd, off64_t length) {
