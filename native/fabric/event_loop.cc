@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "memory/region_copy.h"
+#include "os/work_in_pieces.h"
 
 namespace farpage {
 namespace {
@@ -258,10 +259,23 @@ bool EventLoop::RunRunnable() {
   return true;
 }
 
+// True when it is time to sleep. Beside work in pieces it is not yet, but others go first: who asks
+// may be waiting for this very core; who has it for long may keep it.
+bool EventLoop::PolledInVain(uint64_t idle_ns) {
+  if (idle_ns <= options_.poll_ns) return false;
+  if (idle_ns > kPollBesideNs || !WorksInPieces()) return true;
+  OperationCounters::Add(stats_.yields, 1);
+  const uint64_t before_ns = NowNs();
+  ::sched_yield();
+  const uint64_t now = NowNs();
+  if (core_.Judge(now, now - before_ns)) (void)LeaveCore();
+  return false;
+}
+
 // Looks at the connections that were active lately without asking epoll; false when it is time
 // to sleep.
 bool EventLoop::PollHot(uint64_t now) {
-  if (now - last_activity_ns_ > options_.poll_ns) {
+  if (PolledInVain(now - last_activity_ns_)) {
     WatchPolled();
     hot_.clear();
     return false;

@@ -11,6 +11,7 @@
 
 #include "fabric/responder.h"
 #include "memory/shootdown.h"
+#include "os/busy_core.h"
 #include "os/short_cores.h"
 #include "os/thread.h"
 
@@ -33,6 +34,10 @@ inline constexpr uint64_t kShortTurnsNs = 25'000;
 // than that by itself, a loop would never sleep.
 inline constexpr uint64_t kAwayNs = 20'000;
 inline constexpr uint64_t kAwayMaxNs = 100'000'000;
+// How long polling goes on, at least, while the pager works in pieces (os/work_in_pieces.h): a few
+// of them may keep a peer from asking again, and who sleeps then may be woken on the core where
+// that peer polls, and wait for it although another core is idle.
+inline constexpr uint64_t kPollBesideNs = 1'000'000;
 // How long a peer may take for the handshake, to read a Terminate, or to go on with half an FPDU
 // or an answer it does not take.
 inline constexpr uint64_t kHandshakeNs = 10'000'000'000;
@@ -48,6 +53,7 @@ struct LoopStats {
   std::atomic<uint64_t> operations{0};
   std::atomic<uint64_t> bytes_read{0};
   std::atomic<uint64_t> bytes_written{0};
+  std::atomic<uint64_t> yields{0};  // times it polled on and let others go first
 };
 
 // Polls adaptively: for `poll_ns` after activity, never on a single core and not while its
@@ -130,6 +136,7 @@ class EventLoop final : public FaultWaiter {
   // True when there was one; it has looked at the clock then.
   bool RunRunnable();
   bool PollHot(uint64_t now);
+  bool PolledInVain(uint64_t idle_ns);
   bool ServeHot(uint64_t now);
   void EndReads(uint64_t now);
   uint64_t LookAtClock(bool polled);
@@ -149,6 +156,7 @@ class EventLoop final : public FaultWaiter {
   TurnCounter* counter_;
   std::unique_ptr<FillQueue> fills_;
   AnsweringThread answering_;
+  BusyCore core_;
   ResponderContext context_;
   LoopStats stats_;
 

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstring>
 #include <mutex>
 #include <utility>
@@ -17,6 +19,7 @@
 #include "os/page_cache.h"
 #include "os/short_cores.h"
 #include "os/thread.h"
+#include "os/work_in_pieces.h"
 
 namespace farpage {
 namespace {
@@ -32,7 +35,7 @@ constexpr size_t kParallelImagesMin = 64;
 // Images that a writer takes at once.
 constexpr size_t kShareImages = kImagesPerKick;
 // How long the second writer stands aside before it looks again.
-constexpr long kAsideNs = 1'000'000;
+constexpr std::chrono::milliseconds kAside{5};
 // How often a locked range is asked for.
 constexpr long kLockNapNs = 2'000'000;
 
@@ -43,18 +46,34 @@ class Shares {
 
   // The next images for one writer; none when all are taken. `helps`: not while cores are short.
   std::span<PageImage* const> Take(bool helps) {
-    while (helps && next_.load(std::memory_order_relaxed) < images_.size() && CoresAreShort()) {
-      const timespec nap{0, kAsideNs};
-      ::nanosleep(&nap, nullptr);
-    }
+    if (helps) StandAside();
     const size_t first = next_.fetch_add(kShareImages, std::memory_order_relaxed);
     if (first >= images_.size()) return {};
-    return images_.subspan(first, std::min(kShareImages, images_.size() - first));
+    const size_t count = std::min(kShareImages, images_.size() - first);
+    if (first + count == images_.size()) {
+      const std::lock_guard<std::mutex> lock(mutex_);  // or who is about to wait would not hear it
+      taken_.notify_all();
+    }
+    return images_.subspan(first, count);
   }
 
  private:
+  [[nodiscard]] bool AllTaken() const {
+    return next_.load(std::memory_order_relaxed) >= images_.size();
+  }
+  // While cores are short and there is something to help with: who has taken the last images waits
+  // for the one that stands here.
+  void StandAside() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!AllTaken() && CoresAreShort()) {
+      taken_.wait_for(lock, kAside, [this] { return AllTaken(); });
+    }
+  }
+
   std::span<PageImage* const> images_;
   std::atomic<size_t> next_{0};
+  std::mutex mutex_;
+  std::condition_variable taken_;
 };
 
 // `work` takes its images out of the shares until there are none, here and on helping threads.
@@ -290,6 +309,7 @@ Status FileStore::Write(std::span<PageImage> images) {
     for (PageImage& image : images) image.outcome = named;
     return images.empty() ? named : Status{};
   }
+  const WorkInPieces work;
   std::vector<PageImage*> left;
   left.reserve(images.size());
   for (PageImage& image : images) left.push_back(&image);

@@ -8,6 +8,9 @@
 #include "appliance_fixture.h"
 #include "check.h"
 #include "fabric/adaptive_spin.h"
+#include "os/thread.h"
+#include "os/work_in_pieces.h"
+#include "short_cores.h"
 
 namespace farpage::test {
 namespace {
@@ -141,6 +144,39 @@ FARPAGE_TEST(polling_ends_where_looks_are_slow) {
   while (before_ns == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   REQUIRE(nic.AwaitSleep());
   CHECK(nic.CpuNs() - before_ns < options.poll_us * 1000 / 2);
+}
+
+// Beside work in pieces it goes on for longer, and ends all the same.
+FARPAGE_TEST(polling_goes_on_beside_work_in_pieces) {
+  if (!MayPoll()) SKIP("nobody polls on one processor");
+  Thread("short", [] {
+    PinToProcessors(2);
+    ApplianceOptions options;
+    options.poll_us = 50;
+    Appliance appliance(options);
+    const uint32_t stag = appliance.OpenAnonymous(kPageBytes, FillValueStore::Value::kZero);
+    const Watched nic("nic-0");
+    const auto client = appliance.Connect();
+    REQUIRE(client != nullptr);
+    const auto& yields = appliance.nic->loops()[0]->stats().yields;
+    const auto read = [&] {
+      uint64_t got = 0;
+      CHECK_EQ(int(Read(*client, stag, 0, &got, sizeof got).code), int(Code::kOk));
+      CHECK(nic.AwaitSleep());
+    };
+    for (int n = 0; n < 16; n++) read();
+    CHECK_EQ(yields.load(), 0u);
+    {
+      const WorkInPieces work;
+      // Again where others had its core for so long that nobody was being answered any more.
+      const uint64_t deadline = NowNs() + kLongestNs;
+      while (yields == 0 && NowNs() < deadline) read();
+      CHECK(yields != 0);
+    }
+    const uint64_t before = yields;
+    for (int n = 0; n < 16; n++) read();
+    CHECK_EQ(yields.load(), before);
+  }).Join();
 }
 
 // No tick of its own wakes a loop whose peers are all at rest.

@@ -1,6 +1,12 @@
 // When threads that answer need all cores, and when they do not.
+#include <fcntl.h>
+
+#include <atomic>
+#include <thread>
+
 #include "appliance_fixture.h"
 #include "os/thread.h"
+#include "os/work_in_pieces.h"
 #include "short_cores.h"
 
 namespace farpage::test {
@@ -65,6 +71,59 @@ FARPAGE_TEST(short_cores_are_known_of_from_answers) {
     CHECK(known);
     while (CoresAreShort() && NowNs() < deadline) std::this_thread::yield();
     CHECK(!CoresAreShort());  // nobody asks any more
+  }).Join();
+}
+
+// Work in pieces is such while cores are short.
+FARPAGE_TEST(short_cores_make_work_come_in_pieces) {
+  Thread("short", [] {
+    PinToOneProcessor();
+    {
+      const WorkInPieces work;
+      CHECK(!WorksInPieces());  // nobody answers
+    }
+    AnsweringThread answering;
+    answering.Answered(NowNs() + kLongNs);
+    CHECK(!WorksInPieces());
+    {
+      const WorkInPieces work;
+      CHECK(WorksInPieces());
+    }
+    CHECK(!WorksInPieces());
+  }).Join();
+}
+
+// Writing a file is, for as long as it takes.
+FARPAGE_TEST(short_cores_have_files_written_in_pieces) {
+  const TemporaryFolder folder;
+  const std::string path = folder.File("data");
+  const std::vector<std::byte> bytes(256 << kPageShift);
+  {
+    const Fd file(::open(path.c_str(), O_RDWR | O_CREAT, 0600));
+    CHECK_EQ(::pwrite(file.get(), bytes.data(), bytes.size(), 0), ssize_t(bytes.size()));
+  }
+  auto store = FileStore::Open({path, 0, 0, true});
+  REQUIRE(store.ok());
+  Thread("short", [&] {
+    PinToOneProcessor();
+    AnsweringThread answering;
+    answering.Answered(NowNs() + kLongNs);
+    std::atomic<bool> seen{false};
+    const uint64_t deadline = NowNs() + 20'000'000'000;
+    Thread writer("writer", [&] {
+      std::vector<PageImage> images;
+      for (PageIndex page = 0; page < 256; page++) {
+        images.push_back({{page, 1}, bytes.data() + (page << kPageShift), kPageBytes, {}});
+      }
+      while (!seen && NowNs() < deadline) CHECK(store.value()->Write(images).ok());
+    });
+    while (!seen && NowNs() < deadline) {
+      seen = WorksInPieces();
+      std::this_thread::yield();
+    }
+    writer.Join();
+    CHECK(seen);
+    CHECK(!WorksInPieces());
   }).Join();
 }
 
