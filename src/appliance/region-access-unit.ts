@@ -207,7 +207,7 @@ export class RegionAccessUnit {
     const { account, origin } = options;
     if (spec.name !== undefined) {
       const region = this.create(spec, options.door, { account, origin });
-      if (region.carver === undefined) region.carver = options.session;
+      if (region.carving.holder === undefined) region.carving.give(options.session);
       return region;
     }
     if (spec.persist) throw new FarpageError('ERR_NAME', 'what persists needs a name');
@@ -219,7 +219,7 @@ export class RegionAccessUnit {
       origin,
     });
     const region = this.#allocate(record, { owner: options.session, account });
-    region.carver = options.session;
+    region.carving.give(options.session);
     return region;
   }
 
@@ -300,7 +300,7 @@ export class RegionAccessUnit {
   async release(session: string): Promise<void> {
     const closing: Promise<void>[] = [];
     for (const region of this.#regions.values()) {
-      if (region.carver === session) region.carver = undefined;
+      region.carving.take(session);
       if (region.owner !== session) continue;
       this.#regions.delete(region.record.name);
       closing.push(region.close());

@@ -11,6 +11,7 @@ import type {
   SyncMember,
 } from '../native/binding.js';
 import { native } from '../native/load.js';
+import { Carving } from './carving.js';
 import { CopySource } from './copy-source.js';
 import type { FileClaims } from './file-claims.js';
 import { syncAtomically, type WrittenBack } from './group-sync.js';
@@ -48,8 +49,7 @@ export class Region {
   #record: RegionRecord;
   /** The session that an unnamed region belongs to. */
   readonly owner: string | undefined;
-  /** The session that has the right to carve slabs out of it. */
-  carver: string | undefined;
+  readonly carving = new Carving();
   readonly #pager: PagerHandle;
   readonly #claims: FileClaims;
   readonly #keeping: RegionKeeping;

@@ -183,7 +183,7 @@ function sessionHandlers({ unit, sessions, endpoints }: ServiceParts) {
       if (region.owner !== undefined && region.owner !== session.id) {
         throw new FarpageError('ERR_NO_SUCH_REGION', body.region);
       }
-      const attached = session.attach(region, { access: body.access, carve: body.carve });
+      const attached = session.attach(region, body);
       await region.syncs.marked();
       return attached;
     },
@@ -200,7 +200,7 @@ function sessionHandlers({ unit, sessions, endpoints }: ServiceParts) {
       const { id, account } = session;
       const region = unit.allocate(body, { door, session: id, account, origin });
       session.allocated.add(region);
-      return session.attach(region, { access: undefined, carve: region.carver === session.id });
+      return session.attach(region, { access: undefined, carve: region.carving.holder === id });
     },
   } satisfies Partial<Handlers>;
 }

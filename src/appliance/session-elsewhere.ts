@@ -1,10 +1,11 @@
 /** A session of this appliance at another one, for one region there. */
 import { fabricDoorOf } from '../control/address.js';
 import type { ControlClient } from '../control/http-client.js';
-import { HOLD_PATH } from '../control/routes.js';
+import type { Sent } from '../control/routes.js';
 import type { Attachment } from '../control/schema.js';
+import { holdSession } from '../control/session-hold.js';
 import { type ErrorCode, FarpageError } from '../errors.js';
-import type { Access, SourceDoor } from '../native/binding.js';
+import type { SourceDoor } from '../native/binding.js';
 
 /** Bound on each call to the other appliance; its fabric has deadlines of its own. */
 const TIMEOUT_MS = 2000;
@@ -25,6 +26,8 @@ export function refusalOf(error: unknown): ErrorCode {
 
 /** The region as it is attached now, the way to it, and the end of both. */
 export interface SessionElsewhere {
+  /** Which start of the other appliance it is of. */
+  readonly start: string;
   readonly attached: Attachment;
   readonly door: SourceDoor;
   /** Settles once the other appliance lets nothing of this session through any more. */
@@ -34,13 +37,13 @@ export interface SessionElsewhere {
 /** Opens a session and attaches the region. ERR_NO_APPLIANCE, ERR_NO_SUCH_REGION, ERR_TIMEOUT. */
 export async function openElsewhere(
   control: ControlClient,
-  body: { region: string; access: Access; carve?: boolean },
+  body: Sent<'attach'>,
 ): Promise<SessionElsewhere> {
   const limits = { timeoutMs: TIMEOUT_MS };
   const opened = await control.call('openSession', limits);
   const params = { session: opened.session };
   // The other side ends the session by its grace once nobody holds it.
-  const endHold = control.open(HOLD_PATH.replace(':session', opened.session), () => {});
+  const endHold = holdSession(control, opened);
   const end = async (): Promise<void> => {
     endHold();
     try {
@@ -54,7 +57,8 @@ export async function openElsewhere(
     const attached = await control.call('attach', { ...limits, params, body });
     const ticket = Buffer.from(opened.ticket, 'hex');
     const where = fabricDoorOf(control.address, opened.fabric);
-    return { attached, door: { ...where, ticket, stag: attached.stag }, end };
+    const door = { ...where, ticket, stag: attached.stag };
+    return { start: opened.start, attached, door, end };
   } catch (error) {
     end().catch(() => {});
     throw error;

@@ -105,15 +105,19 @@ export class Session {
   }
 
   /** Registers a region for this session; ERR_ACCESS, ERR_QUOTA, ERR_REGION_CARVED. */
-  attach(region: Region, options: { access: Access | undefined; carve: boolean }): Attachment {
-    if (options.carve && region.carver !== undefined && region.carver !== this.id) {
+  attach(
+    region: Region,
+    options: { access?: Access | undefined; carve: boolean; carving?: string | undefined },
+  ): Attachment {
+    const { carving } = region;
+    if (options.carve && ![undefined, this.id].includes(carving.holder)) {
       throw new FarpageError('ERR_REGION_CARVED', region.record.name);
     }
     this.admitAttachment();
     const access = options.access ?? region.record.access;
     const memoryRegion = region.register(this.#domain, access);
     const who = identify(region, () => memoryRegion.deregister());
-    if (options.carve) region.carver = this.id;
+    if (options.carve) carving.give(this.id, options.carving);
     this.#attached.set(memoryRegion.stag, { region, memoryRegion });
     return {
       region: region.record.name,
@@ -122,7 +126,8 @@ export class Session {
       pageSize: PAGE_BYTES,
       address: region.stat().address,
       access,
-      carve: region.carver === this.id,
+      carve: carving.holder === this.id,
+      carving: carving.holder === this.id ? carving.tenure : null,
       ...who,
       ...region.syncs.known,
     };
@@ -136,7 +141,7 @@ export class Session {
     found.memoryRegion.deregister();
     const users = [...this.#attached.values()];
     const used = users.some(({ region }) => region === found.region);
-    if (!used && found.region.carver === this.id) found.region.carver = undefined;
+    if (!used) found.region.carving.take(this.id);
   }
 
   /** ERR_QUOTA when another region of `bytes` is more than this session may allocate. */

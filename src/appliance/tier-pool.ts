@@ -17,6 +17,22 @@ const PASSING: readonly ErrorCode[] = [
   'ERR_TIMEOUT',
 ];
 
+interface Seen {
+  readonly identity: string;
+  readonly start: string;
+  readonly carving: string | undefined;
+}
+
+/**
+ * Whether what was put there may be there. Where a session has ended against our will somebody else
+ * may have carved the pool before the next one, and written there. What became of it when the other
+ * appliance was started again nobody can tell; there each page has to pass its checksum.
+ */
+function isSame(seen: Seen | undefined, found: Seen): boolean {
+  if (seen?.identity !== found.identity) return false;
+  return seen.carving === found.carving || seen.start !== found.start;
+}
+
 export interface TierPoolOptions {
   readonly url: string;
   /** Of the pool at most; all of it by default. */
@@ -34,7 +50,8 @@ export class TierPool {
   readonly #region: string;
   readonly #capacityBytes: number;
   #session: SessionElsewhere | undefined;
-  #identity: string | undefined;
+  /** What the pool was when it was last seen. */
+  #seen: Seen | undefined;
   #prepared: PoolDoor | undefined;
   #closed = false;
   /** Why there was no door, the last time that one was wanted. */
@@ -74,7 +91,7 @@ export class TierPool {
       return door;
     } catch (error) {
       const code = error instanceof FarpageError ? error.code : 'ERR_INTERNAL';
-      if (code === 'ERR_NO_SUCH_REGION') this.#identity = undefined;
+      if (code === 'ERR_NO_SUCH_REGION') this.#seen = undefined;
       this.error = error instanceof FarpageError ? error : new FarpageError(code, String(error));
       throw this.error;
     }
@@ -98,8 +115,10 @@ export class TierPool {
       region,
       access: 'read-write',
       carve: true,
+      carving: this.#seen?.carving,
     });
-    const { identity, size } = session.attached;
+    const { start } = session;
+    const { identity, size, carving } = session.attached;
     try {
       if (this.#closed) throw new FarpageError('ERR_CLOSED', 'the tier');
       if (isOwn(identity)) {
@@ -113,8 +132,9 @@ export class TierPool {
       throw error;
     }
     this.#session = session;
-    const fresh = identity !== this.#identity;
-    this.#identity = identity;
+    const found = { identity, start, carving: carving ?? undefined };
+    const fresh = !isSame(this.#seen, found);
+    this.#seen = found;
     return { ...session.door, lengthBytes: size, fresh };
   }
 }

@@ -1,8 +1,9 @@
 /** A client's session at the appliance: opened, held, and opened anew when it was lost. */
 import { fabricDoorOf } from '../control/address.js';
 import type { CallOptions, ControlClient } from '../control/http-client.js';
-import { HOLD_PATH, type Reply, type RouteName, type Sent } from '../control/routes.js';
+import type { Reply, RouteName, Sent } from '../control/routes.js';
 import type { Attachment, SessionReply } from '../control/schema.js';
+import { holdSession } from '../control/session-hold.js';
 import { FarpageError } from '../errors.js';
 import type { QueuePairOptions } from '../fabric/queue-pair.js';
 import { Attached } from './attached.js';
@@ -26,8 +27,6 @@ export function callerOf(attached: Attached, session: Caller): Caller {
 
 /** How many sessions one call may find ended. */
 const SESSIONS_MAX = 3;
-/** Pause before a lost connection that held the session is opened again. */
-const HOLD_AGAIN_MS = 10;
 
 export class ClientSession {
   readonly #control: ControlClient;
@@ -35,7 +34,6 @@ export class ClientSession {
   #reply: SessionReply | undefined;
   #fresh = false;
   #renewal: Promise<void> | undefined;
-  #timer: NodeJS.Timeout | undefined;
   #endHold: (() => void) | undefined;
   #closed = false;
 
@@ -62,7 +60,7 @@ export class ClientSession {
     this.#reply = reply;
     this.#fresh = true;
     // At once: who blocks this thread for longer than the grace is alive all the same.
-    this.#hold(reply);
+    if (!this.#closed) this.#endHold = holdSession(this.#control, reply);
     return reply.session;
   }
 
@@ -111,7 +109,6 @@ export class ClientSession {
   async close(limits: Limits): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#timer);
     this.#endHold?.();
     if (this.#reply === undefined) return;
     const params = { session: this.#reply.session };
@@ -181,16 +178,5 @@ export class ClientSession {
     await this.open(NO_LIMITS);
     const restarted = this.#current.start !== start;
     for (const attached of [...this.#attached]) await attached.renew({ restarted });
-  }
-
-  #hold(reply: SessionReply): void {
-    if (this.#closed || this.#reply !== reply) return;
-    const path = HOLD_PATH.replace(':session', reply.session);
-    this.#endHold = this.#control.open(path, (reached) => {
-      // Lost after it stood: within the grace it can be taken up again. Never reached: it is gone,
-      // and the next call of the session will find that out.
-      if (!reached || this.#closed) return;
-      this.#timer = setTimeout(() => this.#hold(reply), HOLD_AGAIN_MS).unref();
-    });
   }
 }

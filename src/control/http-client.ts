@@ -105,19 +105,20 @@ export class ControlClient implements Disposable {
 
   /**
    * Opens a reply that stays open, on a connection of its own that does not hold the process;
-   * `onEnd` is called once it is gone, for whatever reason. Returns what ends it.
+   * `onEnd` is called once it is gone, for whatever reason, with the status of the answer if there
+   * was one. Returns what ends it.
    */
-  open(path: string, onEnd: (reached: boolean) => void): () => void {
+  open(path: string, onEnd: (status: number | undefined) => void): () => void {
     const request = this.#request(path, { method: 'GET', agent: false });
-    let reached = false;
+    let status: number | undefined;
     let ended = false;
     const end = () => {
-      if (!ended) onEnd(reached);
+      if (!ended) onEnd(status);
       ended = true;
     };
     request.once('socket', (socket) => socket.unref());
     request.once('response', (message) => {
-      reached = message.statusCode === 200;
+      status = message.statusCode;
       message.resume();
       message.once('close', end);
     });

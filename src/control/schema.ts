@@ -186,6 +186,8 @@ export const attachBody = v.strictObject({
   region: regionName,
   access: v.optional(access),
   carve: v.optional(v.boolean(), false),
+  /** What an earlier attachment was told: who had the right to carve then takes it again. */
+  carving: v.optional(secret),
 });
 /** A region as one session reaches it: `stag` is good in that session's domain only. */
 export const attachment = v.object({
@@ -197,6 +199,8 @@ export const attachment = v.object({
   address: v.nullable(v.string()),
   access,
   carve: v.boolean(),
+  /** With that right: as `carving` was sent, unless somebody else may have had it meanwhile. */
+  carving: v.nullable(secret),
   /** Another one once the name stands for other contents; a restart does not change it. */
   identity: secret,
   /** Another one once the name stands for another region, whatever has become of the contents. */

@@ -1,5 +1,10 @@
 /** Stands between a client and the TCP doors of an appliance and counts what passes. */
-import { createServer as createHttpServer, type Server as HttpServer, request } from 'node:http';
+import {
+  createServer as createHttpServer,
+  type Server as HttpServer,
+  request,
+  type ServerResponse,
+} from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { onTestFinished } from 'vitest';
 
@@ -19,6 +24,7 @@ export class CountingProxy {
   /** The sessions that requests were of. */
   readonly sessions = new Set<string>();
   readonly #sockets = new Set<Socket>();
+  readonly #held = new Set<ServerResponse>();
   readonly #fabric: Server;
   readonly #control: HttpServer;
 
@@ -46,7 +52,11 @@ export class CountingProxy {
         const parts: Buffer[] = [];
         // A reply that stays open is passed on as it comes, all others once they are whole.
         const held = reply.headers['content-length'] === undefined;
-        if (held) answer.writeHead(reply.statusCode ?? 500, reply.headers);
+        if (held) {
+          answer.writeHead(reply.statusCode ?? 500, reply.headers);
+          this.#held.add(answer);
+          answer.once('close', () => this.#held.delete(answer));
+        }
         reply.on('data', (bytes: Buffer) => (held ? answer.write(bytes) : parts.push(bytes)));
         reply.on('end', () => {
           if (held) return answer.end();
@@ -86,6 +96,17 @@ export class CountingProxy {
   cut(): void {
     for (const socket of this.#sockets) socket.destroy();
     this.#sockets.clear();
+  }
+
+  /** Replies that stay open now: connections that hold sessions. */
+  get holds(): number {
+    return this.#held.size;
+  }
+
+  /** Ends these as an appliance does when they have stood for long. */
+  endHolds(): void {
+    for (const answer of this.#held) answer.end();
+    this.#held.clear();
   }
 
   close(): void {
