@@ -15,7 +15,7 @@ namespace farpage {
 struct OverlayPage {
   PageIndex page = 0;
   const std::byte* bytes = nullptr;  // kPageBytes of them, which nobody changes meanwhile
-  Status outcome;                    // set by Store
+  Status outcome;                    // set by Store, which leaves out what has failed before
 };
 
 // The overlay of one region: the pager and nothing else moves pages into it and out of it, and

@@ -101,7 +101,8 @@ inline constexpr std::array<uint8_t, kPageStates> kNext = {
                          Bit(PageState::kLost)),         // filling: installed, failed, or lost
     static_cast<uint8_t>(Bit(PageState::kEvicting) | Bit(PageState::kCopying) |
                          Bit(PageState::kLost)),         // present
-    static_cast<uint8_t>(Bit(PageState::kAbsent) | Bit(PageState::kPresent)),  // evicting
+    static_cast<uint8_t>(Bit(PageState::kAbsent) | Bit(PageState::kPresent) |
+                         Bit(PageState::kLost)),         // evicting: gone, stays, or lost
     static_cast<uint8_t>(Bit(PageState::kPresent) | Bit(PageState::kLost)),    // copying
     static_cast<uint8_t>(Bit(PageState::kFilling) | Bit(PageState::kAbsent)),  // lost: healed
 };

@@ -147,7 +147,7 @@ void PageTable::Stamp(PageIndex page) {
 }
 
 bool PageTable::MarkDirty(PageIndex page) {
-  PageWord word = words_[page].load(std::memory_order_acquire);
+  PageWord word = Load(page);  // to look is not to take room
   for (;;) {
     if ((word & kWritable) == 0) return false;
     const PageWord epoch = epoch_->Now();

@@ -60,6 +60,7 @@ void Evictor::EvictOnce(Sweep& work, uint64_t pages, std::unique_lock<std::mutex
   for (Victims& victims : work.batch) Drop(victims);
   result->evicted_pages += work.claimed;
   result->dirty_pages = std::accumulate(work.dirty.begin(), work.dirty.end(), uint64_t{0});
+  result->pinned_pages = std::accumulate(work.pinned.begin(), work.pinned.end(), uint64_t{0});
   result->cleaning_pages = work.cleaning;
   if (work.spilled == 0) return;
   const uint64_t refused_before = result->refused_pages;
@@ -92,7 +93,7 @@ void Evictor::GoRound(Sweep& work, uint64_t pages, size_t rounds, Pick pick,
     rules.spilling = work.spills && region.overlay != nullptr ? &spilling : nullptr;
     rules.spills_max = spills_max_ - work.spilled;
     rules.cleans = &region == work.patient;
-    result->dirty_pages = result->cleaning_pages = 0;
+    result->dirty_pages = result->pinned_pages = result->cleaning_pages = 0;
     const PageIndex end = region.table->pages();
     const uint64_t wanted = pages - work.gone();
     PageIndex at = step == 0 ? start_page : 0;
@@ -105,6 +106,7 @@ void Evictor::GoRound(Sweep& work, uint64_t pages, size_t rounds, Pick pick,
       stopped = at < last || at >= end;
     }
     work.dirty[index] = result->dirty_pages;
+    work.pinned[index] = result->pinned_pages;
     if (work.all) hand_region_ = index;
     hand_page_ = at;
     work.claimed += victims.pages;

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "base/page_buffer.h"
 #include "memory/frame_budget.h"
 #include "memory/region.h"
 #include "memory/shootdown.h"
@@ -37,7 +38,7 @@ struct EvictionResult {
   uint64_t cleaning_pages = 0;
   // Of tables that no page needed any more, before anything was evicted.
   uint64_t table_pages = 0;
-  // Pages that would have gone and are pinned. Told by sweeps of ranges.
+  // Pages that would have gone and are pinned.
   uint64_t pinned_pages = 0;
 };
 
@@ -168,7 +169,7 @@ class Evictor {
   // Pages of one region on their way into its overlay.
   struct Moving {
     Victims victims;
-    std::vector<std::byte> copies;  // of a region without a range of addresses
+    PageBuffer copies;  // of a region without addresses, or that a cut may reach
     std::vector<OverlayPage> pages;
     Status copied;
   };
@@ -201,7 +202,9 @@ class Evictor {
     const Region* patient;
     std::vector<Victims> batch{};     // of clean pages, and
     std::vector<Victims> spilling{};  // of dirty ones
-    std::vector<uint64_t> dirty = std::vector<uint64_t>(regions.size());  // of each, as last seen
+    // Of each region, as last seen.
+    std::vector<uint64_t> dirty = std::vector<uint64_t>(regions.size());
+    std::vector<uint64_t> pinned = std::vector<uint64_t>(regions.size());
     uint64_t claimed = 0;
     uint64_t spilled = 0;
     uint64_t cleaning = 0;
@@ -242,6 +245,7 @@ class Evictor {
             EvictionResult* result);
   Moving BeginMove(Victims& victims);
   void EndMove(Moving& moving, EvictionResult* result);
+  void Lose(const std::shared_ptr<Region>& region, PageIndex page);
   // The sweep's lock, once no page of the region is on its way into its overlay. Waits for what
   // sweeps have begun to put there, each no more than kSpillPagesMax pages (Demote: its range,
   // batch by batch): as long as the tiers' devices take, and a pool its deadline

@@ -1,8 +1,39 @@
 // Fills of pages whose newest bytes are in a tier.
+#include <memory>
+
+#include "base/page_buffer.h"
+#include "memory/region_copy.h"
 #include "pager/filler.h"
 #include "pager/page_change.h"
 
 namespace farpage {
+namespace {
+
+std::byte* AddressOf(const Region& region, PageIndex page) {
+  return region.memory->address() + (page << kPageShift);
+}
+
+// Puts bytes of a page where its file may have been cut: no private copy can be made there then,
+// and what was dirty is lost like the rest.
+Status PutPrivately(const Region& region, PageIndex page, const std::byte* bytes) {
+  if (CopyToRegion(AddressOf(region, page), bytes, kPageBytes)) return {};
+  return Error{Code::kPageLost, 0, "the file was cut below a page from a tier"};
+}
+
+// Takes a claimed page into its region. Tiers write bytes as they are, so into private copies by
+// way of a buffer.
+Status TakePage(const Region& region, PageIndex page, bool in_place) {
+  const auto take = [&](std::byte* into) {
+    return in_place ? region.overlay->TakeInPlace(page, into) : region.overlay->Take(page, into);
+  };
+  if (!region.memory->has_private_copies()) return take(AddressOf(region, page));
+  thread_local const PageBuffer buffer(1);
+  if (buffer.data() == nullptr) return Error{Code::kMemoryFull, 0, "aligned_alloc"};
+  const Status taken = take(buffer.data());
+  return taken.ok() ? PutPrivately(region, page, buffer.data()) : taken;
+}
+
+}  // namespace
 
 // Pages that are taken out of tiers together, until the last one has come or was given up.
 struct Filler::Takes {
@@ -39,8 +70,7 @@ uint64_t Filler::FillFromOverlay(const std::shared_ptr<Region>& region, PageRun 
   const bool asks = how == FromOverlay::kStarted && region->overlay->asks_peers();
   for (PageIndex page = run.first; page < run.end(); page++) {
     if (asks && StartTake(region, page, takes)) continue;
-    std::byte* at = region->memory->address() + (page << kPageShift);
-    *status = in_place ? region->overlay->TakeInPlace(page, at) : region->overlay->Take(page, at);
+    *status = TakePage(*region, page, in_place);
     const Code code = status->error().code;
     if (status->ok()) {
       Install(region, {page, 1});
@@ -57,9 +87,16 @@ uint64_t Filler::FillFromOverlay(const std::shared_ptr<Region>& region, PageRun 
 // Asks the peer that has a claimed page; false: no peer has it.
 bool Filler::StartTake(const std::shared_ptr<Region>& region, PageIndex page,
                        const std::shared_ptr<Takes>& takes) {
+  const bool apart = region->memory->has_private_copies();
+  const auto buffer = std::make_shared<PageBuffer>(apart ? 1 : 0);
+  if (apart && buffer->data() == nullptr) return false;  // one by one, then
   region->jobs.fetch_add(1, std::memory_order_acq_rel);
-  std::byte* at = region->memory->address() + (page << kPageShift);
-  const auto done = [this, region, page, takes](const Status& taken) {
+  std::byte* at = apart ? buffer->data() : AddressOf(*region, page);
+  const auto done = [this, region, page, takes, buffer](const Status& answered) {
+    Status taken = answered;
+    if (taken.ok() && buffer->data() != nullptr) {
+      taken = PutPrivately(*region, page, buffer->data());
+    }
     if (taken.ok()) {
       Install(region, {page, 1});
     } else {

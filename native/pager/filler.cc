@@ -48,9 +48,10 @@ bool Filler::EvictForFrames(Region& region, uint64_t frames, bool patient,
   const uint64_t extra = crowded ? 0 : std::min(kEvictionBatchPages, bound - LowMark(bound));
   *result = evictor_.Evict(frames + extra, own_bound ? &region : nullptr,
                            waits ? &region : nullptr);
-  // Frames that hold no dirty page come back: their pages are on their way in or out, or held for
-  // who uses them at once.
-  const uint64_t stuck = result->dirty_pages + (own_bound ? 0 : budget_.tables());
+  // Frames that hold no dirty or pinned page come back: their pages are on their way in or out, or
+  // held for who uses them at once.
+  const uint64_t stuck =
+      result->dirty_pages + result->pinned_pages + (own_bound ? 0 : budget_.tables());
   const bool none_went = result->evicted_pages + result->table_pages == 0;
   const bool hopeless = stuck + frames > bound || (waits && result->refused_pages != 0);
   *full = none_went && hopeless && !result->others_move;

@@ -1,6 +1,7 @@
 // Dirty pages into the overlay of their region.
 #include <algorithm>
 
+#include "memory/region_copy.h"
 #include "pager/evictor.h"
 #include "pager/page_change.h"
 #include "pager/pager.h"
@@ -60,21 +61,30 @@ Evictor::Moving Evictor::BeginMove(Victims& victims) {
   region.jobs.fetch_add(1, std::memory_order_seq_cst);
   moving_.push_back(&region);
   moving.pages.reserve(victims.pages);
-  // A parked region has no range of addresses, and gets none for this: its pages are copied out of
-  // the descriptor. A private mapping with dirty pages is never parked.
-  const bool parked = region.parked.load(std::memory_order_seq_cst) &&
-                      !region.memory->has_private_copies();
-  moving.copies.resize(parked ? victims.pages << kPageShift : 0);
+  // Cutting a file takes private copies with it at any time, and tiers read bytes as they are:
+  // those are copied out first. A parked region has no range of addresses, and gets none for this:
+  // its pages are read from the descriptor. A private mapping with dirty pages is never parked.
+  const bool cuts = region.memory->has_private_copies();
+  const bool parked = !cuts && region.parked.load(std::memory_order_seq_cst);
+  const bool copies = cuts || parked;
+  if (copies) moving.copies = PageBuffer(victims.pages);
   std::byte* copy = moving.copies.data();
+  if (copies && copy == nullptr) moving.copied = Error{Code::kMemoryFull, 0, "aligned_alloc"};
   for (const PageRun& run : victims.runs) {
     if (parked && moving.copied.ok()) moving.copied = region.memory->ReadUnmapped(run, copy);
     for (PageIndex page = run.first; page < run.end(); page++) {
-      const std::byte* bytes = parked ? copy : region.memory->address() + (page << kPageShift);
-      if (parked) copy += kPageBytes;
-      moving.pages.push_back({page, bytes, {}});
+      const std::byte* bytes = region.memory->address() + (page << kPageShift);
+      Status outcome;
+      if (cuts && copy != nullptr && !CopyFromRegion(copy, bytes, kPageBytes)) {
+        outcome = Error{Code::kPageLost, 0, "a private copy went with the end of its file"};
+      }
+      moving.pages.push_back({page, copies ? copy : bytes, outcome});
+      if (copy != nullptr) copy += kPageBytes;
     }
   }
-  for (OverlayPage& page : moving.pages) page.outcome = moving.copied;
+  if (!moving.copied.ok()) {
+    for (OverlayPage& page : moving.pages) page.outcome = moving.copied;
+  }
   moving.victims = std::move(victims);
   return moving;
 }
@@ -86,6 +96,11 @@ void Evictor::EndMove(Moving& moving, EvictionResult* result) {
     if (page.outcome.ok()) {
       AppendPage(gone.runs, page.page);
       gone.pages++;
+      continue;
+    }
+    if (page.outcome.error().code == Code::kPageLost) {
+      Lose(region, page.page);
+      result->evicted_pages++;
       continue;
     }
     // No room there: it stays. Whoever writes next faults for the permission, in place.
@@ -102,6 +117,16 @@ void Evictor::EndMove(Moving& moving, EvictionResult* result) {
   result->evicted_pages += gone.pages;
   moving_.erase(std::find(moving_.begin(), moving_.end(), region.get()));
   region->jobs.fetch_sub(1, std::memory_order_acq_rel);
+}
+
+// There was no copy any more of a dirty page on its way into the overlay.
+void Evictor::Lose(const std::shared_ptr<Region>& region, PageIndex page) {
+  const PageWord before = ChangePage(*region->table, page, [](PageWord word) {
+    return WithState(word & ~(kElsewhere | kWaiters | kHeld), PageState::kLost);
+  });
+  region->frames.Return(1);
+  budget_.Return(1);
+  if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, Code::kPageLost);
 }
 
 // Dirty pages whose bytes are in the overlay alone: given up, like dirty pages in memory.

@@ -1,25 +1,15 @@
 // Write-back of pages that are in the overlay: by a buffer, not by region memory.
-#include <cstdlib>
-#include <memory>
-
+#include "base/page_buffer.h"
 #include "pager/page_change.h"
 #include "pager/write_back.h"
 
 namespace farpage {
-namespace {
-
-struct FreeDeleter {
-  void operator()(std::byte* memory) const { std::free(memory); }
-};
-
-}  // namespace
 
 // The batch's pages are claimed (FILLING, WRITEBACK); all of them are let go of again. Region
 // memory is not asked for room: a sync of more pages than there are frames takes none.
 Status WriteBack::WriteElsewhere(const std::shared_ptr<Region>& region, Batch& batch,
                                  WriteBackReceipt* receipt) {
-  const std::unique_ptr<std::byte, FreeDeleter> buffer(static_cast<std::byte*>(
-      std::aligned_alloc(kPageBytes, batch.elsewhere_pages << kPageShift)));
+  const PageBuffer buffer(batch.elsewhere_pages);
   Status failure;
   std::vector<PageImage> images;
   const auto settle = [&](PageIndex page, const Status& outcome) {
@@ -35,7 +25,7 @@ Status WriteBack::WriteElsewhere(const std::shared_ptr<Region>& region, Batch& b
     if ((before & kWaiters) != 0) waiters_.WakeAll(region, page, code);
     if (!outcome.ok() && failure.ok()) failure = outcome;
   };
-  std::byte* at = buffer.get();
+  std::byte* at = buffer.data();
   for (const PageRun& run : batch.elsewhere) {
     for (PageIndex page = run.first; page < run.end(); page++) {
       Status loaded = at == nullptr ? Status(Error{Code::kMemoryFull, 0, "aligned_alloc"})

@@ -205,7 +205,9 @@ void RegionTiers::Set(PageIndex page, Entry to) {
 void RegionTiers::Store(std::span<OverlayPage> pages) {
   std::vector<TierPage> moving;
   std::vector<OverlayPage*> left;
-  for (OverlayPage& page : pages) left.push_back(&page);
+  for (OverlayPage& page : pages) {
+    if (page.outcome.ok()) left.push_back(&page);
+  }
   for (size_t tier = 0; tier < stack_->size() && !left.empty(); tier++) {
     moving.clear();
     for (const OverlayPage* page : left) moving.push_back({page->bytes, 0, {}});

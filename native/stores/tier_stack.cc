@@ -1,16 +1,12 @@
 #include "stores/tier_stack.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/check.h"
+#include "base/page_buffer.h"
 
 namespace farpage {
 namespace {
-
-struct FreeDeleter {
-  void operator()(std::byte* memory) const { std::free(memory); }
-};
 
 // Arrivals of a tier that may be outdated: as many as it has pages, and some.
 constexpr uint64_t kOutdatedPart = 2;
@@ -109,16 +105,15 @@ bool TierStack::DemoteSome(size_t tier) {
     level.arrivals.erase(level.arrivals.begin(), end);
   }
   if (oldest.empty()) return false;
-  const std::unique_ptr<std::byte, FreeDeleter> buffer(static_cast<std::byte*>(
-      std::aligned_alloc(kPageBytes, kDemoteBatchPages << kPageShift)));
-  if (buffer == nullptr) return false;
+  const PageBuffer buffer(kDemoteBatchPages);
+  if (buffer.data() == nullptr) return false;
   std::vector<Move> moves;
   std::vector<TierPage> moving;
   bool unread = false;
   for (const Arrival& arrival : oldest) {
     Move move{arrival.region.lock(), arrival.page, {}};
     if (move.region == nullptr) continue;
-    std::byte* at = buffer.get() + (moves.size() << kPageShift);
+    std::byte* at = buffer.data() + (moves.size() << kPageShift);
     if (!move.region->BeginDemotion(move.page, arrival.version, at, &move.found)) {
       // It could not be read, unless it went: another time.
       if (!move.region->IsAt(move.page, arrival.version)) continue;

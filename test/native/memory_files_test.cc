@@ -97,6 +97,37 @@ FARPAGE_TEST(memory_files_repair_what_was_half_done) {
   CHECK_EQ(words.present_summary().Next(1), 2u);
 }
 
+// On a tmpfs a load from a hole of a shared mapping takes a page, and ends the process where there
+// is none: whatever looks at words of pages that nobody has claimed must not.
+FARPAGE_TEST(memory_files_take_no_room_for_looks_at_their_words) {
+  std::string directory = "/dev/shm/farpage-XXXXXX";
+  REQUIRE(::mkdtemp(directory.data()) != nullptr);
+  {
+    constexpr uint64_t kChunks = 256;
+    MemoryFiles::Options options{directory, std::string(32, 'a'), "boot-1",
+                                 kChunks * kSummaryPages << kPageShift, {1, 2, 3, 4}};
+    auto table = PageTable::Over(Open(options), kChunks * kSummaryPages);
+    REQUIRE(table.ok());
+    PageTable& words = *table.value();
+    const auto blocks = [&] {
+      struct stat found{};
+      CHECK_EQ(::stat((directory + "/" + options.id + ".table").c_str(), &found), 0);
+      return found.st_blocks;
+    };
+    const auto before = blocks();
+    for (uint64_t chunk = 0; chunk < kChunks; chunk++) {
+      const PageIndex page = chunk * kSummaryPages + chunk;
+      words.Warm(page);
+      CHECK_EQ(words.Load(page), 0u);
+      CHECK(!words.MarkDirty(page));
+      CHECK_EQ(words.ClearFlags(page, kHeld), 0u);
+    }
+    CHECK_EQ(blocks(), before);
+  }
+  std::error_code ignored;
+  std::filesystem::remove_all(directory, ignored);
+}
+
 FARPAGE_TEST(memory_files_of_another_boot_or_region_are_discarded) {
   const auto discarded = [](auto change) {
     const TemporaryFolder folder;

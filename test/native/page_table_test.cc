@@ -41,6 +41,7 @@ FARPAGE_TEST(page_word_moves_are_these_and_no_others) {
   allow(PageState::kPresent, PageState::kLost);
   allow(PageState::kEvicting, PageState::kAbsent);
   allow(PageState::kEvicting, PageState::kPresent);
+  allow(PageState::kEvicting, PageState::kLost);
   allow(PageState::kCopying, PageState::kPresent);
   allow(PageState::kCopying, PageState::kLost);
   allow(PageState::kLost, PageState::kFilling);

@@ -200,6 +200,27 @@ FARPAGE_TEST(pins_are_set_once_no_sweep_is_under_way_that_missed_them) {
   pin.join();
 }
 
+// They are nothing to wait for: who finds no room beside them hears so, and not after the time that
+// pages on their way may take (filler.h, kFrameWaitNs).
+FARPAGE_TEST(pinned_pages_are_not_waited_for_where_memory_is_full) {
+  ApplianceOptions options;
+  options.frames_max = 40;
+  Appliance appliance(options);
+  const uint32_t stag =
+      appliance.OpenAnonymous(kPages << kPageShift, FillValueStore::Value::kZero);
+  REQUIRE(Pin(appliance, {0, 15}).ok());
+  auto initiator = appliance.Connect();
+  Code code = Code::kOk;
+  uint64_t took_ns = 0;
+  for (PageIndex page = 0; code == Code::kOk && page < kPages; page++) {
+    const uint64_t began = NowNs();
+    code = Put(*initiator, stag, page, page);
+    took_ns = NowNs() - began;
+  }
+  CHECK_EQ(int(code), int(Code::kMemoryFull));
+  CHECK(took_ns < kFrameWaitNs / 2);
+}
+
 FARPAGE_TEST(pinned_pages_leave_half_of_memory_to_others) {
   ApplianceOptions options;
   options.frames_max = 40;
