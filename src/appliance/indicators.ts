@@ -8,8 +8,9 @@ import type {
   RegionHandle,
 } from '../native/binding.js';
 import { native } from '../native/load.js';
+import { checkAligned } from './aligned.js';
 import type { Bounds } from './range.js';
-import { checkAligned, type RegionRecord } from './record.js';
+import type { RegionRecord } from './record.js';
 
 /** The region that a function works on, as its owner knows it. */
 export interface Work {

@@ -16,7 +16,8 @@ import type { RegionSpec } from '../control/schema.js';
 import { fileNameOf, isWebUrl } from '../control/web-url.js';
 import { FarpageError } from '../errors.js';
 import type { Access, PinnedRange, ProtectedRange } from '../native/binding.js';
-import { ceilToPage, floorToPage, isPageAligned, pageCount } from '../units.js';
+import { pageCount } from '../units.js';
+import { checkAligned } from './aligned.js';
 import type { WebVersion } from './http-file.js';
 import { takesNoWrites, webRecord, webUrlOf } from './web-record.js';
 
@@ -97,13 +98,6 @@ const PINNED_PART = 2;
 /** Pages of a region that may be pinned, as far as its own bound goes. */
 export function pinnedPagesMax({ resident }: RegionRecord): number {
   return resident === 0 ? Number.MAX_SAFE_INTEGER : Math.floor(pageCount(resident) / PINNED_PART);
-}
-
-/** ERR_ALIGNMENT, with the values that would do. */
-export function checkAligned(what: string, value: number): void {
-  if (isPageAligned(value)) return;
-  const near = `${floorToPage(value)} or ${ceilToPage(value)}`;
-  throw new FarpageError('ERR_ALIGNMENT', `${what} ${value}; ${near} would do`);
 }
 
 function fileError(error: unknown, path: string): FarpageError {

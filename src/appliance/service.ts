@@ -35,6 +35,16 @@ function ownOnly({ record }: Region, { door, what }: { door: Door; what: string 
   if (record.door === 'unix') administratorOnly(door, `${what} ${record.name}`);
 }
 
+/** Undefined while its file is gone: what needs the file will say so itself. */
+function lineageAsFarAsKnown(region: Region): string | undefined {
+  try {
+    return region.lineage;
+  } catch (error) {
+    if (error instanceof FarpageError) return undefined;
+    throw error;
+  }
+}
+
 /** Figures as a door may tell them: where a file lies on this machine is the administrator's. */
 function shownAt(door: Door, stat: RegionStat): RegionStat {
   const { file } = stat;
@@ -226,6 +236,13 @@ export function createService(parts: ServiceParts): ControlService {
   return {
     handlers,
     hold: (session) => parts.sessions.find(session).hold(),
+    means: (names, lineages) => {
+      for (const [index, name] of names.entries()) {
+        const lineage = lineageAsFarAsKnown(parts.unit.find(name));
+        if (lineage === undefined || lineage === lineages[index]) continue;
+        throw new FarpageError('ERR_REGION_REMOVED', `another region is called ${name} now`);
+      }
+    },
     metrics: async () => {
       const { renderMetrics } = await import('./metrics.js');
       return await renderMetrics(parts.snapshot());

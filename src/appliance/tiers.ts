@@ -82,7 +82,7 @@ export function resolveTiers(
     const least = LEAST_PAGES[tier.kind] * PAGE_BYTES;
     const { capacityBytes = least } = tier;
     if (!Number.isSafeInteger(capacityBytes) || capacityBytes < least) {
-      throw new FarpageError('ERR_ARGUMENT', `a ${tier.kind} tier holds ${least} bytes at least`);
+      throw new FarpageError('ERR_ARGUMENT', `${tier.kind} tier: ${least} bytes at least`);
     }
     if (tier.kind === 'file') makeDirectory(tier.directory);
   }

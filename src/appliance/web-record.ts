@@ -2,7 +2,7 @@
 import type { RegionSpec } from '../control/schema.js';
 import { isWebUrl, parseWebUrl, shownUrl } from '../control/web-url.js';
 import { FarpageError } from '../errors.js';
-import { ceilToPage, floorToPage, isPageAligned } from '../units.js';
+import { checkAligned } from './aligned.js';
 import type { WebVersion } from './http-file.js';
 import type { RegionRecord } from './record.js';
 
@@ -15,12 +15,6 @@ export function webUrlOf({ file, from }: Pick<RegionSpec, 'file' | 'from'>): str
 
 function refuse(condition: boolean | undefined, why: string): void {
   if (condition) throw new FarpageError('ERR_ARGUMENT', why);
-}
-
-function checkAligned(what: string, value: number): void {
-  if (isPageAligned(value)) return;
-  const near = `${floorToPage(value)} or ${ceilToPage(value)}`;
-  throw new FarpageError('ERR_ALIGNMENT', `${what} ${value}; ${near} would do`);
 }
 
 /** The range of the file that is asked for: ERR_ALIGNMENT, ERR_RANGE, ERR_ARGUMENT. */

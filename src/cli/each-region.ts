@@ -1,7 +1,7 @@
 /** A command for several regions: one that fails does not keep the others from their turn. */
 import { contextOf } from '../control/codes.js';
 import { type ErrorCode, FarpageError } from '../errors.js';
-import type { Target } from './options.js';
+import type { Shell, Target } from './options.js';
 
 export type RegionTarget = Target & { readonly region: string };
 
@@ -43,4 +43,11 @@ export async function forEachRegion(
     }
   }
   return failures;
+}
+
+/** Prints all failures but the last, which it throws: the exit code says that there were some. */
+export function tellFailures(failures: readonly FarpageError[], { out }: Pick<Shell, 'out'>): void {
+  for (const failure of failures.slice(0, -1)) out.failure(failure);
+  const last = failures.at(-1);
+  if (last !== undefined) throw last;
 }

@@ -69,7 +69,7 @@ export const ratio = argument((text) => {
 export interface ConnectionOptions {
   readonly appliance?: string;
   readonly tokenFile?: string;
-  readonly timeout: number;
+  readonly timeout?: number;
   readonly json?: true;
 }
 
@@ -78,9 +78,11 @@ export function withConnection(command: Command): Command {
     .option('--appliance <url>', 'farpage://HOST[:PORT] or farpage+unix:/PATH (or FARPAGE_URL)')
     .option('--token-file <file>', 'file with the token for TCP (or FARPAGE_TOKEN)')
     .addOption(
-      new Option('--timeout <time>', 'deadline of each operation: 500ms, 10s, 2m; 0 for none')
-        .argParser(timeout)
-        .default(TIMEOUT_MS, '10s'),
+      new Option(
+        '--timeout <time>',
+        'deadline of each operation: 500ms, 10s, 2m; 0 for none (default: 10s, and none for ' +
+          'what writes back or moves pages)',
+      ).argParser(timeout),
     )
     .option('--json', 'print JSON, one object on a line');
 }
@@ -137,15 +139,32 @@ export interface Target extends ApplianceUrl {
   readonly control: ControlClient;
   readonly token: string | undefined;
   readonly wait: WaitOptions;
+  /** Of work in proportion to the data: no deadline unless one was asked for. */
+  readonly patience: WaitOptions;
+}
+
+/** Of each shell, by address and token: many regions of one command need one connection. */
+const CLIENTS = new WeakMap<Shell, Map<string, ControlClient>>();
+
+function clientOf(shell: Shell, to: ConstructorParameters<typeof ControlClient>[0]): ControlClient {
+  const known = CLIENTS.get(shell) ?? new Map<string, ControlClient>();
+  CLIENTS.set(shell, known);
+  const key = JSON.stringify([to.address, to.token]);
+  const control = known.get(key) ?? new ControlClient(to);
+  known.set(key, control);
+  return control;
 }
 
 /** The appliance that the options and the environment name. */
-export function targetOf(options: ConnectionOptions, { env, signal, out }: Shell): Target {
+export function targetOf(options: ConnectionOptions, shell: Shell): Target {
+  const { env, signal, out } = shell;
   out.json = options.json === true;
   const url = findAppliance(options.appliance, env);
   const token = tokenOf(options, env);
-  const control = new ControlClient({ address: url.address, token });
-  return { ...url, control, token, wait: { signal, timeoutMs: options.timeout } };
+  const control = clientOf(shell, { address: url.address, token });
+  const { timeout = TIMEOUT_MS } = options;
+  const patience = { signal, timeoutMs: options.timeout ?? 0 };
+  return { ...url, control, token, wait: { signal, timeoutMs: timeout }, patience };
 }
 
 /** A region argument may be a name, or a URL that names appliance and region at once. */

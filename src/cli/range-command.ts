@@ -1,6 +1,7 @@
 /** Commands over a range of one region after the other. */
 import type { Command } from 'commander';
 import type { ControlClient, WaitOptions } from '../control/http-client.js';
+import { forEachRegion, tellFailures } from './each-region.js';
 import {
   type ConnectionOptions,
   type RangeOptions,
@@ -30,13 +31,14 @@ export function rangeCommand<Options extends object, Reply extends object>(
   command.argument('<region...>', 'names of the regions');
   return withConnection(withRange(command)).action(
     async (names: string[], given: ConnectionOptions & RangeOptions & Options) => {
-      for (const name of names) {
-        const { control, wait, region } = regionTarget(name, given, shell);
-        const call = { wait, params: { region }, range: rangeOf(given) };
+      const targets = names.map((name) => regionTarget(name, given, shell));
+      const failures = await forEachRegion(targets, async ({ control, patience, region }) => {
+        const call = { wait: patience, params: { region }, range: rangeOf(given) };
         const reply = await each.call(control, call, given);
         if (given.json) shell.out.object(reply);
         else shell.out.line(each.describe(reply));
-      }
+      });
+      tellFailures(failures, shell);
     },
   );
 }

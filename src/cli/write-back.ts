@@ -35,9 +35,9 @@ interface Wanted extends Target {
 async function syncAll(targets: readonly Wanted[], range: RangeBody): Promise<Receipt[]> {
   const [first] = targets;
   if (first === undefined) return [];
-  const { control, wait } = first;
+  const { control, patience } = first;
   const body = { regions: targets.map(({ region }) => region), ...range };
-  return (await control.call('syncAll', { ...wait, body })).receipts;
+  return (await control.call('syncAll', { ...patience, body })).receipts;
 }
 
 /** A command that writes back the ranges of one or more regions. */
@@ -63,8 +63,8 @@ export function writeBackCommand(
         for (const receipt of await syncAll(targets, body)) tell(receipt);
         return;
       }
-      for (const { control, wait, region } of targets) {
-        tell(await control.call(route, { ...wait, params: { region }, body }));
+      for (const { control, patience, region } of targets) {
+        tell(await control.call(route, { ...patience, params: { region }, body }));
       }
     },
   );

@@ -20,7 +20,7 @@ export function callerOf(attached: Attached, session: Caller): Caller {
   return {
     call: async (name, options) => {
       if (attached.isOver) throw attached.lost;
-      return await session.call(name, options);
+      return await session.call(name, { ...options, lineages: [attached.reply.lineage] });
     },
   };
 }
@@ -94,15 +94,20 @@ export class ClientSession {
     return this.#keep(request, reply);
   }
 
-  /** Gives an attachment back; what it is used for from now on ends with ERR_CLOSED. Idempotent. */
-  async detach(attached: Attached, limits: Limits): Promise<void> {
+  /**
+   * Gives an attachment back; what it is used for from now on ends with ERR_CLOSED. `settled`
+   * waits for what was begun before, which would meet an STag that is no more. Idempotent.
+   */
+  async detach(attached: Attached, limits: Limits, settled: () => Promise<unknown>): Promise<void> {
     if (!this.#attached.delete(attached)) return;
     const { lost, reply } = attached;
     attached.close();
     // A session that ended has given back everything.
     if (lost !== undefined || this.#closed) return;
-    const params = { session: this.#current.session, stag: reply.stag };
-    await this.#control.call('detach', { ...limits, params });
+    const { session } = this.#current;
+    await settled().catch(() => {}); // Told by the operations themselves.
+    if (this.#closed || this.#current.session !== session) return;
+    await this.#control.call('detach', { ...limits, params: { session, stag: reply.stag } });
   }
 
   /** Ends the session at the appliance, if that can be reached. Idempotent. */

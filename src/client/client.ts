@@ -126,8 +126,8 @@ export class Client implements AsyncDisposable {
       ...(offset !== undefined && { offset }),
       ...(length !== undefined && { length }),
     };
-    return await ExternalRegion.syncAll(regions, options, async () => {
-      return (await this.#session.call('syncAll', { ...limits, body })).receipts;
+    return await ExternalRegion.syncAll(regions, options, async (lineages) => {
+      return (await this.#session.call('syncAll', { ...limits, lineages, body })).receipts;
     });
   }
 

@@ -105,7 +105,7 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
    * once, when a restart of the appliance has lost some of them.
    */
   async sync(options: RangeOptions = NO_LIMITS): Promise<Receipt> {
-    const posted = await this.#settle(limitsOf(options));
+    const [posted] = await ExternalRegion.#settle([this], limitsOf(options));
     const call = { ...limitsOf(options), ...this.#request(options) };
     const receipt = await this.#control.call('sync', call);
     this.#confirm(receipt, options, posted);
@@ -116,10 +116,11 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
   static async syncAll(
     regions: readonly ExternalRegion[],
     options: RangeOptions,
-    call: () => Promise<Receipt[]>,
+    call: (lineages: readonly string[]) => Promise<Receipt[]>,
   ): Promise<Receipt[]> {
-    const posted = await Promise.all(regions.map((region) => region.#settle(limitsOf(options))));
-    const receipts = await call();
+    const posted = await ExternalRegion.#settle(regions, limitsOf(options));
+    for (const { attached } of regions) if (attached.isOver) throw attached.lost;
+    const receipts = await call(regions.map(({ attached }) => attached.reply.lineage));
     for (const [index, region] of regions.entries()) {
       region.#confirm(receipts[index], options, posted[index]);
     }
@@ -128,7 +129,7 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
 
   /** Writes back what is dirty of the writes begun so far; the store may still cache it. */
   async flush(options: RangeOptions = NO_LIMITS): Promise<Receipt> {
-    await this.#settle(limitsOf(options));
+    await ExternalRegion.#settle([this], limitsOf(options));
     return await this.#control.call('flush', { ...limitsOf(options), ...this.#request(options) });
   }
 
@@ -308,11 +309,13 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
   }
 
   /**
-   * Gives the attachment back; the region itself stays, if it has a name. What is called from now
-   * on, also of its slabs, ends with ERR_CLOSED. Idempotent.
+   * Gives the attachment back, once what was begun before has ended; the region itself stays, if it
+   * has a name. What is called from now on, also of its slabs, ends with ERR_CLOSED. Idempotent.
    */
   async detach(limits: Limits = NO_LIMITS): Promise<void> {
-    await this.#session.detach(this.attached, limits);
+    // Answers come in order (RFC 5040 section 5.5): that of a fence comes after all others.
+    const settled = async () => await this.link.pair?.fence(limits);
+    await this.#session.detach(this.attached, limits, settled);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -320,17 +323,19 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
   }
 
   /**
-   * Resolves once everything written before has been placed, with how many writes were posted;
-   * rejects with ERR_WRITES_LOST, once, when a restart has lost some of them.
+   * Resolves once everything written before has been placed, with how many writes were posted of
+   * each region; rejects with ERR_WRITES_LOST, once, when a restart has lost some of them.
    */
-  async #settle(limits: Limits): Promise<number> {
-    const { unconfirmed } = this.attached;
-    const { posted } = unconfirmed;
-    await this.fence(limits);
-    const lostSince = unconfirmed.takeLoss();
-    if (lostSince === undefined) return posted;
-    const what = `what was written to ${this.name} after sync ${lostSince}`;
-    throw new FarpageError('ERR_WRITES_LOST', what);
+  static async #settle(regions: readonly ExternalRegion[], limits: Limits): Promise<number[]> {
+    const posted = regions.map(({ attached }) => attached.unconfirmed.posted);
+    await Promise.all(regions.map((region) => region.fence(limits)));
+    // Only now, and of all: what is taken here is told.
+    const lost = regions.flatMap(({ name, attached }) => {
+      const lostSince = attached.unconfirmed.takeLoss();
+      return lostSince === undefined ? [] : [`to ${name} after sync ${lostSince}`];
+    });
+    if (lost.length === 0) return posted;
+    throw new FarpageError('ERR_WRITES_LOST', `what was written ${lost.join(', and ')}`);
   }
 
   /** Only what is durable, and all of the region, says that every write so far is safe. */

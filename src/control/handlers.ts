@@ -26,6 +26,8 @@ export interface ControlService {
   readonly handlers: Handlers;
   /** Ties a session's life to a connection; throws ERR_SESSION_ENDED. */
   hold(session: string): Hold;
+  /** That names stand for these regions; throws ERR_REGION_REMOVED, ERR_NO_SUCH_REGION. */
+  means(names: readonly string[], lineages: readonly string[]): void;
   /** Prometheus text of `/metrics`. */
   metrics(): Promise<{ contentType: string; text: string }>;
 }

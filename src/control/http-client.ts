@@ -4,6 +4,7 @@ import { FarpageError } from '../errors.js';
 import { fromFailure, parseJson, readBody, validate } from './message.js';
 import { checkRegionName } from './region-name.js';
 import {
+  LINEAGE_HEADER,
   type Params,
   type Reply,
   ROUTES,
@@ -38,18 +39,29 @@ export interface WaitOptions {
   readonly timeoutMs?: number | undefined;
 }
 
+/** Of a call about regions that were attached: their lineages, in the order of their names. */
+interface MeansOptions {
+  readonly lineages?: readonly string[] | undefined;
+}
+
 type Part<Name extends string, T> = [T] extends [undefined] ? unknown : { readonly [K in Name]: T };
 export type CallOptions<K extends RouteName> = WaitOptions &
+  MeansOptions &
   Part<'body', Sent<K>> &
   Part<'query', SentQuery<K>> &
   (keyof Params<K> extends never ? unknown : { readonly params: Params<K> });
 
-interface Plain extends WaitOptions {
+interface Plain extends WaitOptions, MeansOptions {
   readonly params?: Record<string, string | number>;
   readonly query?: Record<string, unknown>;
   readonly body?: unknown;
 }
 
+/**
+ * Connections that were idle for longer are not used again: the appliance closes them after a
+ * minute, and who blocked this thread meanwhile has not heard of that.
+ */
+const IDLE_MS_MAX = 30_000;
 /** What a connection ends with that the appliance closed while it was kept for later calls. */
 const STALE = ['ECONNRESET', 'EPIPE'];
 const UNREACHABLE = ['ECONNREFUSED', 'ENOENT', 'ENOTSOCK', 'ENOTFOUND', 'EHOSTUNREACH'];
@@ -75,6 +87,8 @@ export class ControlClient implements Disposable {
   readonly #token: string | undefined;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS_MAX, maxFreeSockets: 1 });
 
+  #usedMs = 0;
+
   constructor(options: { address: ControlAddress; token?: string | undefined }) {
     this.address = options.address;
     this.#token = options.token;
@@ -83,7 +97,7 @@ export class ControlClient implements Disposable {
   /** Calls one route of the table. */
   async call<K extends RouteName>(name: K, options: CallOptions<K>): Promise<Reply<K>> {
     const route: Route = ROUTES[name];
-    const { params, query, body, signal, timeoutMs } = options as Plain;
+    const { params, query, body, lineages, signal, timeoutMs } = options as Plain;
     const pairs = Object.entries(query ?? {}).filter(([, value]) => value !== undefined);
     const search = new URLSearchParams(
       pairs.map(([key, value]): [string, string] => [key, String(value)]),
@@ -91,16 +105,24 @@ export class ControlClient implements Disposable {
     const path = `${fillPath(route.path, params)}${search.size > 0 ? `?${search}` : ''}`;
     const text = route.body === undefined ? undefined : JSON.stringify(body ?? {});
     const bound = deadline({ signal, timeoutMs });
+    this.#dropIdle();
     try {
-      const message = await this.#send(path, { method: route.method, text, signal: bound.signal });
+      const sent = { method: route.method, text, lineages, signal: bound.signal };
+      const message = await this.#send(path, sent);
       const value = parseJson(await readBody(message, REPLY_BYTES_MAX), 'ERR_PROTOCOL');
       if (message.statusCode !== 200) throw fromFailure(value);
       return validate(route.reply, value, 'ERR_PROTOCOL') as Reply<K>;
     } catch (error) {
       throw this.#translate(error, { signal, path });
     } finally {
+      this.#usedMs = performance.now();
       bound.clear();
     }
+  }
+
+  #dropIdle(): void {
+    if (performance.now() - this.#usedMs < IDLE_MS_MAX) return;
+    for (const socket of Object.values(this.#agent.freeSockets).flat()) socket?.destroy();
   }
 
   /**
@@ -157,7 +179,13 @@ export class ControlClient implements Disposable {
    */
   #send(
     path: string,
-    options: { method: string; text: string | undefined; signal: AbortSignal; agent?: false },
+    options: {
+      method: string;
+      text: string | undefined;
+      lineages: readonly string[] | undefined;
+      signal: AbortSignal;
+      agent?: false;
+    },
   ): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
       const { method, signal, agent } = options;
@@ -168,6 +196,9 @@ export class ControlClient implements Disposable {
         if (stale && method === 'GET') resolve(this.#send(path, { ...options, agent: false }));
         else reject(error);
       });
+      if (options.lineages !== undefined) {
+        request.setHeader(LINEAGE_HEADER, options.lineages.join(','));
+      }
       if (options.text !== undefined) {
         request.setHeader('content-type', 'application/json');
         request.setHeader('content-length', Buffer.byteLength(options.text));

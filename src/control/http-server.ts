@@ -10,7 +10,7 @@ import { statusOf } from './codes.js';
 import type { Call, ControlService } from './handlers.js';
 import { listenTcp, listenUnix } from './listen.js';
 import { parseJson, readBody, toFailure, validate } from './message.js';
-import { HOLD_PATH, PARAMS, ROUTES, type Route, type RouteName } from './routes.js';
+import { HOLD_PATH, LINEAGE_HEADER, PARAMS, ROUTES, type Route, type RouteName } from './routes.js';
 
 /** Control connections of a door beyond what its sessions need; further ones end at accept. */
 const CONNECTIONS_SPARE = 64;
@@ -167,6 +167,7 @@ export class ControlServer implements AsyncDisposable {
       query: route.query && validate(route.query, query, 'ERR_ARGUMENT'),
       body: route.body && (await this.#body(request, route.body)),
     };
+    this.#means(request, [params, call.body]);
     // The table ties each name to its own types; that the pair fits is known only to it.
     const handler = this.#service.handlers[found.data] as (call: unknown) => unknown;
     const reply = await handler(call satisfies Call<never>);
@@ -179,6 +180,15 @@ export class ControlServer implements AsyncDisposable {
     const allowed = METHODS.filter((each) => findRoute(this.#router, each, path) !== undefined);
     if (allowed.length > 0) response.setHeader('allow', allowed.join(', '));
     sendJson(response, allowed.length > 0 ? 405 : 404, failure);
+  }
+
+  /** Holds the regions of a request against those that its sender means, if it says so. */
+  #means(request: IncomingMessage, [params, body]: [Record<string, unknown>, unknown]): void {
+    const said = request.headers[LINEAGE_HEADER];
+    if (said === undefined) return;
+    const { region, regions } = { ...(body as object), ...params } as Record<string, unknown>;
+    const names = (Array.isArray(regions) ? regions : [region]).map(String);
+    this.#service.means(names, String(said).split(','));
   }
 
   #params(found: Record<string, string>): Record<string, unknown> {

@@ -1,6 +1,6 @@
 /** The OpenAPI 3.1 document, made from the route table. Loaded only when somebody asks for it. */
 import { toJsonSchema } from '@valibot/to-json-schema';
-import { HOLD_PATH, PARAMS, ROUTES, type Route, type Schema } from './routes.js';
+import { HOLD_PATH, LINEAGE_HEADER, PARAMS, ROUTES, type Route, type Schema } from './routes.js';
 import { failure } from './schema.js';
 import { packageVersion } from './version.js';
 
@@ -31,11 +31,18 @@ function parameters(route: { path: string; query?: Schema }): Json[] {
   return [...found, ...query];
 }
 
+/** Of the routes that a name alone leads to, or names in the body. */
+function meaning(route: Route): Json[] {
+  if (!route.path.includes(':region') && route !== ROUTES.syncAll) return [];
+  const description = 'lineages of the regions that are meant, in order, with commas between them';
+  return [{ name: LINEAGE_HEADER, in: 'header', description, schema: { type: 'string' } }];
+}
+
 function operation(name: string, route: Route): Json {
   return {
     operationId: name,
     summary: route.summary,
-    parameters: parameters(route),
+    parameters: [...parameters(route), ...meaning(route)],
     ...(route.body && { requestBody: json(jsonSchema(route.body, 'input')) }),
     responses: {
       200: { description: 'done', ...json(jsonSchema(route.reply, 'output')) },

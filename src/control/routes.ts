@@ -267,6 +267,11 @@ export const PARAMS = {
 } as const;
 
 /** A route whose reply stays open for as long as the session shall live. */
+/**
+ * Header of a request about regions: the lineages of those that are meant, in order, where their
+ * names alone may stand for others by now. ERR_REGION_REMOVED where they do.
+ */
+export const LINEAGE_HEADER = 'farpage-lineage';
 export const HOLD_PATH = `${SESSION}/hold`;
 
 type Table = typeof ROUTES;

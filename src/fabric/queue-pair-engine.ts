@@ -39,7 +39,8 @@ export class QueuePairEngine {
   /** Completions so far that took a round trip. */
   #answers = 0;
   #ended = false;
-  #closed = false;
+  /** What operations end with that nobody has begun yet; undefined while it is open. */
+  #closed: FarpageError | undefined;
   readonly #onTurn = () => {
     this.#scheduled = false;
     if (this.#posted > 0) this.#flush(false);
@@ -55,7 +56,7 @@ export class QueuePairEngine {
   }
 
   get ended(): boolean {
-    return this.#ended || this.#closed;
+    return this.#ended || this.#closed !== undefined;
   }
 
   /** Operations that have a slot or wait for one. */
@@ -65,8 +66,8 @@ export class QueuePairEngine {
 
   /** Posts with the batch of this turn, or waits for a slot. Failures end the operation. */
   start(operation: Operation): void {
-    if (this.#closed) {
-      operation.fail(new FarpageError('ERR_CLOSED', 'queue pair'));
+    if (this.#closed !== undefined) {
+      operation.fail(this.#closed);
       return;
     }
     if (operation.timeoutMs > 0) this.#deadlines.arm();
@@ -115,14 +116,14 @@ export class QueuePairEngine {
     // What was sent only the native side knows, and it takes no more than a slot for each at once.
     for (let left = Number.POSITIVE_INFINITY; this.inFlight > 0 && this.inFlight < left; ) {
       left = this.inFlight;
-      if (!this.#closed) this.#flush(false);
+      if (this.#closed === undefined) this.#flush(false);
     }
     this.#end(new FarpageError('ERR_CONNECTION', 'queue pair'));
   }
 
   #end(error: FarpageError): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#closed !== undefined) return;
+    this.#closed = error;
     this.#deadlines.stop();
     this.#native.queuePairClose(this.#queuePair.handle);
     for (const operation of this.#slots.all) {

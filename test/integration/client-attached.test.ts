@@ -1,7 +1,7 @@
 /** Region objects over restarts of the appliance: the same region, another one, or none for now. */
 import { readFileSync, renameSync, truncateSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { connectClient } from '../helpers/appliance.js';
+import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
 import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
@@ -35,6 +35,24 @@ it('a loss is told also where the appliance has ended well since', async () => {
   await expect(lost).rejects.toThrow('what was written to r after sync 0');
   expect(await codeOf(() => region.sync())).toBe('nothing');
   expect(Buffer.from(await region.read(8192, 4)).toString()).toBe('of s');
+});
+
+it('losses of several regions are told together', async () => {
+  const folder = scratch();
+  const first = await ServeProcess.start(folder);
+  const client = await connectClient(first.ready.control);
+  const regions = ['a', 'b', 'c'].map((name) =>
+    client.allocate({ name, size: 8192, persist: true }),
+  );
+  const [a, b, c] = await Promise.all(regions);
+  for (const region of [a, b]) await region?.write(0, Buffer.from('gone'));
+  await first.end('SIGKILL');
+  await ServeProcess.start(folder);
+  const all = [a!, b!, c!];
+  await expect(client.sync(all)).rejects.toThrow(
+    'what was written to a after sync 0, and to b after sync 0',
+  );
+  expect(await codeOf(() => client.sync(all))).toBe('nothing');
 });
 
 it('one whose name stands for another region is over, and writes nothing there', async () => {
@@ -120,4 +138,50 @@ it('one that could not be attached again is tried again by each operation', asyn
   expect(await region.sync()).toMatchObject({ pagesWritten: 1, durable: true });
   await third.end();
   expect(readFileSync(files.a).subarray(0, 4).toString()).toBe('back');
+});
+
+it('calls about one whose name is another one by now are refused', async () => {
+  const { url } = await serveAppliance();
+  const client = await connectClient(url);
+  const old = await client.allocate({ name: 'x', size: '1MiB' });
+  await old.write(0, Buffer.from('old'));
+  const other = await connectClient(url);
+  await other.remove('x', { dirty: 'discard' });
+  const now = await other.allocate({ name: 'x', size: '2MiB' });
+  await now.write(0, Buffer.from('new'));
+  for (const call of [
+    () => old.stat(),
+    () => old.sync(),
+    () => client.sync([old]),
+    () => old.invalidate({ dirty: 'discard' }),
+    () => old.protect('none'),
+    () => old.pin(),
+    () => old.pageMap(),
+    () => old.provenance().next(),
+    () => old.workingSet.stat(),
+  ]) {
+    expect(await codeOf(call)).toBe('ERR_REGION_REMOVED');
+  }
+  expect(Buffer.from(await now.read(0, 3)).toString()).toBe('new');
+  expect(await now.protection()).toEqual([]);
+});
+
+it('what is under way when a region is detached ends well, as do others', async () => {
+  const { url } = await serveAppliance();
+  const client = await connectClient(url);
+  const [going, staying] = [
+    await client.allocate({ size: '4MiB' }),
+    await client.allocate({ size: 4096 }),
+  ];
+  const begun: Promise<unknown>[] = [];
+  for (let n = 0; n < 600; n += 1) {
+    begun.push(going.read(n * 4096, 4096), going.write(n * 4096, Buffer.alloc(512, n)));
+    begun.push(staying.fetchAdd(0, 1n));
+  }
+  const detached = going.detach();
+  expect(await codeOf(() => going.read(0, 8))).toBe('ERR_CLOSED');
+  await detached;
+  const ends = await Promise.allSettled(begun);
+  expect(ends.filter(({ status }) => status === 'rejected')).toEqual([]);
+  expect(await staying.fetchAdd(0, 0n)).toBe(600n);
 });

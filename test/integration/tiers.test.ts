@@ -73,7 +73,7 @@ it.each([
   ['gold:1MiB', /"gold:1MiB" is no tier; write compressed:SIZE, file:DIRECTORY:SIZE or farpage:/],
   ['compressed', /is no tier/],
   ['compressed:5MB', /ERR_SIZE/],
-  ['compressed:4KiB', /a compressed tier holds 65536 bytes at least/],
+  ['compressed:4KiB', /compressed tier: 65536 bytes at least/],
   ['file:1MiB', /is no tier/],
   ['file:/dev/null/nowhere:1MiB', /nowhere is no directory \[ERR_ARGUMENT\]/],
   ['file:/dev/null:1MiB', /the tier's \/dev\/null is no directory \[ERR_ARGUMENT\]/],

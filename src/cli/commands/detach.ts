@@ -7,8 +7,8 @@ export function detachCommand(shell: Shell): Command {
     .description('let the source of a copy go, once no page needs it (see prefetch)')
     .argument('<region>', 'name of the copy');
   return withConnection(command).action(async (name: string, options: ConnectionOptions) => {
-    const { control, wait, region } = regionTarget(name, options, shell);
-    const reply = await control.call('detachSource', { ...wait, params: { region } });
+    const { control, patience, region } = regionTarget(name, options, shell);
+    const reply = await control.call('detachSource', { ...patience, params: { region } });
     if (options.json) shell.out.object(reply);
     else shell.out.line(`${region}: all ${reply.pages} pages are here, its source may go`);
   });

@@ -1,6 +1,6 @@
 /** `farpage rm`: ends regions; their files stay. */
 import { Command } from 'commander';
-import { forEachRegion } from '../each-region.js';
+import { forEachRegion, tellFailures } from '../each-region.js';
 import {
   type ConnectionOptions,
   type DirtyOptions,
@@ -20,14 +20,12 @@ export function rmCommand(shell: Shell): Command {
   return withConnection(withDirty(command)).action(async (names: string[], options: Options) => {
     const dirty = dirtyOf(options) ?? 'refuse';
     const targets = names.map((name) => regionTarget(name, options, shell));
-    const failures = await forEachRegion(targets, async ({ control, wait, region }) => {
-      const call = { ...wait, params: { region }, query: { dirty } } as const;
+    const failures = await forEachRegion(targets, async ({ control, patience, region }) => {
+      const call = { ...patience, params: { region }, query: { dirty } } as const;
       const reply = await control.call('remove', call);
       if (options.json) shell.out.object(reply);
     });
-    // As rm(1): a line for each that stays, and the exit code says that there were some.
-    for (const failure of failures.slice(0, -1)) shell.out.failure(failure);
-    const last = failures.at(-1);
-    if (last !== undefined) throw last;
+    // As rm(1): a line for each that stays.
+    tellFailures(failures, shell);
   });
 }

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { formatUrl } from '../../control/address.js';
+import { TIMEOUT_MS } from '../../control/http-client.js';
 import { FarpageError } from '../../errors.js';
 import {
   type ConnectionOptions,
@@ -100,7 +101,8 @@ export function topCommand(shell: Shell): Command {
       }
       const { wait, ...found } = targetOf(options, shell);
       const longest = Math.max(options.interval, PATIENCE_MS);
-      const patience = options.timeout === 0 ? longest : Math.min(options.timeout, longest);
+      const { timeout = TIMEOUT_MS } = options;
+      const patience = timeout === 0 ? longest : Math.min(timeout, longest);
       const target = { ...found, wait: { ...wait, timeoutMs: patience } };
       if (options.once || (!shell.out.isTerminal && !options.json)) {
         await once(target, options, shell);

@@ -57,7 +57,7 @@ describe('a region of a file', () => {
     [{ length: 0 }, 'ERR_ARGUMENT', 'maps nothing'],
     [{ fill: 'one' }, 'ERR_ARGUMENT', 'fill'],
     [{ size: 4096 }, 'ERR_ARGUMENT', 'make'],
-    [{ resident: 5 }, 'ERR_ALIGNMENT', '0 or 4096'],
+    [{ resident: 5 }, 'ERR_ALIGNMENT', 'resident 5; 4096 would do'],
   ] as const)('with %j fails with %s', async (body, code, text) => {
     const path = patternFile(scratch(), { length: 10_001 });
     expect(await codeOf(() => record({ file: path, ...body }, path))).toBe(code);

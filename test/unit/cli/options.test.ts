@@ -1,7 +1,14 @@
 import { CommanderError } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { EXIT, exitCodeOf } from '../../../src/cli/exit-codes.js';
-import { duration, hostPort, integer, size } from '../../../src/cli/options.js';
+import {
+  duration,
+  hostPort,
+  integer,
+  regionTarget,
+  type Shell,
+  size,
+} from '../../../src/cli/options.js';
 import { legendOf, pictureOf } from '../../../src/cli/page-picture.js';
 import { FarpageError } from '../../../src/errors.js';
 
@@ -22,6 +29,19 @@ describe('options', () => {
       expect(() => duration(text)).toThrow(CommanderError);
     },
   );
+
+  it('name one appliance for all regions of a command, by one client', () => {
+    const shell = { out: { json: false }, signal: new AbortController().signal, env: {} };
+    const options = { appliance: 'farpage://127.0.0.1:7433' };
+    const targetOfA = regionTarget('a', options, shell as unknown as Shell);
+    const targetOfB = regionTarget('b', options, shell as unknown as Shell);
+    expect(targetOfA.control).toBe(targetOfB.control);
+    const other = { appliance: 'farpage://127.0.0.1:7434' };
+    expect(regionTarget('b', other, shell as unknown as Shell).control).not.toBe(targetOfA.control);
+    expect([targetOfA.wait.timeoutMs, targetOfA.patience.timeoutMs]).toEqual([10_000, 0]);
+    const hasty = regionTarget('a', { ...options, timeout: 5 }, shell as unknown as Shell);
+    expect([hasty.wait.timeoutMs, hasty.patience.timeoutMs]).toEqual([5, 5]);
+  });
 
   it('read sizes, numbers and addresses, or say what is wrong', () => {
     expect(size('4K')).toBe(4096);

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { within } from '../../../src/client/limits.js';
 import { ControlClient } from '../../../src/control/http-client.js';
 import { codeOf } from '../../helpers/codes.js';
@@ -73,4 +73,16 @@ it.each([0, 2 ** 31, Number.POSITIVE_INFINITY])('has no deadline of %d ms', asyn
   const { client } = await scripted([(socket) => void setTimeout(() => answers(socket), 30)]);
   const limits = { params: { region: 'r' }, timeoutMs };
   expect(await within(client.call('exports', limits), { timeoutMs })).toEqual({ exports: [] });
+});
+
+it('uses no connection again that was idle for so long that it may be closed', async () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const { heard, get } = await scripted([answers, answers, answers]);
+  await get();
+  vi.advanceTimersByTime(29_000);
+  await get();
+  vi.advanceTimersByTime(31_000);
+  await get();
+  expect(heard).toEqual(['GET 0', 'GET 0', 'GET 1']);
 });
