@@ -1,5 +1,6 @@
 // What JavaScript may ask of the process itself.
 #include <dirent.h>
+#include <fcntl.h>
 #include <time.h>
 
 #include <cstdio>
@@ -55,10 +56,22 @@ Napi::Value ThreadTimes(const Napi::CallbackInfo& info) {
   return threads;
 }
 
+// Whether anybody else has locked any of an open file, whichever way (fcntl(2), F_OFD_GETLK). No
+// where the file system has no locks.
+Napi::Value FileLocked(const Napi::CallbackInfo& info) {
+  struct flock lock{};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  const int fd = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : -1;
+  const bool locked = ::fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+  return Napi::Boolean::New(info.Env(), locked);
+}
+
 }  // namespace
 
 void ExportSystem(Napi::Env env, Napi::Object exports) {
   exports.Set("blockThread", Napi::Function::New(env, BlockThread));
+  exports.Set("fileLocked", Napi::Function::New(env, FileLocked));
   exports.Set("threadTimes", Napi::Function::New(env, ThreadTimes));
 }
 

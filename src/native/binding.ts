@@ -391,6 +391,8 @@ export interface NativeBinding extends PrefetchBinding, ProvenanceBinding, Journ
 
   /** Blocks the calling thread; for tests of what goes on meanwhile. */
   blockThread(milliseconds: number): void;
+  /** Whether another open file description, or process, holds a lock on the file of `fd`. */
+  fileLocked(fd: number): boolean;
   /** CPU time of every thread of the process: name and nanoseconds. */
   threadTimes(): { name: string; cpuNs: number }[];
 }

@@ -1,7 +1,9 @@
 /** `farpage read`: bytes of a region to stdout or a file. */
-import { type FileHandle, open } from 'node:fs/promises';
+import { isAbsolute } from 'node:path';
 import { Command } from 'commander';
-import { systemReason } from '../../control/system-reason.js';
+import type { ExternalRegion } from '../../client/external-region.js';
+import type { Limits } from '../../client/limits.js';
+import { contextOf } from '../../control/codes.js';
 import { FarpageError } from '../../errors.js';
 import {
   type ConnectionOptions,
@@ -12,36 +14,32 @@ import {
   withRange,
 } from '../options.js';
 import type { Output } from '../output.js';
+import { OutputFile } from '../output-file.js';
 import { startProgress } from '../progress.js';
 import { limitsOf, openClient } from '../session.js';
 import { readRange } from '../transfer.js';
 
 type Options = ConnectionOptions & RangeOptions & { readonly output?: string };
 
-async function openOutput(path: string): Promise<FileHandle> {
-  try {
-    return await open(path, 'w');
-  } catch (cause) {
-    throw new FarpageError('ERR_FILE_ACCESS', `${path}: ${systemReason(cause)}`, { cause });
-  }
+/** Where the file of a region on this machine is: only the Unix socket tells. */
+async function fileOf(region: ExternalRegion, limits: Limits): Promise<string | undefined> {
+  const { file } = await region.stat(limits);
+  return file !== undefined && isAbsolute(file.path) ? file.path : undefined;
 }
 
-async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.byteLength; ) {
-    const { bytesWritten } = await file
-      .write(bytes, done, bytes.byteLength - done)
-      .catch((cause) => {
-        const why = `--output took not all of it: ${systemReason(cause)}`;
-        throw new FarpageError('ERR_IO', why, { cause });
-      });
-    done += bytesWritten;
-  }
+/** The failure of a read, with what it has left of the file that it was to fill. */
+function partly(failure: unknown, file: OutputFile | undefined): unknown {
+  const remains = file?.remains;
+  if (remains === undefined || !(failure instanceof FarpageError)) return failure;
+  const said = contextOf(failure);
+  const context = said === '' ? remains : `${said}; ${remains}`;
+  return new FarpageError(failure.code, context, { cause: failure });
 }
 
-function sinkOf(out: Output, file: FileHandle | undefined) {
+function sinkOf(out: Output, file: OutputFile | undefined) {
   return async (bytes: Uint8Array) => {
     if (file !== undefined) {
-      await writeAll(file, bytes);
+      await file.write(bytes);
       return true;
     }
     await out.bytes(bytes);
@@ -66,7 +64,8 @@ async function read(name: string, options: Options, shell: Shell): Promise<void>
   if (offset > region.size || length > region.size - offset) {
     throw new FarpageError('ERR_RANGE', `${offset} + ${length} in ${region.size} bytes`);
   }
-  const file = output === undefined ? undefined : await openOutput(output);
+  await using file =
+    output === undefined ? undefined : await OutputFile.open(output, () => fileOf(region, limits));
   try {
     using progress = await startProgress(out, length);
     const sink = sinkOf(out, file);
@@ -82,8 +81,9 @@ async function read(name: string, options: Options, shell: Shell): Promise<void>
         return more;
       },
     });
-  } finally {
-    await file?.close();
+    await file?.finish();
+  } catch (error) {
+    throw partly(error, file);
   }
   if (options.json && !toStdout) {
     out.object({ region: region.name, offset, bytesRead: length, output: options.output });
