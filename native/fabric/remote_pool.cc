@@ -21,6 +21,11 @@ bool Passing(Code code) {
   }
 }
 
+// The appliance of the pool has no room for what was sent. Nothing is wrong with what is there.
+bool IsFull(Code code) {
+  return code == Code::kMemoryFull || code == Code::kNoSpace || code == Code::kQuota;
+}
+
 bool Reads(const PoolJob& job) { return job.requests.front().opcode == Opcode::kRead; }
 
 }  // namespace
@@ -199,7 +204,10 @@ void RemotePool::OnCompletion(const Completion& completion) {
   if (completion.code != Code::kOk) {
     // A refusal of one request says more than that the stream ended.
     const bool better = broken_.ok() || Passing(broken_.error().code);
-    if (better) broken_ = Error{completion.code, 0, "a request to the pool"};
+    if (better) {
+      broken_ = Error{completion.code, 0, "a request to the pool"};
+      offender_ = completion.id;
+    }
     return;
   }
   const auto found = flying_.find(completion.id);
@@ -211,14 +219,32 @@ void RemotePool::OnCompletion(const Completion& completion) {
   End(std::move(ended), {});
 }
 
-// A connection that ends soon after it was made is not simply made again.
+// The job that found no room there, which is none of those in flight then.
+std::unique_ptr<PoolJob> RemotePool::TakeRefused(Code code) {
+  const auto found = IsFull(code) ? flying_.find(offender_) : flying_.end();
+  if (found == flying_.end()) return nullptr;
+  std::unique_ptr<PoolJob> job = std::move(found->second);
+  flying_.erase(found);
+  return job;
+}
+
+// A connection that ends soon after it was made is not simply made again, unless by WRITEs that
+// found no room: of these no more come for a while.
 void RemotePool::OnBreak(const Error& error) {
-  if (!Passing(error.code) || NowNs() - opened_ns_ < kAskAgainNs) {
+  std::unique_ptr<PoolJob> refused = TakeRefused(error.code);
+  const bool of_write = refused != nullptr && !Reads(*refused);
+  const bool soon = NowNs() - opened_ns_ < kAskAgainNs;
+  if (of_write || (!soon && (refused != nullptr || Passing(error.code)))) {
+    state_.store(State::kConnecting, std::memory_order_release);
+    Hangup();
+  } else {
     GoAway(error);
-    return;
   }
-  state_.store(State::kConnecting, std::memory_order_release);
-  Hangup();
+  if (refused == nullptr) return;
+  if (!of_write) return Fail(std::move(refused));
+  End(std::move(refused), Error{Code::kNoSpace, 0, "the pool's appliance has no room"});
+  // Each of the others would end the next connection.
+  for (std::unique_ptr<PoolJob>& job : std::exchange(writes_, {})) Fail(std::move(job));
 }
 
 // A pool that leaves one job waiting until its deadline is away for all of them.
@@ -245,6 +271,7 @@ void RemotePool::GoAway(const Error& error) {
 void RemotePool::Hangup() {
   initiator_.reset();
   broken_ = {};
+  offender_ = 0;
   sending_ = nullptr;
   for (auto each = flying_.rbegin(); each != flying_.rend(); ++each) {
     std::unique_ptr<PoolJob>& job = each->second;

@@ -58,7 +58,8 @@ struct PoolOptions {
 // connection is sent again on the next one, within its deadline. Once a door is refused or a job
 // reaches its deadline the pool is *away*: every job ends with kTierAway at once, until a door
 // opens; the thread goes on asking for one. READs of a pool that is another one now end with
-// kPageLost. Thread: any; `done` is called on the thread, or by Submit.
+// kPageLost. WRITEs that the pool's appliance has no room for end with kNoSpace, those beside them
+// with kTierAway, and READs go on. Thread: any; `done` is called on the thread, or by Submit.
 class RemotePool {
  public:
   // Jobs that wait or are outstanding at most; more end with kTierAway.
@@ -99,6 +100,7 @@ class RemotePool {
   bool Collect();
   void OnCompletion(const Completion& completion);
   void OnBreak(const Error& error);
+  std::unique_ptr<PoolJob> TakeRefused(Code code);
   void Expire(uint64_t now);
   void GoAway(const Error& error);
   void Hangup();
@@ -131,6 +133,7 @@ class RemotePool {
   PoolJob* sending_ = nullptr;                           // of these, one that is not wholly sent
   uint64_t numbers_ = 0;
   Status broken_;  // why a request of this connection failed
+  uint64_t offender_ = 0;  // the number of its job; 0: of none
   uint64_t opened_ns_ = 0;
   uint64_t look_at_ns_ = 0;
   bool asked_ = false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <condition_variable>
 
+#include "base/clock.h"
 #include "base/page.h"
 
 namespace farpage {
@@ -77,6 +78,30 @@ RemoteTier::RemoteTier(RemoteTierOptions options)
 void RemoteTier::BeginPool(uint64_t bytes) {
   pool_number_ = pool_number_ % kPoolNumberMax + 1;
   places_ = SlotMap(bytes >> kPageShift);
+  freed_.clear();
+  full_until_ns_ = 0;
+}
+
+// Requires the lock.
+void RemoteTier::Count() {
+  used_.store((places_.used() - freed_.size()) << kPageShift, std::memory_order_relaxed);
+}
+
+// Whether places may be taken where no page was lately. Requires the lock.
+bool RemoteTier::MayGrow() {
+  if (full_until_ns_ == 0) return true;
+  if (NowNs() < full_until_ns_) return false;
+  full_until_ns_ = 0;
+  for (const uint64_t place : freed_) places_.Release(place, 1);
+  freed_.clear();
+  return true;
+}
+
+// On the pool's thread, before anybody else hears of it: a connection has ended by this.
+void RemoteTier::OnFull() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  takes_none_ = !MayGrow();
+  if (full_until_ns_ == 0) full_until_ns_ = NowNs() + kFullNs;
 }
 
 // Told again and again as long as it is.
@@ -104,7 +129,7 @@ uint64_t RemoteTier::OnOpened(const PoolDoor& door, uint64_t number) {
   }
   suspects_.clear();
   capacity_.store(places_.slots() << kPageShift, std::memory_order_relaxed);
-  used_.store(places_.used() << kPageShift, std::memory_order_relaxed);
+  Count();
   return pool_number_;
 }
 
@@ -112,7 +137,12 @@ size_t RemoteTier::TakePlaces(std::span<TierPage> pages, uint64_t* pool) {
   const std::lock_guard<std::mutex> lock(mutex_);
   *pool = pool_number_;
   size_t taken = 0;
-  while (taken < pages.size()) {
+  const bool grows = MayGrow();
+  while (!grows && !takes_none_ && taken < pages.size() && !freed_.empty()) {
+    pages[taken++].slot = pool_number_ << kPlaceBits | freed_.back();
+    freed_.pop_back();
+  }
+  while (grows && taken < pages.size()) {
     uint64_t first = 0;
     const uint64_t count = places_.Take(pages.size() - taken, &first);
     if (count == 0) break;
@@ -120,7 +150,7 @@ size_t RemoteTier::TakePlaces(std::span<TierPage> pages, uint64_t* pool) {
       pages[taken++].slot = pool_number_ << kPlaceBits | (first + n);
     }
   }
-  used_.store(places_.used() << kPageShift, std::memory_order_relaxed);
+  Count();
   return taken;
 }
 
@@ -135,7 +165,7 @@ void RemoteTier::GiveBack(std::span<const TierPage> pages, uint64_t pool, uint64
       places_.Release(PlaceOf(page.slot), 1);
     }
   }
-  used_.store(places_.used() << kPageShift, std::memory_order_relaxed);
+  Count();
 }
 
 void RemoteTier::Put(std::span<TierPage> pages) {
@@ -151,7 +181,10 @@ void RemoteTier::Put(std::span<TierPage> pages) {
   auto job = std::make_unique<PoolJob>();
   job->requests = WritesOf(sent);
   job->pool = pool;
-  job->done = [&ending](const Status& outcome, uint64_t door) { ending.Tell(outcome, door); };
+  job->done = [this, &ending](const Status& outcome, uint64_t door) {
+    if (!outcome.ok() && outcome.error().code == Code::kNoSpace) OnFull();
+    ending.Tell(outcome, door);
+  };
   connection_.Submit(std::move(job));
   uint64_t door = 0;
   const Status outcome = ending.Wait(&door);
@@ -186,8 +219,12 @@ void RemoteTier::Free(TierSlot slot) {
   pages_.fetch_sub(1, std::memory_order_relaxed);
   const std::lock_guard<std::mutex> lock(mutex_);
   if (PoolOf(slot) != pool_number_) return;
-  places_.Release(PlaceOf(slot), 1);
-  used_.store(places_.used() << kPageShift, std::memory_order_relaxed);
+  if (MayGrow()) {
+    places_.Release(PlaceOf(slot), 1);
+  } else {
+    freed_.push_back(PlaceOf(slot));
+  }
+  Count();
 }
 
 }  // namespace farpage

@@ -25,7 +25,8 @@ struct RemoteTierOptions {
 // pool is nobody else's as long as the connection stands. A pool that is away refuses pages at
 // once, and keeps what it has until it is back; of one that was made anew everything is lost. A
 // slot whose WRITE did not end well is not used again before the connection that may still deliver
-// it has gone. Thread: any.
+// it has gone. A pool whose appliance has no room for a page takes for a while only what fits into
+// places that are freed meanwhile, where it keeps a page already. Thread: any.
 class RemoteTier final : public Tier {
  public:
   // Bytes of one WRITE at most, of pages that follow one another here and there.
@@ -33,6 +34,8 @@ class RemoteTier final : public Tier {
   // A slot is a place in the pool, and above it the number of the pool.
   static constexpr uint32_t kPlaceBits = 32;
   static constexpr uint64_t kPoolNumberMax = (uint64_t{1} << (kTierSlotBits - kPlaceBits)) - 1;
+  // How long nothing new is put into a pool whose appliance had no room for it.
+  static constexpr uint64_t kFullNs = 1'000'000'000;
 
   explicit RemoteTier(RemoteTierOptions options);
 
@@ -69,6 +72,9 @@ class RemoteTier final : public Tier {
   uint64_t OnOpened(const PoolDoor& door, uint64_t number);
   uint64_t OnGone();
   void BeginPool(uint64_t bytes);
+  bool MayGrow();
+  void OnFull();
+  void Count();
   size_t TakePlaces(std::span<TierPage> pages, uint64_t* pool);
   void GiveBack(std::span<const TierPage> pages, uint64_t pool, uint64_t door);
 
@@ -80,6 +86,9 @@ class RemoteTier final : public Tier {
   uint64_t pool_number_ = 0;
   uint64_t door_ = 0;
   std::vector<Suspect> suspects_;
+  uint64_t full_until_ns_ = 0;
+  std::vector<uint64_t> freed_;  // places that were freed while it was full, still taken in the map
+  bool takes_none_ = false;      // not even there
 
   RemotePool connection_;  // the last one: its thread uses the rest
 };

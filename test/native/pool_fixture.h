@@ -13,7 +13,9 @@ namespace farpage::test {
 // A region of the other appliance, and the door to it.
 class Pool {
  public:
-  explicit Pool(uint64_t pages) : size_(pages << kPageShift) {
+  // `frames` of them fit there.
+  explicit Pool(uint64_t pages, uint64_t frames = ApplianceOptions{}.frames_max)
+      : appliance(Of(frames)), size_(pages << kPageShift) {
     stag_ = appliance.OpenAnonymous(size_, FillValueStore::Value::kZero);
   }
 
@@ -43,6 +45,11 @@ class Pool {
   Appliance appliance;
 
  private:
+  static ApplianceOptions Of(uint64_t frames) {
+    ApplianceOptions options;
+    options.frames_max = frames;
+    return options;
+  }
   const uint64_t size_;
   uint32_t stag_ = 0;
 };
