@@ -30,6 +30,7 @@ Napi::Object RequestOf(Napi::Env env, const CallbackRequest& request, uint64_t n
   put("length", static_cast<double>(request.length_bytes));
   const uint64_t left = request.deadline_ns > now ? request.deadline_ns - now : 0;
   put("remainingMs", static_cast<double>(left) / 1e6);
+  object.Set("background", Napi::Boolean::New(env, request.background));
   if (request.bytes != nullptr) {
     auto bytes = Napi::Uint8Array::New(env, request.length_bytes);
     std::memcpy(bytes.Data(), request.bytes.get(), request.length_bytes);
@@ -71,6 +72,12 @@ Napi::Value RegionAnswerRequest(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), store->Answer(IdOf(info[1]), bytes));
 }
 
+// True: somebody waits.
+Napi::Value RegionTellAlive(const Napi::CallbackInfo& info) {
+  CallbackStore* store = StoreOf(info);
+  return Napi::Boolean::New(info.Env(), store != nullptr && store->TellAlive(IdOf(info[1])));
+}
+
 Napi::Value RegionRefuseRequest(const Napi::CallbackInfo& info) {
   CallbackStore* store = StoreOf(info);
   if (store == nullptr) return Napi::Boolean::New(info.Env(), false);
@@ -97,6 +104,7 @@ std::unique_ptr<CallbackStore> OpenCallbackSource(const Napi::Object& source) {
 void ExportCallbackSource(Napi::Env env, Napi::Object exports) {
   exports.Set("regionTakeRequests", Napi::Function::New(env, RegionTakeRequests));
   exports.Set("regionAnswerRequest", Napi::Function::New(env, RegionAnswerRequest));
+  exports.Set("regionTellAlive", Napi::Function::New(env, RegionTellAlive));
   exports.Set("regionRefuseRequest", Napi::Function::New(env, RegionRefuseRequest));
 }
 

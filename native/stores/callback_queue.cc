@@ -138,7 +138,8 @@ CallbackRequest CallbackQueue::HandRead() {
   request.run = handed.run = {first->first, pages};
   for (auto at = first; at != end; at = waiting_.erase(at)) {
     request.length_bytes += at->second.length_bytes;
-    request.deadline_ns = std::max(request.deadline_ns, at->second.deadline_ns);
+    request.deadline_ns = std::max(request.deadline_ns, DeadlineOf(at->second));
+    request.background = request.background || at->second.background;
     orders_[at->second.background ? 1 : 0].erase(at->second.place);
     handed.parts.push_back(std::move(at->second));
   }
@@ -155,7 +156,7 @@ CallbackRequest CallbackQueue::HandWrite() {
   const PageImage& image = *item->image;
   handed_.emplace(item->id, Handed{image.run, image.length_bytes, true, {}, item});
   writes_handed_++;
-  return {item->id, image.run, image.length_bytes, item->deadline_ns, item->bytes};
+  return {item->id, image.run, image.length_bytes, item->deadline_ns, item->bytes, false};
 }
 
 bool CallbackQueue::Answer(uint64_t id, std::span<const std::byte> bytes) {
@@ -175,6 +176,7 @@ bool CallbackQueue::Finish(uint64_t id, std::span<const std::byte> bytes, const 
     handed = std::move(found->second);
     handed_.erase(found);
     (handed.write ? writes_handed_ : reads_handed_)--;
+    if (outcome.ok()) alive_ns_ = NowNs();
     if (handed.write && handed.item != nullptr) {
       handed.item->image->outcome = outcome;
       handed.item->ended = true;
@@ -309,14 +311,30 @@ void CallbackQueue::Stop() {
   watch_.notify_all();
 }
 
+bool CallbackQueue::TellAlive(uint64_t id) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (handed_.find(id) == handed_.end()) return false;
+  alive_ns_ = NowNs();
+  return true;
+}
+
+// Who waits for a read has waited for long enough then. What nobody waits for may come over a slow
+// link, many at a time, as long as anything comes.
+uint64_t CallbackQueue::DeadlineOf(const CallbackPart& part) const {
+  if (!part.background) return part.deadline_ns;
+  const uint64_t last =
+      part.deadline_ns + (CallbackStore::kDeadlinesMax - 1) * options_.deadline_ns;
+  return std::min(std::max(part.deadline_ns, alive_ns_ + options_.deadline_ns), last);
+}
+
 // When the first read that is not over must end; 0 when there is none.
 uint64_t CallbackQueue::FirstDeadline() const {
   uint64_t first = ~uint64_t{0};
   for (const auto& order : orders_) {
-    if (!order.empty()) first = std::min(first, waiting_.at(order.front()).deadline_ns);
+    if (!order.empty()) first = std::min(first, DeadlineOf(waiting_.at(order.front())));
   }
   for (const auto& [id, handed] : handed_) {
-    for (const CallbackPart& part : handed.parts) first = std::min(first, part.deadline_ns);
+    for (const CallbackPart& part : handed.parts) first = std::min(first, DeadlineOf(part));
   }
   return first == ~uint64_t{0} ? 0 : first;
 }
@@ -326,7 +344,7 @@ std::vector<CallbackPart> CallbackQueue::TakeLate(uint64_t now) {
   for (auto& order : orders_) {
     while (!order.empty()) {
       const auto oldest = waiting_.find(order.front());
-      if (oldest->second.deadline_ns > now) break;
+      if (DeadlineOf(oldest->second) > now) break;
       order.pop_front();
       late.push_back(std::move(oldest->second));
       waiting_.erase(oldest);
@@ -334,7 +352,7 @@ std::vector<CallbackPart> CallbackQueue::TakeLate(uint64_t now) {
   }
   for (auto& [id, handed] : handed_) {
     std::erase_if(handed.parts, [&](CallbackPart& part) {
-      if (part.deadline_ns > now) return false;
+      if (DeadlineOf(part) > now) return false;
       late.push_back(std::move(part));
       return true;
     });

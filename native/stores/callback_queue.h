@@ -52,6 +52,7 @@ class CallbackQueue {
   std::vector<CallbackRequest> Take();
   bool Answer(uint64_t id, std::span<const std::byte> bytes);
   bool Refuse(uint64_t id, const Error& why);
+  bool TellAlive(uint64_t id);
   // Ends what waits and whatever comes later.
   void End();
   void Stop();
@@ -74,6 +75,7 @@ class CallbackQueue {
   [[nodiscard]] bool Overlaps(std::span<const PageImage> images) const;
   bool Finish(uint64_t id, std::span<const std::byte> bytes, const Status& outcome);
   void WriteWindow(std::span<PageImage> images);
+  [[nodiscard]] uint64_t DeadlineOf(const CallbackPart& part) const;
   [[nodiscard]] uint64_t FirstDeadline() const;
   std::vector<CallbackPart> TakeLate(uint64_t now);
   static void EndPart(const CallbackPart& part, const Status& outcome);
@@ -91,6 +93,7 @@ class CallbackQueue {
   uint32_t reads_handed_ = 0;
   uint32_t writes_handed_ = 0;
   uint64_t last_id_ = 0;
+  uint64_t alive_ns_ = 0;  // when the program last told so, or supplied something
   bool rung_ = false;
   bool idle_ = false;  // the thread sleeps without a deadline
   bool ended_ = false;

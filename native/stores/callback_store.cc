@@ -22,6 +22,8 @@ bool CallbackStore::Answer(uint64_t id, std::span<const std::byte> bytes) {
 
 bool CallbackStore::Refuse(uint64_t id, const Error& why) { return queue_->Refuse(id, why); }
 
+bool CallbackStore::TellAlive(uint64_t id) { return queue_->TellAlive(id); }
+
 void CallbackStore::StartRead(PageRun run, std::byte* into, ReadDone done) {
   Start(run, into, false, std::move(done));
 }

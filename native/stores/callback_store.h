@@ -15,17 +15,21 @@ struct CallbackRequest {
   PageRun run;
   // Less than the run's only at the end of the region.
   uint64_t length_bytes = 0;
-  // When nobody waits for the answer any more (NowNs).
+  // When nobody waits for the answer any more (NowNs); later for reads in the background, as long
+  // as the program tells that it is alive.
   uint64_t deadline_ns = 0;
   // The bytes to take; null when pages are to be supplied.
   std::shared_ptr<const std::byte[]> bytes;
+  // For some of the pages nobody waits yet.
+  bool background = false;
 };
 
 struct CallbackStoreOptions {
   uint64_t length_bytes = 0;
   // The program takes pages, too.
   bool takes_writes = false;
-  // Every read and every write ends within it, whatever the program does.
+  // Every read and every write ends within it, whatever the program does. Reads in the background
+  // end when nothing has come from the program for so long, and after kDeadlinesMax of it.
   uint64_t deadline_ns = 5'000'000'000;
   // Requests for pages that the program works on at a time; as many again with pages to take.
   uint32_t requests_max = 16;
@@ -51,6 +55,7 @@ class CallbackStore final : public PageStore {
   // Reads that wait to be taken, at most; more end with kQuota.
   static constexpr size_t kReadsMax = 65'536;
   static constexpr uint32_t kRequestsMax = 64;
+  static constexpr uint64_t kDeadlinesMax = 60;
 
   explicit CallbackStore(CallbackStoreOptions options);
   ~CallbackStore() override;
@@ -62,6 +67,9 @@ class CallbackStore final : public PageStore {
   bool Answer(uint64_t id, std::span<const std::byte> bytes);
   // The request failed. Codes that would end the asker's own connection are told as others.
   bool Refuse(uint64_t id, const Error& why);
+  // Bytes for a request have come, though not all: what is read in the background may take longer.
+  // False: nobody waits for this number.
+  bool TellAlive(uint64_t id);
 
   [[nodiscard]] PagesFrom OriginOf(PageRun run) const override {
     return {PageOrigin::kRemote, run.count};

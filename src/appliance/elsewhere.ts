@@ -65,9 +65,9 @@ export function pagesOf(
   const file = httpFileOf(source, { door, allowed });
   return new PageCallbacks(
     {
-      fill: async ({ offset }, into, signal) => {
-        const { version: expected } = source;
-        await file.read(source.offset + offset, into, { expected, signal }).catch((error) => {
+      fill: async ({ offset }, into, signal, alive) => {
+        const options = { expected: source.version, signal, alive };
+        await file.read(source.offset + offset, into, options).catch((error) => {
           throw readFailure(error);
         });
       },

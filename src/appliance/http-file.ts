@@ -106,19 +106,20 @@ export class HttpFile {
   /**
    * Reads a range into memory as long as it. ERR_SOURCE_CHANGED when the file is not `expected` any
    * more, ERR_SOURCE_AWAY, ERR_FILE_ACCESS, ERR_PROTOCOL for an answer that is not what was asked
-   * for, and the signal's reason.
+   * for, and the signal's reason. `alive` is called whenever bytes have come.
    */
   async read(
     offset: number,
     into: Uint8Array,
-    { expected, signal }: { expected: WebVersion; signal: AbortSignal },
+    options: { expected: WebVersion; signal: AbortSignal; alive?: () => void },
   ): Promise<void> {
+    const { expected, signal, alive = () => {} } = options;
     const range = `bytes=${offset}-${offset + into.length - 1}`;
     await this.#repeat(signal, async () => {
       const response = await this.#ask(range, conditionOf(expected), signal);
       try {
         this.#checkPart(response, { offset, length: into.length, expected });
-        await this.#receive(response, into);
+        await this.#receive(response, into, alive);
       } catch (error) {
         throw brokenBy(error, this.#url, signal);
       } finally {
@@ -217,7 +218,7 @@ export class HttpFile {
     throw new FarpageError('ERR_PROTOCOL', `${name} sent ${sent}, not ${offset} + ${length}`);
   }
 
-  async #receive(response: IncomingMessage, into: Uint8Array): Promise<void> {
+  async #receive(response: IncomingMessage, into: Uint8Array, alive: () => void): Promise<void> {
     const name = shownUrl(this.#url);
     let at = 0;
     for await (const chunk of response as AsyncIterable<Buffer>) {
@@ -226,6 +227,7 @@ export class HttpFile {
       }
       into.set(chunk, at);
       at += chunk.length;
+      alive();
     }
     if (at < into.length) throw new FarpageError('ERR_PROTOCOL', `${name} sent less than it said`);
   }

@@ -17,9 +17,15 @@ export interface PageSpan {
 export interface RegionSource {
   /**
    * Supplies pages: `into` has room for them, is zero, and may be kept or written to afterwards
-   * without any effect. They are the region's once the promise is fulfilled.
+   * without any effect. They are the region's once the promise is fulfilled. Who calls `alive`
+   * whenever bytes have come may take longer than `timeoutMs` for what is read in the background.
    */
-  readonly fill: (pages: PageSpan, into: Uint8Array, signal: AbortSignal) => Promise<void>;
+  readonly fill: (
+    pages: PageSpan,
+    into: Uint8Array,
+    signal: AbortSignal,
+    alive: () => void,
+  ) => Promise<void>;
   /**
    * Takes dirty pages: once the promise is fulfilled they are safe, as after fdatasync(2); when it
    * is rejected they stay dirty and the sync fails. `from` is a copy. Never two calls at once with
@@ -34,6 +40,8 @@ export interface RegionSource {
 
 const TIMEOUT_MS = 5000;
 const TIMEOUT_MS_MAX = 3_600_000;
+/** The same of the native side: a read in the background takes so many timeouts at most. */
+const TIMEOUTS_MAX = 60;
 const CONCURRENCY = 16;
 const CONCURRENCY_MAX = 64;
 
@@ -64,6 +72,8 @@ export class PageCallbacks {
   #failure: FarpageError | undefined;
   #unwritten: FarpageError | undefined;
   #answered = false;
+  /** Until when what is read in the background may go on. */
+  #aliveUntil = 0;
 
   /** ERR_ARGUMENT for a source without `fill`, or with bounds that are none. */
   constructor(source: RegionSource, onClose: () => void = () => {}) {
@@ -126,14 +136,24 @@ export class PageCallbacks {
   }
 
   async #serve(handle: RegionHandle, request: PageRequest): Promise<void> {
-    const { id, remainingMs } = request;
+    const { id, remainingMs, background } = request;
     const abort = new AbortController();
-    const late = () => abort.abort(new FarpageError('ERR_TIMEOUT', 'the source of the pages'));
-    const timer = setTimeout(late, remainingMs).unref();
+    const last = performance.now() + TIMEOUTS_MAX * this.#timeoutMs;
+    const late = () => {
+      const left = Math.min(this.#aliveUntil, last) - performance.now();
+      if (background && left > 0) timer = setTimeout(late, left).unref();
+      else abort.abort(new FarpageError('ERR_TIMEOUT', 'the source of the pages'));
+    };
+    let timer = setTimeout(late, remainingMs).unref();
+    const alive = () => {
+      if (!native().regionTellAlive(handle, id)) return;
+      this.#aliveUntil = performance.now() + this.#timeoutMs;
+    };
     this.#underWay.add(abort);
     try {
-      const bytes = await this.#call(request, abort.signal);
+      const bytes = await this.#call(request, abort.signal, alive);
       native().regionAnswerRequest(handle, id, bytes);
+      this.#aliveUntil = performance.now() + this.#timeoutMs;
       this.#answered = true;
       this.#failure = undefined;
     } catch (error) {
@@ -148,7 +168,11 @@ export class PageCallbacks {
     this.#take();
   }
 
-  async #call(request: PageRequest, signal: AbortSignal): Promise<Uint8Array | undefined> {
+  async #call(
+    request: PageRequest,
+    signal: AbortSignal,
+    alive: () => void,
+  ): Promise<Uint8Array | undefined> {
     const { offset, length, bytes } = request;
     const { fill, writeBack } = this.#source;
     if (bytes !== undefined) {
@@ -156,7 +180,7 @@ export class PageCallbacks {
       return undefined;
     }
     const into = new Uint8Array(length);
-    await fill.call(this.#source, { offset, length }, into, signal);
+    await fill.call(this.#source, { offset, length }, into, signal, alive);
     if (into.byteLength === length) return into;
     throw new FarpageError('ERR_ARGUMENT', 'the memory to fill was transferred elsewhere');
   }

@@ -241,6 +241,8 @@ export interface NativeBinding extends PrefetchBinding, ProvenanceBinding, Journ
    * (any more), nothing happened.
    */
   regionAnswerRequest(region: RegionHandle, id: number, bytes?: Uint8Array): boolean;
+  /** Bytes for it have come: reads in the background may take longer. False: nobody waits. */
+  regionTellAlive(region: RegionHandle, id: number): boolean;
   /** The request failed with a code of the registry; ERR_IO for one that the core does not know. */
   regionRefuseRequest(region: RegionHandle, id: number, code: string): boolean;
   regionStats(region: RegionHandle): RegionStats;

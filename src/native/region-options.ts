@@ -110,6 +110,8 @@ export interface PageRequest {
   readonly length: number;
   /** How long somebody waits for the answer yet. */
   readonly remainingMs: number;
+  /** For some of it nobody waits yet: that may take longer while it is told to be alive. */
+  readonly background: boolean;
   /** What shall be taken: a copy. */
   readonly bytes?: Uint8Array;
 }

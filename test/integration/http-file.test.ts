@@ -55,6 +55,17 @@ const status = (code: number) => (_: IncomingMessage, response: ServerResponse) 
 };
 
 describe('a file behind HTTP', () => {
+  it('tells whenever bytes have come', async () => {
+    const { file, version } = await open();
+    let times = 0;
+    const alive = () => {
+      times += 1;
+    };
+    const { signal } = new AbortController();
+    await file.read(0, Buffer.alloc(SIZE), { expected: version, signal, alive });
+    expect(times).toBeGreaterThan(0);
+  });
+
   it('is read by ranges, of the version that was met, over connections that are kept', async () => {
     const { server, version, read } = await open();
     expect(version).toEqual({ size: SIZE, etag: server.etag });

@@ -160,6 +160,40 @@ FARPAGE_TEST(callback_background_reads_give_way) {
   CHECK_EQ(reads.ended.load(), 5);
 }
 
+// What nobody waits for may take longer as long as bytes come, for any of it; nothing else may.
+FARPAGE_TEST(callback_background_reads_end_when_nothing_comes) {
+  constexpr uint64_t kDeadlineNs = 1'500'000'000;
+  Reads reads;
+  CallbackStoreOptions options = OptionsOf([] {}, kDeadlineNs);
+  options.requests_max = 4;
+  CallbackStore store(std::move(options));
+  std::vector<std::byte> memory(kSize + kPageBytes);
+  const auto into = [&](PageIndex page) { return memory.data() + (page << kPageShift); };
+  for (const PageIndex page : {0, 2, 4}) {
+    store.StartBackgroundRead({page, 1}, into(page), reads.Done(page));
+  }
+  store.StartRead({8, 1}, into(8), reads.Done(8));
+  const auto taken = store.Take();
+  REQUIRE(taken.size() == 3);
+  CHECK_EQ(taken[0].run.first, 8u);
+  CHECK(!taken[0].background && taken[1].background && taken[2].background);
+  const uint64_t begin = NowNs();
+  // Longer than the deadline after all of them began.
+  while (NowNs() - begin < kDeadlineNs * 3 / 2) {
+    CHECK(store.TellAlive(taken[1].id));
+    Nap(5);
+  }
+  CHECK_EQ(int(reads.CodeOf(8)), int(Code::kTimeout));
+  CHECK_EQ(reads.ended.load(), 1);
+  Supply(store, taken[1]);
+  CHECK_EQ(int(reads.CodeOf(0)), int(Code::kOk));
+  CHECK(!store.TellAlive(taken[1].id));
+  // Silence: also of what was never taken.
+  while (reads.ended < 4 && NowNs() - begin < 20 * kDeadlineNs) Nap(5);
+  CHECK_EQ(int(reads.CodeOf(2)), int(Code::kTimeout));
+  CHECK_EQ(int(reads.CodeOf(4)), int(Code::kTimeout));
+}
+
 // A late answer, a second one and one of another length put no byte anywhere.
 FARPAGE_TEST(callback_late_double_and_short_answers_change_nothing) {
   Reads reads;
