@@ -87,6 +87,10 @@ class RegionMemory {
   // since the fabric lost them. Thread: pager.
   virtual void Drop(std::span<const PageRun> runs) = 0;
 
+  // True: Drop takes about as long for one long run as for a short one, and may be given one with
+  // pages in between that have no memory.
+  [[nodiscard]] virtual bool drops_by_runs() const { return false; }
+
   // Gives back what a write-back has made redundant: private copies of pages whose bytes the
   // page cache now has. Requires: no writer can reach the pages. Readers see the same bytes
   // before and after. Thread: pager.

@@ -40,6 +40,7 @@ class StagedMemory final : public RegionMemory {
   void StartPopulate(PageRun run, ReadDone done) override;
   Status PopulateFrom(PageRun run, const std::byte* bytes) override;
   void Drop(std::span<const PageRun> runs) override;
+  [[nodiscard]] bool drops_by_runs() const override { return true; }
   void DropPrivateCopies(std::span<const PageRun>) override {}
   bool DropTables(std::span<const PageRun> windows) override;
   void DropWindow(PageRun) override {}

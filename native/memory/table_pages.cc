@@ -115,6 +115,10 @@ bool TablePages::Close(uint64_t window) {
   }
 }
 
+uint64_t TablePages::CloseOccupied(uint64_t window) {
+  return At(window).fetch_or(kClosed, std::memory_order_acq_rel) & kCount;
+}
+
 bool TablePages::CloseChunk(uint64_t window, std::vector<uint64_t>* others) {
   const uint64_t first = ChunkStart(window);
   const uint64_t count = std::max<uint64_t>(kSummaryPages / WindowPages(), 1);

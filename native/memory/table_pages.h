@@ -61,10 +61,14 @@ class TablePages {
   // Closes the other windows whose words are in the same chunk as `window`'s, which is closed:
   // `others` are those to open again. False, and none: one of them has pages or tables.
   bool CloseChunk(uint64_t window, std::vector<uint64_t>* others);
+  // Closes a window whatever is in it; how many of its pages occupy memory, or are about to, or do
+  // no more since a moment ago. None enters until it is opened.
+  uint64_t CloseOccupied(uint64_t window);
   // Opens a closed window; `gone`: the kernel's table of it has been freed.
   void Open(uint64_t window, bool gone);
   // The words of a chunk, all of whose windows are closed, have been given back.
   void ReturnWords(uint64_t window);
+  static uint64_t WindowOf(PageIndex page) { return page / WindowPages(); }
   // The pages of a window, fewer at the end of the region: that one keeps its table.
   [[nodiscard]] PageRun RunOf(uint64_t window) const;
   [[nodiscard]] bool IsWhole(uint64_t window) const {
@@ -80,7 +84,6 @@ class TablePages {
   static constexpr uint16_t kClosed = 0x8000;   // no page enters
 
   static uint64_t WindowPages() { return kWindowBytes >> kPageShift; }
-  static uint64_t WindowOf(PageIndex page) { return page / WindowPages(); }
   // The first window of the chunk of words that this one's are in.
   static uint64_t ChunkStart(uint64_t window);
   [[nodiscard]] State& At(uint64_t window) const {

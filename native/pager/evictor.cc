@@ -43,7 +43,7 @@ std::shared_ptr<Region> Evictor::FilledByWriter() {
 
 void Evictor::Drop(Victims& victims) {
   Region& region = *victims.region;
-  region.memory->Drop(victims.runs);
+  GiveMemoryBack(region, victims.runs);
   for (const PageRun& run : victims.runs) {
     for (PageIndex page = run.first; page < run.end(); page++) {
       const PageWord before = ChangePage(*region.table, page, [&](PageWord word) {

@@ -52,6 +52,11 @@ struct Cold {
 // Windows that no page may enter while their tables are freed, at once: some 0.1 ms.
 inline constexpr size_t kClosedWindowsMax = 64;
 
+// Windows that no page may enter while holes go over what is evicted of them, and holes after which
+// they are opened: some 0.2 ms.
+inline constexpr size_t kPunchedWindowsMax = 8;
+inline constexpr size_t kPunchedHolesMax = 64;
+
 // Dirty pages that one sweep hands to overlays, at most: a fill waits for them. And while overlays
 // have no room: enough to find out when there is some.
 inline constexpr uint64_t kSpillPagesMax = 256;
@@ -236,6 +241,9 @@ class Evictor {
   EvictionResult Take(const std::shared_ptr<Region>& region, std::span<const PageRun> runs,
                       const Rules& rules);
   void Drop(Victims& victims);
+  // Gives the memory of evicted pages back, with as few holes as there are pages between them that
+  // stay. give_memory_back.cc
+  static void GiveMemoryBack(Region& region, std::span<const PageRun> runs);
   // Claims dirty pages of a run that are cold, used or not.
   void CollectDirty(Region& region, PageRun within, uint64_t pages_max, const Cold& cold,
                     Victims* victims);

@@ -160,7 +160,9 @@ class FaultyMemory final : public RegionMemory {
     return store_->Read(run, At(run));
   }
   Status MakeRoom(PageRun) override { return {}; }
+  [[nodiscard]] bool drops_by_runs() const override { return by_runs; }
   void Drop(std::span<const PageRun> runs) override {
+    if (on_drop) on_drop(runs);
     for (const PageRun& run : runs) {
       dropped_pages += run.count;
       ::madvise(At(run), run.length_bytes(), MADV_DONTNEED);
@@ -179,7 +181,9 @@ class FaultyMemory final : public RegionMemory {
   std::atomic<bool> hold_fills{false};
   std::atomic<uint32_t> waiting_fills{0};
   std::function<void()> on_start_read;  // on the thread that met the fault
+  std::function<void(std::span<const PageRun>)> on_drop;  // before it drops them
   bool in_place = false;
+  bool by_runs = false;
   bool private_copies = false;
   std::atomic<uint64_t> dropped_pages{0};
   std::atomic<uint64_t> private_drops{0};
