@@ -35,6 +35,9 @@ class PageOverlay {
   // The same, and on success the copy here is gone.
   virtual Status Take(PageIndex page, std::byte* into) = 0;
 
+  // Loads a page if that needs microseconds and waits for nothing; kUnsupported: it would not.
+  virtual Status LoadInPlace(PageIndex page, std::byte* into) = 0;
+
   // Takes a page if that needs microseconds and waits for nothing; kUnsupported: it would not.
   // Thread: any, fabric threads in a turn among them.
   virtual Status TakeInPlace(PageIndex page, std::byte* into) = 0;

@@ -1,4 +1,5 @@
 // Fills of pages whose newest bytes are in a tier.
+#include <algorithm>
 #include <memory>
 
 #include "base/page_buffer.h"
@@ -59,16 +60,24 @@ uint64_t Filler::FillFromOverlay(const std::shared_ptr<Region>& region, PageRun 
                                  FromOverlay how, Status* status,
                                  const std::shared_ptr<Takes>& takes) {
   const bool in_place = how == FromOverlay::kInPlace;
-  *status = region->memory->MakeRoom(run);
+  PageRun rest = run;
+  // Into private copies one by one: of a file that was cut only its own pages are lost.
+  const bool together = !in_place && !region->memory->has_private_copies();
+  if (together && run.count > kTakenSinglyMax) {
+    rest.first += TakeFromMemory(region, run, takes.get());
+    rest.count = run.end() - rest.first;
+    if (rest.count == 0) return run.count;
+  }
+  *status = region->memory->MakeRoom(rest);
   if (!status->ok()) {
     if (in_place) return 0;
-    ReturnFrames(*region, budget_, run.count);
-    GiveUp(region, run, status->error().code);
-    if (takes != nullptr) takes->End(run.count, run.count);
+    ReturnFrames(*region, budget_, rest.count);
+    GiveUp(region, rest, status->error().code);
+    if (takes != nullptr) takes->End(rest.count, rest.count);
     return run.count;
   }
   const bool asks = how == FromOverlay::kStarted && region->overlay->asks_peers();
-  for (PageIndex page = run.first; page < run.end(); page++) {
+  for (PageIndex page = rest.first; page < rest.end(); page++) {
     if (asks && StartTake(region, page, takes)) continue;
     *status = TakePage(*region, page, in_place);
     const Code code = status->error().code;
@@ -82,6 +91,45 @@ uint64_t Filler::FillFromOverlay(const std::shared_ptr<Region>& region, PageRun 
     if (takes != nullptr) takes->End(1, status->ok() ? 0 : 1);
   }
   return run.count;
+}
+
+// Takes pages at the beginning of a claimed run that tiers in memory have, until the first one that
+// none of them has: how many are not this caller's any more. By a buffer: to commit memory and to
+// decompress into it takes twice as long as one write of many pages that have been decompressed.
+uint64_t Filler::TakeFromMemory(const std::shared_ptr<Region>& region, PageRun run, Takes* takes) {
+  const PageBuffer buffer(kTakenTogether);
+  if (buffer.data() == nullptr) return 0;
+  PageIndex page = run.first;
+  while (page < run.end()) {
+    PageRun come{page, 0};
+    Status got;
+    while (got.ok() && come.count < std::min(kTakenTogether, run.end() - page)) {
+      got = region->overlay->LoadInPlace(come.end(), buffer.data() + come.length_bytes());
+      if (got.ok()) come.count++;
+    }
+    if (come.count != 0) PutTogether(region, come, buffer.data(), takes);
+    page = come.end();
+    if (got.ok()) continue;
+    if (got.error().code == Code::kUnsupported) break;
+    FailTake(region, page++, got.error().code);
+    if (takes != nullptr) takes->End(1, 1);
+  }
+  return page - run.first;
+}
+
+// Makes pages present with bytes that the overlay has, too, until they are.
+void Filler::PutTogether(const std::shared_ptr<Region>& region, PageRun run,
+                         const std::byte* bytes, Takes* takes) {
+  const Status put = region->memory->PopulateFrom(run, bytes);
+  if (put.ok()) {
+    for (PageIndex page = run.first; page < run.end(); page++) region->overlay->Forget(page);
+    Install(region, run);
+  } else {
+    region->memory->Drop({&run, 1});
+    ReturnFrames(*region, budget_, run.count);
+    GiveUp(region, run, put.error().code);
+  }
+  if (takes != nullptr) takes->End(run.count, put.ok() ? 0 : run.count);
 }
 
 // Asks the peer that has a claimed page; false: no peer has it.

@@ -31,6 +31,11 @@ inline constexpr size_t kDeviceJobsMax = kFillJobsMax / 4;
 inline constexpr uint64_t kFrameWaitNs = 5'000'000'000;
 // Looks that find nothing to evict and nothing to wait for, before memory counts as full.
 inline constexpr int kHopelessLooks = 3;
+// Pages out of a tier in memory that are put into region memory together, by one system call: who
+// waits for one of them waits for the others, some 30 us.
+inline constexpr uint64_t kTakenTogether = 16;
+// Runs of up to so many come in one by one: without a second copy that is as fast.
+inline constexpr uint64_t kTakenSinglyMax = 4;
 // Frames one eviction frees beyond what is needed now, so that not every fill evicts.
 inline constexpr uint64_t kEvictionBatchPages = 512;
 
@@ -156,6 +161,9 @@ class Filler {
   struct Takes;
   uint64_t FillFromOverlay(const std::shared_ptr<Region>& region, PageRun run, FromOverlay how,
                            Status* status, const std::shared_ptr<Takes>& takes);
+  uint64_t TakeFromMemory(const std::shared_ptr<Region>& region, PageRun run, Takes* takes);
+  void PutTogether(const std::shared_ptr<Region>& region, PageRun run, const std::byte* bytes,
+                   Takes* takes);
   bool StartTake(const std::shared_ptr<Region>& region, PageIndex page,
                  const std::shared_ptr<Takes>& takes);
   void FailTake(const std::shared_ptr<Region>& region, PageIndex page, Code code);

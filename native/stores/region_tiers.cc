@@ -173,13 +173,22 @@ Status RegionTiers::Take(PageIndex page, std::byte* into) {
   }
 }
 
-Status RegionTiers::TakeInPlace(PageIndex page, std::byte* into) {
-  const Guard guard(entry_locks_[page % kLocks]);
+Status RegionTiers::FetchInPlace(PageIndex page, std::byte* into) const {
   const Entry found = entry(page);
   if (!found.none() && !stack_->tiers_[found.tier()]->gets_in_place()) {
     return Error{Code::kUnsupported, 0, "the page is on a device"};
   }
-  if (Status got = Fetch(found, into); !got.ok()) return got;
+  return Fetch(found, into);
+}
+
+Status RegionTiers::LoadInPlace(PageIndex page, std::byte* into) {
+  const Guard guard(entry_locks_[page % kLocks]);
+  return FetchInPlace(page, into);
+}
+
+Status RegionTiers::TakeInPlace(PageIndex page, std::byte* into) {
+  const Guard guard(entry_locks_[page % kLocks]);
+  if (Status got = FetchInPlace(page, into); !got.ok()) return got;
   Drop(page);
   return {};
 }

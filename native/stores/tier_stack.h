@@ -48,6 +48,7 @@ class RegionTiers final : public PageOverlay,
   void Store(std::span<OverlayPage> pages) override;
   Status Load(PageIndex page, std::byte* into) override;
   Status Take(PageIndex page, std::byte* into) override;
+  Status LoadInPlace(PageIndex page, std::byte* into) override;
   Status TakeInPlace(PageIndex page, std::byte* into) override;
   bool StartTake(PageIndex page, std::byte* into, TierDone done) override;
   [[nodiscard]] uint64_t unreachable_pages() const override;
@@ -108,6 +109,8 @@ class RegionTiers final : public PageOverlay,
   void Drop(PageIndex page);
   // Reads what `from` says and verifies it.
   Status Fetch(const Entry& from, std::byte* into) const;
+  // The same of a page that a tier in memory has, else kUnsupported. Requires its entry's lock.
+  Status FetchInPlace(PageIndex page, std::byte* into) const;
   Status Verify(const Entry& from, const std::byte* bytes, Status got) const;
   // Where a page is whose tier is at a peer; false for all others. Such a tier is read without a
   // lock, because that may take as long as the peer pleases: until Unpin, or until it is dropped,
