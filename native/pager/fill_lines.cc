@@ -94,7 +94,7 @@ void Filler::Nudge() {
 Filler::Line& Filler::LineOf(uint64_t device) {
   if (Line* const line = FindLine(device); line != nullptr) return *line;
   for (Line& line : lines_) {
-    if (line.busy != 0) continue;
+    if (line.busy != 0 || !line.waiting.empty()) continue;
     line.device = device;  // nobody needs it now
     return line;
   }
