@@ -21,7 +21,7 @@
       ['sanitize==""', { 'cflags_cc': ['-O2'] }],
       ['sanitize!=""', {
         'cflags': ['-fsanitize=<(sanitize)'],
-        'cflags_cc': ['-fsanitize=<(sanitize)', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer', '-g', '-O1'],
+        'cflags_cc': ['-fsanitize=<(sanitize)', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer', '-g1', '-O1'],
         'ldflags': ['-fsanitize=<(sanitize)'],
       }],
       # TSan does not model fences (where one stands, the counters around it are atomics anyway).

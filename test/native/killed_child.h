@@ -8,12 +8,15 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "check.h"
 #include "environment.h"
 
@@ -49,6 +52,23 @@ inline pid_t StartChild(const char* test, const std::string& text, const std::st
   return pid;
 }
 
+// The last writes of a dead process hold the locks of its files, on a busy device for longer than
+// who opens them next waits for that (file_store.h, kLockWaitNs).
+inline void AwaitUnlocked(const std::string& folder) {
+  const uint64_t deadline = NowNs() + 20'000'000'000;
+  std::error_code gone;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, gone)) {
+    if (!entry.is_regular_file(gone)) continue;
+    const int file = ::open(entry.path().c_str(), O_RDWR | O_CLOEXEC);
+    struct flock whole{};
+    whole.l_type = F_WRLCK;
+    while (::fcntl(file, F_OFD_SETLK, &whole) != 0 && errno == EAGAIN && NowNs() < deadline) {
+      ::usleep(1000);
+    }
+    ::close(file);
+  }
+}
+
 // How a child ended, which fails the test if it was neither killed nor well. True: killed.
 inline bool EndedKilled(int status) {
   const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
@@ -67,6 +87,7 @@ inline bool IsKilled(const char* test, const std::string& text, const std::strin
   }
   int status = 0;
   if (::waitpid(pid, &status, 0) != pid) std::abort();
+  AwaitUnlocked(folder);
   return EndedKilled(status);
 }
 
@@ -82,6 +103,7 @@ bool IsKilledAt(const char* test, const std::string& text, const std::string& fo
     ::usleep(100);
   }
   if (ended != pid) std::abort();
+  AwaitUnlocked(folder);
   return EndedKilled(status);
 }
 
