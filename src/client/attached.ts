@@ -8,6 +8,8 @@ import { Unconfirmed } from './unconfirmed.js';
 interface Host {
   /** Attaches it in the session of now. */
   readonly attach: (request: Sent<'attach'>) => Promise<Attachment>;
+  /** Gives an STag of that session back. */
+  readonly detach: (stag: number) => Promise<unknown>;
   /** Calls `renew`, in a new session where that of now has ended. */
   readonly regain: (attached: Attached) => Promise<void>;
 }
@@ -74,8 +76,14 @@ export class Attached {
     this.#restarted ||= restarted;
     try {
       const reply = await this.#host.attach(this.#request);
-      if (this.isOver) return; // Given back meanwhile: the end of the session takes the rest.
-      this.#check(reply);
+      try {
+        if (this.#lost !== undefined && this.isOver) throw this.#lost; // Given back meanwhile.
+        this.#check(reply);
+      } catch (error) {
+        // Nor does it keep the right to carve what is another region.
+        await this.#host.detach(reply.stag).catch(() => {});
+        throw error;
+      }
       this.unconfirmed.renew(reply, { restarted: this.#restarted });
       this.#reply = reply;
       this.#lost = undefined;

@@ -132,6 +132,10 @@ export class ClientSession {
         const params = { session: this.#current.session };
         return await this.#control.call('attach', { params, body });
       },
+      detach: async (stag) => {
+        const params = { session: this.#current.session, stag };
+        return await this.#control.call('detach', { params });
+      },
       regain: async (again) => {
         const { session } = this.#current;
         await again.renew({ restarted: false });

@@ -44,6 +44,15 @@ describe('queue pair lifetime', () => {
     expect(await run(responder.port, rest)).toBe('ERR_TIMEOUT');
   });
 
+  it('ends what comes after its connection was given up as the connection did', async () => {
+    await using responder = await SilentResponder.listen();
+    const rest = `queuePair.abandon();
+    const late = [queuePair.read(${READ}), queuePair.fence()];
+    console.log((await Promise.allSettled(late)).map((one) => one.reason.code).join());
+    queuePair.close();`;
+    expect(await run(responder.port, rest)).toBe('ERR_CONNECTION,ERR_CONNECTION');
+  });
+
   it('survives the collection of everything around a READ in flight', async () => {
     await using responder = await SilentResponder.listen();
     const rest = `const read = (length) => queuePair.readInto(

@@ -79,13 +79,16 @@ it('so is one that was removed and made again while its client was away', async 
   const folder = scratch();
   const first = await ServeProcess.start(folder);
   await first.json(['create', 'r', '--size', '1MiB', '--persist']);
-  const region = await (await connectClient(first.ready.control)).attach('r');
+  const region = await (await connectClient(first.ready.control)).attach('r', { carve: true });
   await region.write(0, Buffer.from('old'));
   await first.end();
   const second = await ServeProcess.start(folder);
   await second.run(['rm', 'r']);
   await second.json(['create', 'r', '--size', '1MiB', '--persist']);
   expect(await codeOf(() => region.read(0, 4))).toBe('ERR_REGION_REMOVED');
+  // Nor has its session anything of the new one.
+  const carver = await connectClient(second.ready.control);
+  expect((await carver.attach('r', { carve: true })).carve).toBe(true);
 });
 
 it('one that nothing keeps is the same one, and begins anew', async () => {
