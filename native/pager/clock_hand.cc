@@ -51,6 +51,9 @@ void Evictor::EvictOnce(Sweep& work, uint64_t pages, std::unique_lock<std::mutex
   if (dirty > share && (work.spills || work.patient != nullptr)) {
     GoRound(work, most(dirty - share), 2, Pick::kDirtyTrial, result);
   }
+  // Pages that have become clean since they were counted were in neither round, and those that are
+  // being copied are in neither count: they go before what is in use all the same.
+  if (work.patient != nullptr) GoRound(work, pages, 2, Pick::kOnTrial, result);
   GoRound(work, pages, 1, Pick::kProven, result);
   GoRound(work, pages, kRoundsMax, Pick::kUnaccessed, result);
   // Where all of them are used again before the hand comes back, one goes nevertheless: what may go

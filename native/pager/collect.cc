@@ -27,12 +27,16 @@ bool Evictor::Spares(Pick pick, PageWord word) {
 
 Evictor::Verdict Evictor::Judge(PageWord word, const Rules& rules, bool pinned) {
   Verdict verdict{.word = word};
-  if (StateOf(word) != PageState::kPresent || !rules.cold.Has(word)) return verdict;
+  // A written page that gives up its private copy is one that may go soon, too.
+  const bool copying = StateOf(word) == PageState::kCopying && rules.cleans;
+  if (StateOf(word) != PageState::kPresent && !copying) return verdict;
+  if (!rules.cold.Has(word)) return verdict;
   verdict.pinned = pinned;
   if (pinned) return verdict;
   // What is being written back will be clean soon.
-  if ((word & kWriteback) != 0) {
-    verdict.cleaning = rules.cleans && !Spares(rules.pick, word);
+  if (copying || (word & kWriteback) != 0) {
+    const PageWord present = WithState(word, PageState::kPresent);
+    verdict.cleaning = rules.cleans && !Spares(rules.pick, present);
     return verdict;
   }
   if ((word & kHeld) != 0 && !rules.held) return verdict;

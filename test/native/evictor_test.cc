@@ -1,8 +1,12 @@
 // The clock hand: who goes, who stays, and what is given back.
+#include <atomic>
+#include <thread>
+
 #include "check.h"
 #include "faulty_store.h"
 #include "pager/evictor.h"
 #include "pager/filler.h"
+#include "pager/harden.h"
 #include "pager/page_change.h"
 
 namespace farpage::test {
@@ -246,6 +250,58 @@ FARPAGE_TEST(evictor_recycles_what_was_never_used_and_nothing_else_where_it_spar
   CHECK(clock.State(0) == PageState::kPresent && clock.State(1) == PageState::kPresent);
   CHECK(clock.State(8) == PageState::kPresent);
   CHECK_EQ(clock.table().trial(), 2u);
+}
+
+// Who waits for what was written takes nothing that is in use, also where pages become clean while
+// the sweep looks: they are not dirty when it passes, and were not clean when it began.
+FARPAGE_TEST(evictor_that_waits_takes_pages_that_become_clean_meanwhile) {
+  constexpr PageIndex kWritten = 400;
+  for (int round = 0; round < 300; round++) {
+    Clock clock(512);
+    clock.Install({0, kWritten}, kTrial | kUnsynced);
+    clock.Install({kWritten, 100});
+    const Region* const writer = clock.made.region.get();
+    std::atomic<bool> ready{false};
+    std::atomic<bool> begun{false};
+    std::thread syncing([&] {
+      ready.store(true);
+      while (!begun.load()) std::this_thread::yield();
+      // Somewhere in the sweep, and from the end that its hand comes to last.
+      for (int spin = 0; spin < round; spin++) (void)begun.load();
+      for (PageIndex n = kWritten; n != 0; n--) MarkDurable(clock.table(), {{n - 1, 1}});
+    });
+    while (!ready.load()) std::this_thread::yield();
+    begun.store(true);
+    (void)clock.evictor.Evict(kWritten, nullptr, writer);
+    syncing.join();
+    for (PageIndex page = kWritten; page < kWritten + 100; page++) {
+      REQUIRE(clock.State(page) == PageState::kPresent);
+    }
+  }
+}
+
+FARPAGE_TEST(evictor_that_waits_waits_for_pages_that_give_up_their_private_copies) {
+  Clock clock(64);
+  clock.Install({0, 8}, kTrial);
+  clock.Install({8, 4});
+  const auto move_all = [&](PageState from, PageState to) {
+    for (PageIndex page = 0; page < 8; page++) {
+      ChangePage(clock.table(), page, [&](PageWord word) {
+        return StateOf(word) == from ? WithState(word, to) : word;
+      });
+    }
+  };
+  move_all(PageState::kPresent, PageState::kCopying);
+  const Region* const writer = clock.made.region.get();
+  EvictionResult result = clock.evictor.Evict(4, nullptr, writer);
+  CHECK_EQ(result.evicted_pages, 0u);
+  CHECK(result.cleaning_pages >= 4u);
+  move_all(PageState::kCopying, PageState::kPresent);
+  CHECK_EQ(clock.evictor.Evict(4, nullptr, writer).evicted_pages, 4u);
+  for (PageIndex page = 8; page < 12; page++) CHECK(clock.State(page) == PageState::kPresent);
+  // Who waits for nobody takes what there is.
+  move_all(PageState::kPresent, PageState::kCopying);
+  CHECK_EQ(clock.evictor.Evict(4).evicted_pages, 4u);
 }
 
 FARPAGE_TEST(evictor_stays_with_the_one_region_it_was_asked_for) {
