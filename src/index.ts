@@ -7,7 +7,7 @@ export type { PageSpan, RegionSource } from './appliance/page-callbacks.js';
 export type { Quota } from './appliance/quota.js';
 export type { Spill } from './appliance/spill.js';
 export type { TierSpec } from './appliance/tiers.js';
-export { Client, type ConnectOptions, connect, type RegionOptions } from './client/client.js';
+export { Client, type ConnectOptions, connect } from './client/client.js';
 export { type BlockingLimits, ExternalMemory } from './client/external-memory.js';
 export {
   type DemoteOptions,
@@ -19,6 +19,7 @@ export {
 export type { Limits } from './client/limits.js';
 export { RegionWorkingSet } from './client/region-working-set.js';
 export { Slab } from './client/slab.js';
+export type { RegionOptions } from './control/region-options.js';
 export type {
   DirtyRule,
   Endpoints,

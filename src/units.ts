@@ -42,6 +42,9 @@ export function parseSize(value: string | number): number {
     if (Number.isSafeInteger(value) && value >= 0) return value;
     throw new FarpageError('ERR_SIZE', `${value} is no whole, positive, safe number of bytes`);
   }
+  if (typeof value !== 'string') {
+    throw new FarpageError('ERR_SIZE', `${String(value)} is neither a number nor a text`);
+  }
   const text = value.trim();
   const parts = /^(\d+)\s*([A-Za-z]*)$/.exec(text);
   const power = SUFFIX_POWER.get(parts?.[2] ?? '');
@@ -67,7 +70,7 @@ export function parseAge(value: string | number): number {
   const unit = AGE_UNIT_MS.get(parts?.[2] ?? '');
   const milliseconds = typeof value === 'number' ? value : Number(parts?.[1]) * (unit ?? 0);
   if (Number.isSafeInteger(milliseconds) && milliseconds > 0) return milliseconds;
-  throw new FarpageError('ERR_ARGUMENT', `"${value}" is no age such as 30s, 10m, 2h or 1d`);
+  throw new FarpageError('ERR_ARGUMENT', `"${String(value)}" is no age such as 30s, 10m, 2h or 1d`);
 }
 
 /** An age for people, in its largest whole unit: `90s`, `10m`, `25h`. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { ControlServer } from '../control/http-server.js';
 import { checkSocketPath, isLive } from '../control/listen.js';
 import { validate } from '../control/message.js';
+import { type RegionOptions, regionBodyOf } from '../control/region-options.js';
 import {
   type DirtyRule,
   type Endpoints,
@@ -16,7 +17,6 @@ import {
   type Protection,
   pinBody,
   protectBody,
-  type RegionBody,
   type RegionStat,
   rangeBody,
   regionBody,
@@ -233,13 +233,14 @@ export class Appliance implements AsyncDisposable {
    * make it again under its name. Errors: those of the route, and of this and all that follows
    * ERR_CLOSED after `close`.
    */
-  async create(wanted: RegionBody | SuppliedRegion): Promise<RegionStat> {
+  async create(wanted: RegionOptions | SuppliedRegion): Promise<RegionStat> {
+    const body = regionBodyOf(wanted);
     if ('source' in wanted) {
-      const { source, ...rest } = wanted;
+      const { source, ...rest } = { source: wanted.source, ...body };
       const spec = validate(regionBody, rest, 'ERR_ARGUMENT');
       return this.#open.supply(spec, source).stat();
     }
-    return (await this.#open.make(validate(regionBody, wanted, 'ERR_ARGUMENT'), 'unix')).stat();
+    return (await this.#open.make(validate(regionBody, body, 'ERR_ARGUMENT'), 'unix')).stat();
   }
 
   /**

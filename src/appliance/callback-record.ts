@@ -1,16 +1,17 @@
 /** Records of regions whose pages functions of this process supply. */
 import { randomBytes } from 'node:crypto';
 import { isGivenName } from '../control/region-name.js';
-import type { RegionBody, RegionSpec } from '../control/schema.js';
+import type { RegionOptions } from '../control/region-options.js';
+import type { RegionSpec } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { RegionSource } from './page-callbacks.js';
 import type { RegionRecord } from './record.js';
 
-/** What `Appliance.create` makes of functions; sizes in bytes. */
-export interface SuppliedRegion extends Pick<RegionBody, 'access' | 'resident'> {
+/** What `Appliance.create` makes of functions; sizes in bytes, or like `4GiB`. */
+export interface SuppliedRegion extends Pick<RegionOptions, 'access' | 'resident'> {
   readonly name: string;
   /** A multiple of the page size or not: the last page is supplied and taken to the byte. */
-  readonly size: number;
+  readonly size: number | string;
   readonly source: RegionSource;
 }
 

@@ -3,6 +3,8 @@ import { availableParallelism, homedir, totalmem } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { CONTROL_PORT, defaultSocketPath, parseHostPort } from '../control/address.js';
 import { isLoopback } from '../control/authorize.js';
+import { checkObject, nameOf } from '../control/given-options.js';
+import { type RegionOptions, regionBodyOf } from '../control/region-options.js';
 import type { RegionBody } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { NicOptions, PagerOptions } from '../native/binding.js';
@@ -61,7 +63,7 @@ export interface ApplianceOptions {
   /** Holds the token for the appliances of tiers that do not name one of their own. */
   readonly tierTokenFile?: string | undefined;
   /** Files to serve from the start, for as long as this appliance lives. */
-  readonly regions?: readonly RegionBody[] | undefined;
+  readonly regions?: readonly RegionOptions[] | undefined;
   /** How long a session outlives its control connection; 10 s. */
   readonly sessionGraceMs?: number | undefined;
   readonly quota?: Partial<Quota> | undefined;
@@ -77,29 +79,29 @@ export interface ApplianceOptions {
   readonly ageTickMs?: number | undefined;
 }
 
-/** Their names, and no other: who misspells one would get its default without a word. */
-const OPTIONS: Readonly<Record<keyof ApplianceOptions, true>> = {
-  socket: true,
-  listen: true,
-  fabric: true,
-  stateDirectory: true,
-  memoryDirectory: true,
-  bootId: true,
-  root: true,
-  allowUrl: true,
-  tokenFile: true,
-  memory: true,
-  overcommit: true,
-  tiers: true,
-  tierTokenFile: true,
-  regions: true,
-  sessionGraceMs: true,
-  quota: true,
-  nicThreads: true,
-  pollUs: true,
-  fillThreads: true,
-  readAhead: true,
-  ageTickMs: true,
+/** Their names, and what each takes. */
+const OPTIONS: Readonly<Record<keyof ApplianceOptions, keyof typeof KINDS>> = {
+  socket: 'text',
+  listen: 'endpoint',
+  fabric: 'endpoint',
+  stateDirectory: 'text',
+  memoryDirectory: 'text',
+  bootId: 'text',
+  root: 'text',
+  allowUrl: 'list',
+  tokenFile: 'text',
+  memory: 'size',
+  overcommit: 'number',
+  tiers: 'list',
+  tierTokenFile: 'text',
+  regions: 'list',
+  sessionGraceMs: 'number',
+  quota: 'object',
+  nicThreads: 'number',
+  pollUs: 'number',
+  fillThreads: 'number',
+  readAhead: 'size',
+  ageTickMs: 'number',
 };
 
 export interface ResolvedOptions {
@@ -124,11 +126,11 @@ export interface ResolvedOptions {
   readonly pager: PagerOptions;
 }
 
-const GRACE_MS = 10_000;
-const POLL_US = 50;
-const FILL_THREADS = 16;
-const READ_AHEAD_BYTES = 256 * 1024;
-const AGE_TICK_MS = 30_000;
+export const GRACE_MS = 10_000;
+export const POLL_US = 50;
+export const FILL_THREADS = 16;
+export const READ_AHEAD_BYTES = 256 * 1024;
+export const AGE_TICK_MS = 30_000;
 
 /** Memory of this machine, or what its cgroup may have of it. */
 export function memoryOfMachine(): number {
@@ -149,6 +151,34 @@ export function defaultStateDirectory(env: NodeJS.ProcessEnv = process.env): str
   const base = env.XDG_STATE_HOME;
   const inHome = join(homedir(), '.local', 'state');
   return join(base !== undefined && isAbsolute(base) ? base : inHome, 'farpage');
+}
+
+const isObject = (given: unknown) =>
+  typeof given === 'object' && given !== null && !Array.isArray(given);
+const isText = (given: unknown) => typeof given === 'string';
+const isNumber = (given: unknown) => typeof given === 'number';
+
+/** Kinds of options, in words, and whether a value is of that kind. */
+const KINDS = {
+  text: ['a text', isText],
+  number: ['a number', isNumber],
+  size: ['bytes, or a text such as 4GiB', (given: unknown) => isNumber(given) || isText(given)],
+  endpoint: ['HOST:PORT, or {host, port}', (given: unknown) => isText(given) || isObject(given)],
+  list: ['an array', (given: unknown) => Array.isArray(given)],
+  object: ['an object', isObject],
+} as const satisfies Record<string, readonly [string, (given: unknown) => boolean]>;
+
+/** ERR_ARGUMENT for an option that is none, or of another type. */
+function checkGiven(options: ApplianceOptions): void {
+  checkObject('the options of an appliance', options);
+  for (const [name, given] of Object.entries(options)) {
+    if (!Object.hasOwn(OPTIONS, name)) {
+      throw new FarpageError('ERR_ARGUMENT', `an appliance has no option ${name}`);
+    }
+    const [what, fits] = KINDS[OPTIONS[name as keyof ApplianceOptions]];
+    if (given === undefined || fits(given)) continue;
+    throw new FarpageError('ERR_ARGUMENT', `${name}: ${what}, not ${nameOf(given)}`);
+  }
 }
 
 function memoryBytes(memory: number | string | undefined): number {
@@ -172,7 +202,13 @@ function endpointOf(
   given: HostPort | string | undefined,
   defaultPort: number,
 ): HostPort | undefined {
-  return typeof given === 'string' ? parseHostPort(given, defaultPort) : given;
+  if (given === undefined) return undefined;
+  if (typeof given === 'string') return parseHostPort(given, defaultPort);
+  const { host, port } = given;
+  if (typeof host !== 'string' || host === '') {
+    throw new FarpageError('ERR_ARGUMENT', `host: a text, not ${nameOf(host)}`);
+  }
+  return { host, port: within('port', port, [0, 65_535]) };
 }
 
 /** Paths are told to clients and looked at again later, when this may be another directory. */
@@ -193,10 +229,7 @@ function tiersOf({ tiers, tierTokenFile }: ApplianceOptions, spill: Spill | unde
 
 /** Fills in the defaults and makes the directories. ERR_ARGUMENT, ERR_SIZE, ERR_TOKEN, ERR_IO. */
 export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
-  for (const name of Object.keys(options ?? {})) {
-    if (Object.hasOwn(OPTIONS, name)) continue;
-    throw new FarpageError('ERR_ARGUMENT', `an appliance has no option ${name}`);
-  }
+  checkGiven(options);
   const tokenFile = absolute(options.tokenFile);
   const listen = endpointOf(options.listen, CONTROL_PORT);
   const fabric = endpointOf(options.fabric, 0);
@@ -223,7 +256,7 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
     allowedUrls: checkPrefixes(options.allowUrl ?? []),
     token: tokenPath === undefined ? given : keepToken(tokenPath),
     tokenPath,
-    regions: options.regions ?? [],
+    regions: (options.regions ?? []).map(regionBodyOf),
     sessionGraceMs: within('sessionGraceMs', options.sessionGraceMs ?? GRACE_MS, [0, 86_400_000]),
     quota: resolveQuota(options.quota),
     nic: {

@@ -1,4 +1,5 @@
 /** How much one session, and the appliance as a whole, lends at most. */
+import { checkObject } from '../control/given-options.js';
 import { FarpageError } from '../errors.js';
 
 export interface Quota {
@@ -37,6 +38,7 @@ export const CONNECTIONS_MAX = 1024;
  * values other than whole numbers from 0 and Infinity.
  */
 export function resolveQuota(given: Partial<Quota> = {}): Quota {
+  checkObject('a quota', given);
   const known = Object.entries(given).filter(([, max]) => max !== undefined);
   for (const [name, max] of known) {
     if (!Object.hasOwn(QUOTA_DEFAULT, name)) {

@@ -3,6 +3,7 @@ import { mkdirSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import * as v from 'valibot';
 import { parseUrl } from '../control/address.js';
+import { checkObject, checkOptions, nameOf } from '../control/given-options.js';
 import { regionName, type TierList } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { PagerHandle, TierOptions, TierStats } from '../native/binding.js';
@@ -53,6 +54,31 @@ export function parseTier(text: string): TierSpec {
   throw new FarpageError('ERR_ARGUMENT', `"${text}" is no tier; write ${FORMS}`);
 }
 
+/** What tiers have, by kind. */
+const TIER_KEYS: Readonly<Record<string, readonly string[]>> = {
+  compressed: ['kind', 'capacityBytes'],
+  file: ['kind', 'capacityBytes', 'directory', 'later'],
+  appliance: ['kind', 'capacityBytes', 'url', 'tokenFile'],
+};
+
+/** A tier that is no text; ERR_ARGUMENT. */
+function checkTier(tier: TierSpec): TierSpec {
+  checkObject('a tier', tier);
+  const known = Object.hasOwn(TIER_KEYS, tier.kind) ? TIER_KEYS[tier.kind] : undefined;
+  if (known === undefined) {
+    const kinds = Object.keys(TIER_KEYS).join(', ');
+    throw new FarpageError(
+      'ERR_ARGUMENT',
+      `the kind of a tier: ${kinds}, not ${nameOf(tier.kind)}`,
+    );
+  }
+  checkOptions(`tiers of kind ${tier.kind}`, tier, known);
+  const text = { compressed: undefined, file: 'directory', appliance: 'url' }[tier.kind];
+  const given = text === undefined ? '' : (tier as unknown as Record<string, unknown>)[text];
+  if (typeof given === 'string' && (text === undefined || given !== '')) return tier;
+  throw new FarpageError('ERR_ARGUMENT', `the ${text} of a tier: a text, not ${nameOf(given)}`);
+}
+
 /** Makes the last part of a path, if it is missing: a mistyped one shall not grow a tree. */
 function makeDirectory(path: string): void {
   try {
@@ -74,13 +100,14 @@ export function resolveTiers(
   tokenFile?: string,
 ): TierSpec[] {
   if (given.length === 1 && given[0] === NONE) return [];
-  const tiers = given.map((tier) => (typeof tier === 'string' ? parseTier(tier) : tier));
+  const tiers = given.map((tier) => (typeof tier === 'string' ? parseTier(tier) : checkTier(tier)));
   if (tiers.length > TIERS_MAX) {
     throw new FarpageError('ERR_ARGUMENT', `${tiers.length} tiers; ${TIERS_MAX} at most`);
   }
   for (const tier of tiers) {
     const least = LEAST_PAGES[tier.kind] * PAGE_BYTES;
-    const { capacityBytes = least } = tier;
+    // All of the pool, unless it says otherwise; others must say it.
+    const { capacityBytes = tier.kind === 'appliance' ? least : 0 } = tier;
     if (!Number.isSafeInteger(capacityBytes) || capacityBytes < least) {
       throw new FarpageError('ERR_ARGUMENT', `${tier.kind} tier: ${least} bytes at least`);
     }

@@ -1,14 +1,16 @@
 /** The client: one session at one appliance, with a connection to its fabric. */
 import { findAppliance } from '../control/address.js';
+import { checkOptions, nameOf } from '../control/given-options.js';
 import { ControlClient } from '../control/http-client.js';
-import type { Receipt, RegionBody, RegionStat } from '../control/schema.js';
-import { QueuePair, type QueuePairOptions } from '../fabric/queue-pair.js';
+import { type RegionOptions, regionBodyOf } from '../control/region-options.js';
+import type { Receipt, RegionStat } from '../control/schema.js';
+import { FarpageError } from '../errors.js';
+import { checkQueuePair, QueuePair, type QueuePairOptions } from '../fabric/queue-pair.js';
 import type { Access } from '../native/binding.js';
-import { parseSize } from '../units.js';
 import type { Attached } from './attached.js';
 import { ClientSession } from './client-session.js';
-import { ExternalRegion } from './external-region.js';
-import { type Limits, NO_LIMITS, within } from './limits.js';
+import { ExternalRegion, RANGE_KEYS } from './external-region.js';
+import { givenLimits, type Limits, limitsAmong, NO_LIMITS, within } from './limits.js';
 import { FabricLink } from './reconnect.js';
 
 export interface ConnectOptions extends Limits {
@@ -18,26 +20,14 @@ export interface ConnectOptions extends Limits {
   readonly fabric?: Pick<QueuePairOptions, 'crc' | 'depth' | 'spinUs'>;
 }
 
-type Sized = 'size' | 'resident' | 'offset' | 'length';
-
 /** The session would end by its grace anyway: nobody waits longer than this to say goodbye. */
 const CLOSE_MS = 1000;
 
-/** What a region shall be made of: a file, or `size` bytes of `fill`. Sizes may be like `4GiB`. */
-export type RegionOptions = Omit<RegionBody, Sized> & {
-  readonly [K in Sized]?: number | string | undefined;
-};
-
-/** The same with every size in bytes; ERR_SIZE. */
-function bodyOf(options: RegionOptions): RegionBody {
-  const { size, resident, offset, length, ...rest } = options;
-  return {
-    ...rest,
-    ...(size !== undefined && { size: parseSize(size) }),
-    ...(resident !== undefined && { resident: parseSize(resident) }),
-    ...(offset !== undefined && { offset: parseSize(offset) }),
-    ...(length !== undefined && { length: parseSize(length) }),
-  };
+/** ERR_ARGUMENT for what no queue pair can be; before there is a session that would have to end. */
+function checkFabric(fabric: ConnectOptions['fabric']): void {
+  if (fabric === undefined) return;
+  checkOptions('fabric options', fabric, ['crc', 'depth', 'spinUs']);
+  checkQueuePair(fabric);
 }
 
 export class Client implements AsyncDisposable {
@@ -63,7 +53,8 @@ export class Client implements AsyncDisposable {
    * ERR_URL_NOT_ALLOWED, ERR_NO_APPLIANCE.
    */
   async allocate(options: RegionOptions, limits: Limits = NO_LIMITS): Promise<ExternalRegion> {
-    return this.#region(await this.#session.allocate(bodyOf(options), limits));
+    const body = regionBodyOf(options);
+    return this.#region(await this.#session.allocate(body, givenLimits(limits)));
   }
 
   /**
@@ -83,19 +74,20 @@ export class Client implements AsyncDisposable {
     name: string,
     options: { access?: Access; carve?: boolean } & Limits = NO_LIMITS,
   ): Promise<ExternalRegion> {
-    const { signal, timeoutMs, ...wanted } = options;
-    const limits = { ...(signal && { signal }), ...(timeoutMs !== undefined && { timeoutMs }) };
+    const limits = limitsAmong(options, ['access', 'carve']);
+    const { signal: _, timeoutMs: __, ...wanted } = options;
     return this.#region(await this.#session.attach({ region: name, ...wanted }, limits));
   }
 
   /** Makes a named region without attaching it. */
   async create(options: RegionOptions, limits: Limits = NO_LIMITS): Promise<RegionStat> {
-    return await this.#session.call('create', { ...limits, body: bodyOf(options) });
+    const body = regionBodyOf(options);
+    return await this.#session.call('create', { ...givenLimits(limits), body });
   }
 
   /** Figures of all regions, by name. */
   async regions(limits: Limits = NO_LIMITS): Promise<RegionStat[]> {
-    return (await this.#session.call('regions', limits)).regions;
+    return (await this.#session.call('regions', givenLimits(limits))).regions;
   }
 
   /**
@@ -106,7 +98,8 @@ export class Client implements AsyncDisposable {
     name: string,
     options: { dirty?: 'refuse' | 'sync' | 'discard' } & Limits = NO_LIMITS,
   ): Promise<void> {
-    const { dirty, ...limits } = options;
+    const limits = limitsAmong(options, ['dirty']);
+    const { dirty } = options;
     const query = dirty === undefined ? {} : { dirty };
     await this.#session.call('remove', { ...limits, params: { region: name }, query });
   }
@@ -120,19 +113,25 @@ export class Client implements AsyncDisposable {
     regions: readonly ExternalRegion[],
     options: { offset?: number; length?: number } & Limits = NO_LIMITS,
   ): Promise<Receipt[]> {
-    const { offset, length, ...limits } = options;
+    const limits = limitsAmong(options, RANGE_KEYS);
+    const { offset, length } = options;
+    if (!Array.isArray(regions) || !regions.every((region) => region instanceof ExternalRegion)) {
+      const what = 'regions: an array of those that attach and allocate return';
+      throw new FarpageError('ERR_ARGUMENT', what);
+    }
     const body = {
       regions: regions.map(({ name }) => name),
       ...(offset !== undefined && { offset }),
       ...(length !== undefined && { length }),
     };
-    return await ExternalRegion.syncAll(regions, options, async (lineages) => {
+    return await ExternalRegion.syncAll(regions, { limits, ...body }, async (lineages) => {
       return (await this.#session.call('syncAll', { ...limits, lineages, body })).receipts;
     });
   }
 
   /** Ends the session and what was unnamed in it; operations in flight end. Idempotent. */
   async close(limits: Limits = { timeoutMs: CLOSE_MS }): Promise<void> {
+    givenLimits(limits);
     this.#link.close();
     await this.#session.close(limits);
     this.#control.close();
@@ -153,7 +152,12 @@ export class Client implements AsyncDisposable {
  * ERR_CONNECTION, ERR_NATIVE_MISSING.
  */
 export async function connect(url?: string, options: ConnectOptions = {}): Promise<Client> {
-  const { token = process.env.FARPAGE_TOKEN, fabric, ...limits } = options;
+  const limits = limitsAmong(options, ['token', 'fabric']);
+  const { token = process.env.FARPAGE_TOKEN, fabric } = options;
+  if (url !== undefined && typeof url !== 'string') {
+    throw new FarpageError('ERR_ARGUMENT', `url: a text, not ${nameOf(url)}`);
+  }
+  checkFabric(fabric);
   const { address } = findAppliance(url);
   const control = new ControlClient({ address, token: token === '' ? undefined : token });
   const session = new ClientSession(control);

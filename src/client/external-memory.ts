@@ -1,8 +1,9 @@
 /** One-sided operations on a range of a region: what regions and slabs have in common. */
 import { FarpageError } from '../errors.js';
 import type { QueuePair } from '../fabric/queue-pair.js';
+import { checkMemory } from '../fabric/queue-pair-requests.js';
 import type { Attached } from './attached.js';
-import { deadlineOf, type Limits, NO_LIMITS, remaining } from './limits.js';
+import { deadlineOf, givenLimits, type Limits, NO_LIMITS, remaining } from './limits.js';
 import { named } from './named.js';
 import type { FabricLink } from './reconnect.js';
 
@@ -61,7 +62,8 @@ export class ExternalMemory {
     memory: Uint8Array,
     limits: Limits = NO_LIMITS,
   ): Promise<Uint8Array> {
-    const at = this.#at(offset, memory?.byteLength);
+    checkMemory(memory, 'memory');
+    const at = this.#at(offset, memory.byteLength);
     await this.#pieces({ at, memory }, limits, (pair, piece, begin, bounds) =>
       pair.readInto({ ...bounds, stag: this.stag(), offset: at + begin, memory: piece }),
     );
@@ -107,6 +109,7 @@ export class ExternalMemory {
 
   /** As `read`, blocking the thread: the lowest latency there is. */
   readSync(offset: number, length: number, limits: BlockingLimits = NO_LIMITS): Uint8Array {
+    givenLimits(limits);
     const at = this.#at(offset, length);
     if (length > PIECE_BYTES) {
       return this.readIntoSync(offset, new Uint8Array(newBuffer(length)), limits);
@@ -124,7 +127,9 @@ export class ExternalMemory {
 
   /** As `readInto`, blocking the thread. */
   readIntoSync(offset: number, memory: Uint8Array, limits: BlockingLimits = NO_LIMITS): Uint8Array {
-    const at = this.#at(offset, memory?.byteLength);
+    givenLimits(limits);
+    checkMemory(memory, 'memory');
+    const at = this.#at(offset, memory.byteLength);
     if (memory.byteLength <= PIECE_BYTES) {
       this.#runSync(at, memory.byteLength, (pair) =>
         pair.readIntoSync({ ...limits, stag: this.stag(), offset: at, memory }),
@@ -139,7 +144,9 @@ export class ExternalMemory {
 
   /** As `write`, blocking the thread. */
   writeSync(offset: number, bytes: Uint8Array, limits: BlockingLimits = NO_LIMITS): void {
-    const at = this.#at(offset, bytes?.byteLength);
+    givenLimits(limits);
+    checkMemory(bytes, 'bytes');
+    const at = this.#at(offset, bytes.byteLength);
     if (bytes.byteLength <= PIECE_BYTES) {
       this.#changeSync(at, bytes.byteLength, (pair) =>
         pair.writeSync({ ...limits, stag: this.stag(), offset: at, bytes }),
@@ -154,6 +161,7 @@ export class ExternalMemory {
 
   /** As `fetchAdd`, blocking the thread. */
   fetchAddSync(offset: number, addend: bigint, limits: BlockingLimits = NO_LIMITS): bigint {
+    givenLimits(limits);
     const at = this.#at(offset, 8);
     return this.#changeSync(at, 8, (pair) =>
       pair.fetchAddSync({ ...limits, stag: this.stag(), offset: at, addend }),
@@ -167,6 +175,7 @@ export class ExternalMemory {
     desired: bigint,
     limits: BlockingLimits = NO_LIMITS,
   ): bigint {
+    givenLimits(limits);
     const at = this.#at(offset, 8);
     return this.#changeSync(at, 8, (pair) =>
       pair.compareSwapSync({ ...limits, stag: this.stag(), offset: at, expected, desired }),
@@ -187,7 +196,7 @@ export class ExternalMemory {
     limits: Limits,
     operation: (pair: QueuePair) => Promise<T>,
   ): Promise<T> {
-    return this.link.run(operation, limits, this.attached, this.offset + offset, length, false);
+    return this.link.run(operation, limits, this.attached, this.#where(offset), length, false);
   }
 
   /** The same for what fences wait for. */
@@ -197,7 +206,12 @@ export class ExternalMemory {
     limits: Limits,
     operation: (pair: QueuePair) => Promise<T>,
   ): Promise<T> {
-    return this.link.run(operation, limits, this.attached, this.offset + offset, length, true);
+    return this.link.run(operation, limits, this.attached, this.#where(offset), length, true);
+  }
+
+  /** For errors. What is no offset is refused as soon as the operation begins, by `#at`. */
+  #where(offset: number): number {
+    return typeof offset === 'number' ? this.offset + offset : this.offset;
   }
 
   #runSync<T>(at: number, length: number, operation: (pair: QueuePair) => T): T {
@@ -225,7 +239,8 @@ export class ExternalMemory {
       if (length <= this.size - offset) return this.offset + offset;
       throw new FarpageError('ERR_RANGE', `${offset} + ${length} in ${this.size} bytes`);
     }
-    throw new FarpageError('ERR_ARGUMENT', `offset ${offset}, length ${length}`);
+    const given = `offset ${String(offset)}, length ${String(length)}`;
+    throw new FarpageError('ERR_ARGUMENT', given);
   }
 
   async #readLong(offset: number, length: number, limits: Limits): Promise<Uint8Array> {
@@ -234,6 +249,7 @@ export class ExternalMemory {
   }
 
   async #writeLong(offset: number, bytes: Uint8Array, limits: Limits): Promise<void> {
+    checkMemory(bytes, 'bytes');
     const at = this.#at(offset, bytes.byteLength);
     const changes = { at, memory: bytes, changes: true };
     await this.#pieces(changes, limits, (pair, piece, begin, bounds) =>
@@ -247,7 +263,7 @@ export class ExternalMemory {
     limits: Limits,
     run: (pair: QueuePair, piece: Uint8Array, begin: number, limits: Limits) => Promise<unknown>,
   ): Promise<void> {
-    const deadline = deadlineOf(limits);
+    const deadline = deadlineOf(givenLimits(limits));
     let next = 0;
     const lane = async () => {
       while (next < memory.byteLength) {

@@ -1,4 +1,5 @@
 /** A region of an appliance as its client has it. */
+import { checkOptions } from '../control/given-options.js';
 import { provenanceRuns } from '../control/provenance.js';
 import { rangeQueryOf } from '../control/range-query.js';
 import type {
@@ -18,7 +19,7 @@ import { parseAge, parseSize } from '../units.js';
 import type { Attached } from './attached.js';
 import { type Caller, type ClientSession, callerOf } from './client-session.js';
 import { ExternalMemory } from './external-memory.js';
-import { type Limits, NO_LIMITS, pause, within } from './limits.js';
+import { givenLimits, type Limits, limitsAmong, NO_LIMITS, pause, within } from './limits.js';
 import type { FabricLink } from './reconnect.js';
 import { RegionWorkingSet } from './region-working-set.js';
 import { Slab } from './slab.js';
@@ -29,6 +30,9 @@ export interface RangeOptions extends Limits {
   readonly offset?: number;
   readonly length?: number;
 }
+
+/** By name. */
+export const RANGE_KEYS: readonly string[] = ['offset', 'length'];
 
 export interface DemoteOptions extends RangeOptions {
   /** How long nobody has used a page that goes: `30s`, `10m`, `2h`, `1d`, or milliseconds. */
@@ -81,6 +85,8 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
    * without the right to carve, ERR_SLAB_FULL.
    */
   allocate(size: number | string, options: { align?: number } = {}): Slab {
+    checkOptions('options', options, ['align']);
+    if (this.attached.isOver) throw this.attached.lost;
     if (!this.carve) throw new FarpageError('ERR_REGION_CARVED', this.name);
     this.#allocator ??= new SlabAllocator({ lengthBytes: this.size });
     const allocator = this.#allocator;
@@ -92,6 +98,7 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
 
   /** Opens a known place as a slab; it is taken from nobody. ERR_RANGE. */
   slab(place: { offset: number; length: number }): Slab {
+    checkOptions('a place', place, RANGE_KEYS);
     const { offset, length } = place;
     if (!(offset >= 0 && length >= 0 && length <= this.size - offset)) {
       throw new FarpageError('ERR_RANGE', `${offset} + ${length} in ${this.size} bytes`);
@@ -105,8 +112,9 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
    * once, when a restart of the appliance has lost some of them.
    */
   async sync(options: RangeOptions = NO_LIMITS): Promise<Receipt> {
-    const [posted] = await ExternalRegion.#settle([this], limitsOf(options));
-    const call = { ...limitsOf(options), ...this.#request(options) };
+    const { limits, ...request } = this.#request(options);
+    const [posted] = await ExternalRegion.#settle([this], limits);
+    const call = { ...limits, ...request };
     const receipt = await this.#control.call('sync', call);
     this.#confirm(receipt, options, posted);
     return receipt;
@@ -115,10 +123,10 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
   /** The same of several regions: `call` syncs them, and their receipts come in the same order. */
   static async syncAll(
     regions: readonly ExternalRegion[],
-    options: RangeOptions,
+    { limits, ...options }: Omit<RangeOptions, keyof Limits> & { limits: Limits },
     call: (lineages: readonly string[]) => Promise<Receipt[]>,
   ): Promise<Receipt[]> {
-    const posted = await ExternalRegion.#settle(regions, limitsOf(options));
+    const posted = await ExternalRegion.#settle(regions, limits);
     for (const { attached } of regions) if (attached.isOver) throw attached.lost;
     const receipts = await call(regions.map(({ attached }) => attached.reply.lineage));
     for (const [index, region] of regions.entries()) {
@@ -129,14 +137,15 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
 
   /** Writes back what is dirty of the writes begun so far; the store may still cache it. */
   async flush(options: RangeOptions = NO_LIMITS): Promise<Receipt> {
-    await ExternalRegion.#settle([this], limitsOf(options));
-    return await this.#control.call('flush', { ...limitsOf(options), ...this.#request(options) });
+    const { limits, ...request } = this.#request(options);
+    await ExternalRegion.#settle([this], limits);
+    return await this.#control.call('flush', { ...limits, ...request });
   }
 
   /** Evicts pages that nobody uses now; how many. Dirty ones stay unless `dirty` says otherwise. */
   async reclaim(options: RangeOptions & { dirty?: ReclaimRule } = NO_LIMITS): Promise<number> {
-    const { params, body } = this.#request(options);
-    const call = { ...limitsOf(options), params, body: { ...body, ...dirtyOf(options) } };
+    const { limits, params, body } = this.#request(options, 'dirty');
+    const call = { ...limits, params, body: { ...body, ...dirtyOf(options) } };
     return (await this.#control.call('reclaim', call)).pagesReclaimed;
   }
 
@@ -147,9 +156,9 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
    * ERR_SOURCE_AWAY, ERR_SOURCE_CHANGED, ERR_NO_SPACE, ERR_MEMORY_FULL, ERR_IO, ERR_ABORTED.
    */
   async prefetch(options: PrefetchOptions = NO_LIMITS): Promise<PrefetchReply> {
-    const limits = limitsOf(options);
+    const { limits, ...request } = this.#request(options, 'wait', 'onProgress');
     const ask = { ...limits, params: { region: this.name } };
-    let reply = await this.#control.call('prefetch', { ...limits, ...this.#request(options) });
+    let reply = await this.#control.call('prefetch', { ...limits, ...request });
     while (options.wait && reply.state === 'running') {
       options.onProgress?.(reply);
       const { signal } = limits;
@@ -168,7 +177,10 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
 
   /** Ends the prefetches of the region that are under way; what they brought stays. */
   async cancelPrefetch(limits: Limits = NO_LIMITS): Promise<void> {
-    await this.#control.call('cancelPrefetch', { ...limits, params: { region: this.name } });
+    await this.#control.call('cancelPrefetch', {
+      ...givenLimits(limits),
+      params: { region: this.name },
+    });
   }
 
   /**
@@ -176,7 +188,10 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
    * only there, ERR_ARGUMENT for what is no copy.
    */
   async detachSource(limits: Limits = NO_LIMITS): Promise<void> {
-    await this.#control.call('detachSource', { ...limits, params: { region: this.name } });
+    await this.#control.call('detachSource', {
+      ...givenLimits(limits),
+      params: { region: this.name },
+    });
   }
 
   /**
@@ -184,17 +199,18 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
    * only those that nobody has used for so long: `10m`, or milliseconds, rounded up to what is
    * known. ERR_ARGUMENT for longer than that.
    */
-  async demote({ cold, ...options }: DemoteOptions = NO_LIMITS): Promise<number> {
-    const { params, body } = this.#request(options);
+  async demote(options: DemoteOptions = NO_LIMITS): Promise<number> {
+    const { limits, params, body } = this.#request(options, 'cold');
+    const { cold } = options;
     const age = cold === undefined ? {} : { coldMs: parseAge(cold) };
-    const call = { ...limitsOf(options), params, body: { ...body, ...age } };
+    const call = { ...limits, params, body: { ...body, ...age } };
     return (await this.#control.call('demote', call)).pagesDemoted;
   }
 
   /** Brings pages of the range back from the tiers as far as there is memory; how many came. */
   async promote(options: RangeOptions = NO_LIMITS): Promise<number> {
-    const call = { ...limitsOf(options), ...this.#request(options) };
-    return (await this.#control.call('promote', call)).pagesPromoted;
+    const { limits, ...request } = this.#request(options);
+    return (await this.#control.call('promote', { ...limits, ...request })).pagesPromoted;
   }
 
   /**
@@ -202,16 +218,16 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
    * background unless `lazy`. All ranges that stay. ERR_QUOTA beyond half of the memory.
    */
   async pin(options: RangeOptions & { lazy?: boolean } = NO_LIMITS): Promise<PinnedRange[]> {
-    const { params, body } = this.#request(options);
+    const { limits, params, body } = this.#request(options, 'lazy');
     const { lazy = false } = options;
-    const call = { ...limitsOf(options), params, body: { ...body, lazy } };
+    const call = { ...limits, params, body: { ...body, lazy } };
     return (await this.#control.call('pin', call)).ranges;
   }
 
   /** Lets pages go like others again; the ranges that still stay. */
   async unpin(options: RangeOptions = NO_LIMITS): Promise<PinnedRange[]> {
-    const { params, body } = this.#request(options);
-    const call = { ...limitsOf(options), params, query: rangeQueryOf(body) };
+    const { limits, params, body } = this.#request(options);
+    const call = { ...limits, params, query: rangeQueryOf(body) };
     return (await this.#control.call('unpin', call)).ranges;
   }
 
@@ -222,7 +238,9 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
 
   /** The ranges whose pages stay in memory. */
   async pins(limits: Limits = NO_LIMITS): Promise<PinnedRange[]> {
-    return (await this.#control.call('pins', { ...limits, params: { region: this.name } })).ranges;
+    return (
+      await this.#control.call('pins', { ...givenLimits(limits), params: { region: this.name } })
+    ).ranges;
   }
 
   /**
@@ -230,8 +248,8 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
    * `dirty` says what becomes of dirty ones, ERR_ALIGNMENT, ERR_ACCESS.
    */
   async invalidate(options: RangeOptions & { dirty?: DirtyRule } = NO_LIMITS): Promise<number> {
-    const { params, body } = this.#request(options);
-    const call = { ...limitsOf(options), params, body: { ...body, ...dirtyOf(options) } };
+    const { limits, params, body } = this.#request(options, 'dirty');
+    const call = { ...limits, params, body: { ...body, ...dirtyOf(options) } };
     return (await this.#control.call('invalidate', call)).pagesInvalidated;
   }
 
@@ -244,25 +262,31 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     access: Permission,
     options: RangeOptions = NO_LIMITS,
   ): Promise<Protection['ranges']> {
-    const { params, body } = this.#request(options);
-    const call = { ...limitsOf(options), params, body: { ...body, access } };
+    const { limits, params, body } = this.#request(options);
+    const call = { ...limits, params, body: { ...body, access } };
     return (await this.#control.call('protect', call)).ranges;
   }
 
   /** The ranges that permit less than the region. */
   async protection(limits: Limits = NO_LIMITS): Promise<Protection['ranges']> {
-    const call = { ...limits, params: { region: this.name } };
+    const call = { ...givenLimits(limits), params: { region: this.name } };
     return (await this.#control.call('protection', call)).ranges;
   }
 
   /** Its figures. */
   async stat(limits: Limits = NO_LIMITS): Promise<RegionStat> {
-    return await this.#control.call('stat', { ...limits, params: { region: this.name } });
+    return await this.#control.call('stat', {
+      ...givenLimits(limits),
+      params: { region: this.name },
+    });
   }
 
   /** What the appliance's last start found of it. */
   async receipt(limits: Limits = NO_LIMITS): Promise<RestartReceipt> {
-    return await this.#control.call('receipt', { ...limits, params: { region: this.name } });
+    return await this.#control.call('receipt', {
+      ...givenLimits(limits),
+      params: { region: this.name },
+    });
   }
 
   /**
@@ -283,6 +307,7 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
    * appliance is asked as the runs are taken, 1,024 at a time. ERR_RANGE.
    */
   provenance(options: RangeOptions = NO_LIMITS): AsyncGenerator<ProvenanceRun, void, undefined> {
+    const limits = limitsAmong(options, RANGE_KEYS);
     const { offset: first = 0, length } = options;
     const end = length === undefined ? undefined : first + length;
     const params = { region: this.name };
@@ -291,19 +316,20 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
         offset: String(offset),
         ...(end !== undefined && { length: String(end - offset) }),
       };
-      return await this.#control.call('provenance', { ...limitsOf(options), params, query });
+      return await this.#control.call('provenance', { ...limits, params, query });
     }, first);
   }
 
   /** A picture of its page table in `cells` cells, 64 by default. */
   async pageMap(options: RangeOptions & { cells?: number } = NO_LIMITS): Promise<PageMap> {
+    const limits = limitsAmong(options, [...RANGE_KEYS, 'cells']);
     const { offset, length, cells } = options;
     const query = {
       ...(offset !== undefined && { offset: String(offset) }),
       ...(length !== undefined && { length: String(length) }),
       ...(cells !== undefined && { cells: String(cells) }),
     };
-    const call = { ...limitsOf(options), params: { region: this.name }, query };
+    const call = { ...limits, params: { region: this.name }, query };
     const reply = await this.#control.call('pages', call);
     return { ...reply, cells: Buffer.from(reply.cells, 'base64') };
   }
@@ -313,6 +339,7 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
    * has a name. What is called from now on, also of its slabs, ends with ERR_CLOSED. Idempotent.
    */
   async detach(limits: Limits = NO_LIMITS): Promise<void> {
+    givenLimits(limits);
     // Answers come in order (RFC 5040 section 5.5): that of a fence comes after all others.
     const settled = async () => await this.link.pair?.fence(limits);
     await this.#session.detach(this.attached, limits, settled);
@@ -349,19 +376,18 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     this.attached.unconfirmed.confirm(posted, receipt.epoch);
   }
 
-  #request({ offset, length }: RangeOptions) {
+  /** What a call on a range takes; `others` are the options that it has beside. ERR_ARGUMENT. */
+  #request(options: RangeOptions, ...others: string[]) {
+    const limits = limitsAmong(options, [...RANGE_KEYS, ...others]);
+    const { offset, length } = options;
     const body = {
       ...(offset !== undefined && { offset }),
       ...(length !== undefined && { length }),
     };
-    return { params: { region: this.name }, body };
+    return { limits, params: { region: this.name }, body };
   }
 }
 
 function dirtyOf<Rule extends string>({ dirty }: { dirty?: Rule }) {
   return dirty === undefined ? {} : { dirty };
-}
-
-function limitsOf({ signal, timeoutMs }: RangeOptions): Limits {
-  return { ...(signal && { signal }), ...(timeoutMs !== undefined && { timeoutMs }) };
 }

@@ -1,4 +1,5 @@
 /** Bounds of a wait: the caller's signal and deadline around something that several share. */
+import { checkOptions, checkWait, WAIT_KEYS } from '../control/given-options.js';
 import { TIMEOUT_MS, timerOf } from '../control/http-client.js';
 import { FarpageError } from '../errors.js';
 import { checkTimeout } from '../fabric/queue-pair-requests.js';
@@ -10,6 +11,26 @@ export interface Limits {
 }
 
 export const NO_LIMITS: Limits = Object.freeze({});
+
+/** What a caller gave as limits; ERR_ARGUMENT for what is none. */
+export function givenLimits(limits: Limits): Limits {
+  if (limits === NO_LIMITS) return limits; // As in most operations, which are many.
+  checkOptions('limits', limits, WAIT_KEYS);
+  checkWait(limits);
+  return limits;
+}
+
+/** The limits among options that have others beside them, by these names. ERR_ARGUMENT. */
+export function limitsAmong(options: Limits, others: readonly string[]): Limits {
+  checkOptions('options', options, [...others, ...WAIT_KEYS]);
+  const { signal, timeoutMs } = options;
+  const limits = {
+    ...(signal !== undefined && { signal }),
+    ...(timeoutMs !== undefined && { timeoutMs }),
+  };
+  checkWait(limits);
+  return limits;
+}
 
 /**
  * When a wait that begins now ends, in milliseconds of `performance.now()`; 0 means no bound.

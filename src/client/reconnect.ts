@@ -2,7 +2,7 @@
 import { FarpageError } from '../errors.js';
 import type { QueuePair } from '../fabric/queue-pair.js';
 import type { Attached } from './attached.js';
-import { deadlineOf, type Limits, pause, remaining, within } from './limits.js';
+import { deadlineOf, givenLimits, type Limits, pause, remaining, within } from './limits.js';
 import { named } from './named.js';
 
 /** Tries before those who wait are told; the pauses between them double up to the longest. */
@@ -87,6 +87,11 @@ export class FabricLink {
   ): Promise<T> {
     const began = performance.now();
     const { pair } = this;
+    try {
+      givenLimits(limits);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     if (pair === undefined || attached.isAway) {
       return this.#again(operation, { limits, began, attached, offset, length, changes });
     }
@@ -129,11 +134,12 @@ export class FabricLink {
    * that has not ended yet, and with ERR_OUTCOME_UNKNOWN where the connection broke before one was
    * answered.
    */
-  fence(limits: Limits): Promise<void> {
+  async fence(limits: Limits): Promise<void> {
+    givenLimits(limits);
     const began = performance.now();
     const { pair } = this;
-    if (pair === undefined || this.#changes.size > 0) return this.#fenceAgain(limits, began);
-    return pair.fence(limits).catch((error: unknown) => {
+    if (pair === undefined || this.#changes.size > 0) return await this.#fenceAgain(limits, began);
+    return await pair.fence(limits).catch((error: unknown) => {
       if (!hasCode(error, 'ERR_CONNECTION')) throw error;
       return this.#fenceAgain(limits, began);
     });

@@ -1,6 +1,7 @@
 /** The control plane's client: one appliance, over its Unix socket or TCP, with a deadline each. */
 import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { FarpageError } from '../errors.js';
+import { checkOptions, checkWait, WAIT_KEYS } from './given-options.js';
 import { fromFailure, parseJson, readBody, validate } from './message.js';
 import { checkRegionName } from './region-name.js';
 import {
@@ -64,6 +65,8 @@ interface Plain extends WaitOptions, MeansOptions {
 const IDLE_MS_MAX = 30_000;
 /** What a connection ends with that the appliance closed while it was kept for later calls. */
 const STALE = ['ECONNRESET', 'EPIPE'];
+/** What a call takes, by name. */
+const CALL_KEYS = ['params', 'query', 'body', 'lineages', ...WAIT_KEYS] as const;
 const UNREACHABLE = ['ECONNREFUSED', 'ENOENT', 'ENOTSOCK', 'ENOTFOUND', 'EHOSTUNREACH'];
 
 function describe(address: ControlAddress): string {
@@ -97,6 +100,8 @@ export class ControlClient implements Disposable {
   /** Calls one route of the table. */
   async call<K extends RouteName>(name: K, options: CallOptions<K>): Promise<Reply<K>> {
     const route: Route = ROUTES[name];
+    checkOptions('limits', options, CALL_KEYS);
+    checkWait(options);
     const { params, query, body, lineages, signal, timeoutMs } = options as Plain;
     const pairs = Object.entries(query ?? {}).filter(([, value]) => value !== undefined);
     const search = new URLSearchParams(
@@ -231,7 +236,6 @@ function deadline(options: WaitOptions): { signal: AbortSignal; clear: () => voi
   const controller = new AbortController();
   const abort = () => controller.abort();
   const { timeoutMs = TIMEOUT_MS } = options;
-  if (!(timeoutMs >= 0)) throw new FarpageError('ERR_ARGUMENT', `timeoutMs ${timeoutMs}`);
   const timer = timerOf(timeoutMs, abort);
   if (options.signal?.aborted) abort();
   options.signal?.addEventListener('abort', abort, { once: true });

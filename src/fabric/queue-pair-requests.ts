@@ -48,8 +48,8 @@ function argument(context: string): FarpageError {
   return new FarpageError('ERR_ARGUMENT', context);
 }
 
-/** Memory that the native side may hold the address of. */
-function checkMemory(memory: Uint8Array, name: string): void {
+/** Memory that the native side may hold the address of; ERR_ARGUMENT for other. */
+export function checkMemory(memory: Uint8Array, name: string): void {
   if (!(memory instanceof Uint8Array)) throw argument(`${name} is no Uint8Array`);
   if ((memory.buffer as { resizable?: boolean }).resizable === true) {
     throw argument(`${name} is of a resizable ArrayBuffer`);
@@ -58,8 +58,8 @@ function checkMemory(memory: Uint8Array, name: string): void {
 
 /** Milliseconds, or 0 for no bound; ERR_ARGUMENT. */
 export function checkTimeout(timeoutMs: number): number {
-  if (timeoutMs >= 0) return timeoutMs;
-  throw argument(`timeoutMs ${timeoutMs} is neither 0 nor above it`);
+  if (typeof timeoutMs === 'number' && timeoutMs >= 0) return timeoutMs;
+  throw argument(`timeoutMs ${String(timeoutMs)} is neither 0 nor above it`);
 }
 
 function makeOperation(kind: Kind, { stag, offset }: Place, length: number): Operation {

@@ -50,6 +50,25 @@ export interface QueuePairOptions {
   readonly timeoutMs?: number;
 }
 
+/** READs and atomics that a connection may ask for, and how long it may poll at most. */
+const DEPTH_MAX = 128;
+const SPIN_US_MAX = 1_000_000;
+
+/** ERR_ARGUMENT for a depth, a time or a switch that no queue pair has. */
+export function checkQueuePair(options: Pick<QueuePairOptions, 'crc' | 'depth' | 'spinUs'>): void {
+  const { crc = false, depth = DEPTH, spinUs = SPIN_US } = options;
+  const refuse = (what: string, given: unknown) => {
+    throw new FarpageError('ERR_ARGUMENT', `${what}, not ${String(given)}`);
+  };
+  if (typeof crc !== 'boolean') refuse('crc: true or false', crc);
+  if (!Number.isInteger(depth) || depth < 1 || depth > DEPTH_MAX) {
+    refuse(`depth: a whole number from 1 to ${DEPTH_MAX}`, depth);
+  }
+  if (!Number.isInteger(spinUs) || spinUs < 0 || spinUs > SPIN_US_MAX) {
+    refuse(`spinUs: a whole number from 0 to ${SPIN_US_MAX}`, spinUs);
+  }
+}
+
 /**
  * One connection to a responder. Operations end with ERR_STAG, ERR_BOUNDS, ERR_ACCESS,
  * ERR_PAGE_LOST and the like when the responder refuses them, which also ends the connection: then
@@ -74,6 +93,7 @@ export class QueuePair implements AsyncDisposable {
    * ERR_PROTOCOL.
    */
   static async connect(options: QueuePairOptions): Promise<QueuePair> {
+    checkQueuePair(options);
     const { spinUs = SPIN_US, connectTimeoutMs, timeoutMs, crc, depth, ...address } = options;
     let engine: QueuePairEngine | undefined;
     const connected = await native().queuePairConnect(

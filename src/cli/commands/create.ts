@@ -66,21 +66,35 @@ export function createCommand(shell: Shell): Command {
     .description('make a region of a file, or of zeros or ones')
     .argument('<name>', 'name of the region')
     .option('--file <file>', 'file to map, or URL of one: http://… or https://…')
-    .option('--offset <size>', 'first byte of the file', size)
+    .option('--offset <size>', 'first byte of the file (default: 0)', size)
     .option('--length <size>', 'bytes of the file; to its end by default', size)
     .option('--size <size>', 'size of a region without a file, or of a file to make', size)
     .option('--make', 'make the file if it is missing')
-    .addOption(new Option('--fill <fill>', 'what it reads as at first').choices(['zero', 'one']))
-    .addOption(new Option('--access <access>').choices(['read-only', 'read-write']))
     .addOption(
-      new Option('--kind <kind>', 'of its memory').choices(['mapped', 'staged', 'anonymous']),
+      new Option('--fill <fill>', 'what it reads as at first (default: zero)').choices([
+        'zero',
+        'one',
+      ]),
+    )
+    .addOption(
+      new Option(
+        '--access <access>',
+        'of all clients (default: read-write where the file opens so)',
+      ).choices(['read-only', 'read-write']),
+    )
+    .addOption(
+      new Option('--kind <kind>', 'of its memory (default: what fits)').choices([
+        'mapped',
+        'staged',
+        'anonymous',
+      ]),
     )
     .option('--persist', 'keeps a region without a file over restarts: what was synced comes back')
     .option('--atomic', 'a sync happens wholly or not at all; a file, a copy, or --persist')
     .option('--reserve', 'opens the file only when a client touches it; without a file always so')
     .option('--from <url>', 'what to copy: farpage://HOST[:PORT]/REGION, http(s)://HOST/FILE')
     .option('--from-token-file <file>', 'token for that server, read by the appliance')
-    .option('--resident <size>', 'bound on its present pages', size)
+    .option('--resident <size>', 'bound on its present pages (default: that of all)', size)
     .option('--working-set [time]', 'record at its first start (2m), replay at later ones', age)
     .option('--write-behind', 'lets memory pressure write dirty pages to the file');
   return withConnection(command).action(async (name: string, options: Options) => {

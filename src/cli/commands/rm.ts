@@ -15,7 +15,9 @@ type Options = ConnectionOptions & DirtyOptions;
 
 export function rmCommand(shell: Shell): Command {
   const command = new Command('rm')
-    .description('remove regions; their files stay')
+    .description(
+      'remove regions; their files stay, and regions with dirty pages unless told otherwise',
+    )
     .argument('<region...>', 'names of the regions');
   return withConnection(withDirty(command)).action(async (names: string[], options: Options) => {
     const dirty = dirtyOf(options) ?? 'refuse';

@@ -4,8 +4,14 @@ import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { Appliance } from '../../appliance/appliance.js';
 import type { Doors } from '../../appliance/doors.js';
-import { memoryOfMachine } from '../../appliance/options.js';
-import type { Quota } from '../../appliance/quota.js';
+import {
+  AGE_TICK_MS,
+  FILL_THREADS,
+  GRACE_MS,
+  memoryOfMachine,
+  POLL_US,
+  READ_AHEAD_BYTES,
+} from '../../appliance/options.js';
 import { describeSpill } from '../../appliance/spill.js';
 import { describeStart } from '../../appliance/start-report.js';
 import { CONTROL_PORT, formatUrl } from '../../control/address.js';
@@ -14,12 +20,13 @@ import type { RegionBody } from '../../control/schema.js';
 import { isWebUrl } from '../../control/web-url.js';
 import { FarpageError } from '../../errors.js';
 import type { Access } from '../../native/binding.js';
-import { formatCount, formatSize } from '../../units.js';
+import { formatAge, formatCount, formatSize } from '../../units.js';
 import { duration, hostPort, integer, ratio, type Shell, size } from '../options.js';
+import { type QuotaOptions, quotaOf, withQuotas } from '../quota-options.js';
 
 const collect = (text: string, before: string[] = []) => [...before, text];
 
-interface Options {
+interface Options extends QuotaOptions {
   readonly socket?: string;
   readonly listen?: { host: string; port: number };
   readonly fabric?: { host: string; port: number };
@@ -32,13 +39,11 @@ interface Options {
   readonly tier?: string[];
   readonly tierTokenFile?: string;
   readonly overcommit?: number;
-  readonly sessionAllocate?: number;
   readonly resident?: number;
   readonly access?: Access;
   readonly writeBehind?: true;
   readonly fromTokenFile?: string;
   readonly sessionGrace?: number;
-  readonly connections?: number;
   readonly readAhead?: number;
   readonly ageTick?: number;
   readonly fillThreads?: number;
@@ -127,13 +132,6 @@ function endOf(signal: AbortSignal): Promise<'SIGTERM' | 'SIGINT'> {
   });
 }
 
-function quotaOf({ connections, sessionAllocate }: Options): Partial<Quota> {
-  return {
-    ...(connections !== undefined && { connectionsMax: connections }),
-    ...(sessionAllocate !== undefined && { sessionAllocatedBytesMax: sessionAllocate }),
-  };
-}
-
 async function serve(files: readonly string[], options: Options, shell: Shell): Promise<void> {
   const ended = endOf(shell.signal);
   const appliance = await Appliance.open({
@@ -170,38 +168,108 @@ async function serve(files: readonly string[], options: Options, shell: Shell): 
   if (signal === 'SIGINT') throw new FarpageError('ERR_ABORTED', 'everything was synced first');
 }
 
-export function serveCommand(shell: Shell): Command {
-  return new Command('serve')
-    .description('serve files as regions, and regions made by others, until told to end')
-    .argument('[file...]', 'FILE or URL, or NAME=FILE for another name than its base name')
-    .option('--memory <size>', 'bound on present pages over all regions', size)
-    .option('--overcommit <ratio>', 'bytes allocated at most, as a multiple of --memory', ratio)
-    .option('--session-allocate <size>', 'bytes that a session allocates at most', size)
+/** Where what is served is, and where it goes when memory is short. */
+function withMemory(command: Command): Command {
+  return command
+    .option(
+      '--memory <size>',
+      'bound on present pages over all regions (default: half of what is available)',
+      size,
+    )
+    .option(
+      '--overcommit <ratio>',
+      'bytes allocated at most, as a multiple of --memory (default: no bound)',
+      ratio,
+    )
     .option(
       '--tier <tier>',
-      'compressed:SIZE, file:DIRECTORY:SIZE or farpage://HOST:PORT/REGION[:SIZE]; none',
+      'where pages go that leave memory: compressed:SIZE, file:DIRECTORY:SIZE, ' +
+        'farpage://HOST:PORT/REGION[:SIZE]; repeatable, the nearest first; or none ' +
+        '(default: a file in --state of 16 times the memory, half of its free space at most)',
       collect,
     )
     .option('--tier-token-file <file>', 'token for the appliances of these tiers')
-    .option('--resident <size>', "bound on each named file's present pages", size)
-    .addOption(new Option('--access <access>', 'of the files').choices(['read-only', 'read-write']))
+    .option(
+      '--resident <size>',
+      "bound on each named file's present pages (default: --memory)",
+      size,
+    )
+    .addOption(
+      new Option(
+        '--access <access>',
+        'of the files (default: read-write where the file opens so)',
+      ).choices(['read-only', 'read-write']),
+    )
     .option('--write-behind', 'lets memory pressure write dirty pages to the files')
-    .option('--from-token-file <file>', 'token for the servers of the URLs')
-    .option('--socket <path>', 'control socket; by default in $XDG_RUNTIME_DIR')
-    .option('--listen <host:port>', 'also serve on TCP; port 0 picks one', hostPort(CONTROL_PORT))
-    .option('--fabric <host:port>', 'where the fabric accepts on TCP', hostPort(0))
-    .option('--token-file <file>', 'token that TCP clients must show')
-    .option('--root <directory>', 'below which TCP clients may name files')
-    .option('--allow-url <prefix>', 'URLs that TCP clients may copy from; repeatable', collect)
-    .option('--state <directory>', 'where catalog and token are kept')
+    .option('--from-token-file <file>', 'token for the servers of the URLs');
+}
+
+/** Where clients come in, and what they may name. */
+function withDoors(command: Command): Command {
+  return command
+    .option('--socket <path>', 'control socket (default: farpage.sock in $XDG_RUNTIME_DIR)')
+    .option(
+      '--listen <host:port>',
+      `also serve on TCP; port 0 picks one (default port: ${CONTROL_PORT})`,
+      hostPort(CONTROL_PORT),
+    )
+    .option(
+      '--fabric <host:port>',
+      'where the fabric accepts on TCP (default: the host of --listen, a free port)',
+      hostPort(0),
+    )
+    .option(
+      '--token-file <file>',
+      'token that TCP clients must show (default: none on loopback, else one is made)',
+    )
+    .option('--root <directory>', 'below which TCP clients may name files (default: none)')
+    .option(
+      '--allow-url <prefix>',
+      'URLs that TCP clients may copy from; repeatable (default: none)',
+      collect,
+    )
+    .option(
+      '--state <directory>',
+      'where catalog, kept regions and token are (default: farpage in $XDG_STATE_HOME)',
+    )
     .option('--memory-dir <directory>', 'on a tmpfs: where memory outlives a crash')
-    .option('--session-grace <time>', 'how long a session outlives its connection', duration)
-    .option('--connections <n>', 'fabric connections of a session at most', integer(1, 1024))
-    .option('--read-ahead <size>', 'window of sequential streams; 0 turns it off', size)
-    .option('--age-tick <time>', 'how finely it is known when pages were used', duration)
-    .option('--fill-threads <n>', 'threads that read files', integer(1, 64))
-    .option('--nic-threads <n>', 'event loops of the NIC', integer(1, 64))
-    .option('--poll <microseconds>', 'how long they poll before they sleep', integer(0, 1_000_000))
+    .option(
+      '--session-grace <time>',
+      `how long a session outlives its connection (default: ${formatAge(GRACE_MS)})`,
+      duration,
+    );
+}
+
+function withSpeed(command: Command): Command {
+  return command
+    .option(
+      '--read-ahead <size>',
+      `window of sequential streams; 0 turns it off (default: ${formatSize(READ_AHEAD_BYTES)})`,
+      size,
+    )
+    .option(
+      '--age-tick <time>',
+      `how finely it is known when pages were used (default: ${formatAge(AGE_TICK_MS)})`,
+      duration,
+    )
+    .option(
+      '--fill-threads <n>',
+      `threads that read files (default: ${FILL_THREADS})`,
+      integer(1, 64),
+    )
+    .option('--nic-threads <n>', 'event loops of the NIC (default: 1)', integer(1, 64))
+    .option(
+      '--poll <microseconds>',
+      `how long they poll before they sleep (default: ${POLL_US}, 0 on one core)`,
+      integer(0, 1_000_000),
+    );
+}
+
+export function serveCommand(shell: Shell): Command {
+  const command = new Command('serve')
+    .description('serve files as regions, and regions made by others, until told to end')
+    .argument('[file...]', 'FILE or URL, or NAME=FILE for another name than its base name');
+  return withSpeed(withQuotas(withDoors(withMemory(command))))
     .option('--json', 'print one JSON object once it is ready')
     .action((files: string[], options: Options) => serve(files, options, shell));
 }

@@ -59,6 +59,37 @@ describe('options of an appliance', () => {
     expect(await codeOf(() => resolve(options))).toBe(code);
   });
 
+  it.each([
+    [null, 'the options of an appliance: an object, not null'],
+    [{ listen: 5 }, 'listen: HOST:PORT, or {host, port}, not 5'],
+    [{ listen: { host: 'x' } }, 'port must be 0 to 65535, not undefined'],
+    [{ listen: { port: 5 } }, 'host: a text, not undefined'],
+    [{ socket: 5 }, 'socket: a text, not 5'],
+    [{ memory: null }, 'memory: bytes, or a text such as 4GiB, not null'],
+    [{ regions: 'a.bin' }, 'regions: an array, not "a.bin"'],
+    [{ regions: [null] }, 'the options of a region: an object, not null'],
+    [{ tiers: 'none' }, 'tiers: an array, not "none"'],
+    [{ tiers: [5] }, 'a tier: an object, not 5'],
+    [{ tiers: [{ kind: 'zip' }] }, 'compressed, file, appliance, not "zip"'],
+    [{ tiers: [{ kind: 'compressed' }] }, 'compressed tier: 65536 bytes at least'],
+    [{ tiers: [{ kind: 'file', capacityBytes: 8192 }] }, 'the directory of a tier: a text'],
+    [{ tiers: [{ kind: 'appliance', capacityBytes: 8192 }] }, 'the url of a tier: a text'],
+    [{ tiers: [{ kind: 'compressed', size: 1 }] }, 'tiers of kind compressed have no size'],
+    [{ quota: 5 }, 'quota: an object, not 5'],
+    [{ allowUrl: 'http://x/' }, 'allowUrl: an array, not "http://x/"'],
+    [{ overcommit: '2' }, 'overcommit: a number, not "2"'],
+  ])('say what %j should be', async (options, said) => {
+    const open = () => resolveOptions(options as ApplianceOptions);
+    expect(await codeOf(open)).toBe('ERR_ARGUMENT');
+    expect(open).toThrow(said);
+  });
+
+  it('take sizes of regions as text', () => {
+    const { regions } = resolve({ regions: [{ file: 'f', resident: '1MiB', length: '2M' }] });
+    expect(regions).toEqual([{ file: 'f', resident: 2 ** 20, length: 2 ** 21 }]);
+    expect(() => resolve({ regions: [{ file: 'f', resident: '1MB' }] })).toThrow('write MiB or M');
+  });
+
   it('have absolute paths, wherever the process goes later', () => {
     const folder = scratch();
     const here = (name: string) => relative(process.cwd(), join(folder, name));
