@@ -4,6 +4,7 @@ import { randomSecret } from './token.js';
 /**
  * Whose it is, and a *tenure*: the name of a time in which one party had the right, which goes on
  * when the same party, telling that name, takes the right again and nobody else has had it since.
+ * Over a restart it goes on for the first party that comes, if that one tells a name.
  */
 export class Carving {
   #holder: string | undefined;
@@ -21,8 +22,9 @@ export class Carving {
 
   /** Gives it to a session, whoever had it. `tenure` names the time that shall go on. */
   give(session: string, tenure?: string): void {
-    const goesOn = this.#holder === session || tenure === this.#tenure;
-    if (this.#tenure === undefined || !goesOn) this.#tenure = randomSecret().toString('hex');
+    const known = this.#tenure ?? tenure;
+    const goesOn = this.#holder === session || tenure === known;
+    this.#tenure = known !== undefined && goesOn ? known : randomSecret().toString('hex');
     this.#holder = session;
   }
 

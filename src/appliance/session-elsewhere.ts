@@ -26,8 +26,6 @@ export function refusalOf(error: unknown): ErrorCode {
 
 /** The region as it is attached now, the way to it, and the end of both. */
 export interface SessionElsewhere {
-  /** Which start of the other appliance it is of. */
-  readonly start: string;
   readonly attached: Attachment;
   readonly door: SourceDoor;
   /** Settles once the other appliance lets nothing of this session through any more. */
@@ -58,7 +56,7 @@ export async function openElsewhere(
     const ticket = Buffer.from(opened.ticket, 'hex');
     const where = fabricDoorOf(control.address, opened.fabric);
     const door = { ...where, ticket, stag: attached.stag };
-    return { start: opened.start, attached, door, end };
+    return { attached, door, end };
   } catch (error) {
     end().catch(() => {});
     throw error;

@@ -19,18 +19,16 @@ const PASSING: readonly ErrorCode[] = [
 
 interface Seen {
   readonly identity: string;
-  readonly start: string;
   readonly carving: string | undefined;
 }
 
 /**
- * Whether what was put there may be there. Where a session has ended against our will somebody else
- * may have carved the pool before the next one, and written there. What became of it when the other
- * appliance was started again nobody can tell; there each page has to pass its checksum.
+ * Whether what was put there may be there. Where a session has ended against our will, or the other
+ * appliance was started again, somebody else may have carved the pool before the next session, and
+ * written there.
  */
 function isSame(seen: Seen | undefined, found: Seen): boolean {
-  if (seen?.identity !== found.identity) return false;
-  return seen.carving === found.carving || seen.start !== found.start;
+  return seen?.identity === found.identity && seen.carving === found.carving;
 }
 
 export interface TierPoolOptions {
@@ -117,7 +115,6 @@ export class TierPool {
       carve: true,
       carving: this.#seen?.carving,
     });
-    const { start } = session;
     const { identity, size, carving } = session.attached;
     try {
       if (this.#closed) throw new FarpageError('ERR_CLOSED', 'the tier');
@@ -132,7 +129,7 @@ export class TierPool {
       throw error;
     }
     this.#session = session;
-    const found = { identity, start, carving: carving ?? undefined };
+    const found = { identity, carving: carving ?? undefined };
     const fresh = !isSame(this.#seen, found);
     this.#seen = found;
     return { ...session.door, lengthBytes: size, fresh };

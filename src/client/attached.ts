@@ -35,6 +35,8 @@ export class Attached {
   #regaining: Promise<void> | undefined;
   /** The appliance is another process than when it was attached last. */
   #restarted = false;
+  /** Slabs were carved out of it. */
+  carved = false;
 
   constructor(request: Sent<'attach'>, reply: Attachment, host: Host) {
     this.#request = request;
@@ -75,7 +77,8 @@ export class Attached {
     if (this.isOver) return;
     this.#restarted ||= restarted;
     try {
-      const reply = await this.#host.attach(this.#request);
+      const carving = this.#reply.carving ?? undefined;
+      const reply = await this.#host.attach({ ...this.#request, carving });
       try {
         if (this.#lost !== undefined && this.isOver) throw this.#lost; // Given back meanwhile.
         this.#check(reply);
@@ -105,11 +108,17 @@ export class Attached {
     if (this.#lost !== undefined) throw this.#lost;
   }
 
-  /** ERR_REGION_REMOVED where its name is that of another one, ERR_FILE_CHANGED for less of it. */
+  /**
+   * ERR_REGION_REMOVED where its name is that of another one, ERR_FILE_CHANGED for less of it,
+   * ERR_REGION_CARVED where somebody else may have carved the slabs that were carved here.
+   */
   #check(found: Attachment): void {
-    const { region, size, lineage } = this.#reply;
+    const { region, size, lineage, carving } = this.#reply;
     if (found.lineage !== lineage) {
       throw new FarpageError('ERR_REGION_REMOVED', `another region is called ${region} now`);
+    }
+    if (this.carved && found.carving !== carving) {
+      throw new FarpageError('ERR_REGION_CARVED', `${region}, since this client lost its session`);
     }
     if (found.size >= size) return;
     throw new FarpageError('ERR_FILE_CHANGED', `${region} has ${found.size} of ${size} bytes left`);

@@ -92,6 +92,7 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
     const allocator = this.#allocator;
     const length = parseSize(size);
     const offset = allocator.allocate(length, options);
+    this.attached.carved = true;
     const free = () => allocator.free(offset);
     return new Slab({ attached: this.attached, link: this.link, offset, size: length, free });
   }

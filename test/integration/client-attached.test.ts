@@ -91,6 +91,45 @@ it('so is one that was removed and made again while its client was away', async 
   expect((await carver.attach('r', { carve: true })).carve).toBe(true);
 });
 
+it('its slabs go on where nobody else has carved since', async () => {
+  const folder = scratch();
+  let serve = await ServeProcess.start(folder);
+  const client = await connectClient(serve.ready.control);
+  const region = await client.allocate({ name: 'r', size: 8192, persist: true });
+  const slab = region.allocate(64);
+  await slab.write(0, Buffer.from('kept'));
+  await region.sync();
+  for (let starts = 0; starts < 2; starts += 1) {
+    await serve.end();
+    serve = await ServeProcess.start(folder);
+    expect(Buffer.from(await slab.read(0, 4)).toString()).toBe('kept');
+    expect(region.allocate(64).offset).toBe(64 * (starts + 1));
+  }
+});
+
+it('its slabs are over where somebody else has carved since', async () => {
+  const folder = scratch();
+  const first = await ServeProcess.start(folder);
+  await first.json(['create', 'r', '--size', '8KiB', '--persist']);
+  const client = await connectClient(first.ready.control);
+  const region = await client.attach('r', { carve: true });
+  const slab = region.allocate(64);
+  const unused = await connectClient(first.ready.control);
+  await first.end();
+  const second = await ServeProcess.start(folder);
+  const carver = await connectClient(second.ready.control);
+  const place = (await carver.attach('r', { carve: true })).allocate(64);
+  await place.write(0, Buffer.from('of somebody else'));
+  await carver.close();
+  await expect(slab.write(0, Buffer.from('mine'))).rejects.toMatchObject({
+    code: 'ERR_REGION_CARVED',
+    message: expect.stringContaining('r, since this client lost its session'),
+  });
+  expect(await codeOf(() => region.allocate(64))).toBe('ERR_REGION_CARVED');
+  const again = await unused.attach('r', { carve: true });
+  expect(Buffer.from(await again.read(0, 16)).toString()).toBe('of somebody else');
+});
+
 it('one that nothing keeps is the same one, and begins anew', async () => {
   const folder = scratch();
   const first = await ServeProcess.start(folder);
