@@ -38,7 +38,10 @@ export async function syncAtomically(
   );
 }
 
-/** Syncs regions; the atomic ones of them come first. */
+/**
+ * Syncs regions; the atomic ones of them come first. One that is named twice is written once, and
+ * its second receipt says so.
+ */
 export async function syncTogether(
   journal: SyncJournal,
   regions: readonly Region[],
@@ -55,5 +58,10 @@ export async function syncTogether(
     if (receipts.has(region)) continue;
     receipts.set(region, await region.writeBack({ ...range, durable: true }));
   }
-  return regions.flatMap((region) => receipts.get(region) ?? []);
+  return regions.flatMap((region, at) => {
+    const receipt = receipts.get(region);
+    if (receipt === undefined) return [];
+    const again = regions.indexOf(region) !== at;
+    return again ? { ...receipt, pagesWritten: 0, bytesWritten: 0 } : receipt;
+  });
 }

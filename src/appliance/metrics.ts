@@ -1,4 +1,5 @@
 /** `/metrics`: counters in the Prometheus text format. Loaded when somebody first asks. */
+import { setImmediate } from 'node:timers/promises';
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { RegionStat } from '../control/schema.js';
 import type { NicStats, PagerStats } from '../native/binding.js';
@@ -58,6 +59,48 @@ function metricOf(name: string): typeof Counter | typeof Gauge {
   return name.endsWith('_total') ? Counter : Gauge;
 }
 
+/** Regions whose figures are written in one turn of the event loop: some 2 ms. */
+const TURN_REGIONS = 128;
+
+/** The figures of regions whose names are told alike, added up; keys as in the first of them. */
+function added(regions: readonly RegionStat[], read: (from: RegionStat) => object) {
+  const sums = new Map<string, number>();
+  for (const region of regions) {
+    for (const [key, value] of Object.entries(read(region))) {
+      sums.set(key, (sums.get(key) ?? 0) + value);
+    }
+  }
+  return sums;
+}
+
+/**
+ * The families of regions, of which there may be thousands: written here, because the library keeps
+ * an object for each figure and takes 10 times as long, in one turn. Names need no escapes.
+ */
+async function renderRegions(regions: readonly RegionStat[]): Promise<string> {
+  const named = regions.filter(({ name }) => !name.startsWith(UNNAMED));
+  const unnamed = regions.filter(({ name }) => name.startsWith(UNNAMED));
+  let text = '';
+  for (const [family, help, label, read] of REGION) {
+    const name = `farpage_${family}`;
+    const type = metricOf(family) === Counter ? 'counter' : 'gauge';
+    text += `\n# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
+    const write = (region: string, figures: Iterable<[string, number]>) => {
+      for (const [key, value] of figures) {
+        text += `${name}{region="${region}",${label}="${key}"} ${value}\n`;
+      }
+    };
+    for (let at = 0; at < named.length; at += TURN_REGIONS) {
+      for (const stat of named.slice(at, at + TURN_REGIONS)) {
+        write(stat.name, Object.entries(read(stat)));
+      }
+      await setImmediate();
+    }
+    write(UNNAMED, added(unnamed, read));
+  }
+  return text;
+}
+
 /** Renders one snapshot. */
 export async function renderMetrics(
   from: Snapshot,
@@ -67,15 +110,6 @@ export async function renderMetrics(
   for (const [name, help, read] of SCALARS) {
     new (metricOf(name))({ name: `farpage_${name}`, help, registers }).inc(read(from));
   }
-  for (const [name, help, label, read] of REGION) {
-    const labelNames = ['region', label];
-    const metric = new (metricOf(name))({ name: `farpage_${name}`, help, labelNames, registers });
-    for (const stat of from.regions) {
-      const region = stat.name.startsWith(UNNAMED) ? UNNAMED : stat.name;
-      for (const [key, value] of Object.entries(read(stat))) {
-        metric.inc({ region, [label]: key }, value);
-      }
-    }
-  }
-  return { contentType: registry.contentType, text: await registry.metrics() };
+  const scalars = await registry.metrics();
+  return { contentType: registry.contentType, text: scalars + (await renderRegions(from.regions)) };
 }

@@ -4,7 +4,7 @@ import { basename, isAbsolute } from 'node:path';
 import type { Door } from '../control/authorize.js';
 import type { ControlService, Handlers } from '../control/handlers.js';
 import type { Endpoints, RegionStat, StartReport, TierList } from '../control/schema.js';
-import { FarpageError } from '../errors.js';
+import { ERROR_TEXT, FarpageError, isErrorCode } from '../errors.js';
 import { PAGE_BYTES } from '../units.js';
 import type { Exports } from './exports.js';
 import type { Snapshot } from './metrics.js';
@@ -51,6 +51,26 @@ function shownAt(door: Door, stat: RegionStat): RegionStat {
   if (door === 'unix' || file === undefined || !isAbsolute(file.path)) return stat;
   return { ...stat, file: { ...file, path: basename(file.path) } };
 }
+
+/** The same of tiers: paths of files and sockets, which messages name as well. */
+function tiersAt(door: Door, list: TierList): TierList {
+  if (door === 'unix') return list;
+  const tiers = list.tiers.map(({ directory, pool, error, ...tier }) => ({
+    ...tier,
+    ...(directory !== undefined && { directory: basename(directory) }),
+    ...(pool !== undefined && { pool: poolWithoutPath(pool) }),
+    ...(error !== undefined && { error: { ...error, message: sentenceOf(error.code) } }),
+  }));
+  return { ...list, tiers };
+}
+
+/** `farpage+unix:/path/of/socket?region=r` without the path; any other URL as it is. */
+function poolWithoutPath(pool: string): string {
+  const [, path, query = ''] = /^farpage\+unix:([^?]*)(\?.*)?$/.exec(pool) ?? [];
+  return path === undefined ? pool : `farpage+unix:${basename(path)}${query}`;
+}
+
+const sentenceOf = (code: string) => (isErrorCode(code) ? ERROR_TEXT[code] : code);
 
 function regionHandlers({ unit, sessions, exports }: ServiceParts) {
   return {
@@ -225,7 +245,7 @@ export function createService(parts: ServiceParts): ControlService {
       pid: process.pid,
       uptimeMs: performance.now() - started,
     }),
-    tiers: () => parts.tiers(),
+    tiers: ({ door }) => tiersAt(door, parts.tiers()),
     start: ({ door }) => {
       administratorOnly(door, 'paths of kept files');
       return parts.start;

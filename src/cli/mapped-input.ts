@@ -24,7 +24,8 @@ async function loadMmapIo(): Promise<MmapIo | undefined> {
   }
 }
 
-function openError(error: unknown, path: string): FarpageError {
+/** Why a local file did not open. */
+export function openError(error: unknown, path: string): FarpageError {
   const { code } = error as NodeJS.ErrnoException;
   const known = code === 'ENOENT' || code === 'ENOTDIR' ? 'ERR_FILE_NOT_FOUND' : 'ERR_FILE_ACCESS';
   return new FarpageError(known, path, { cause: error });

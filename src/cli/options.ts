@@ -176,5 +176,11 @@ export function regionTarget(
   if (!/^farpage(?:\+unix)?:/.test(region)) return { ...targetOf(options, shell), region };
   const named = parseUrl(region).region;
   if (named === undefined) throw new FarpageError('ERR_ARGUMENT', `${region} names no region`);
+  const { appliance } = options;
+  const addressOf = (url: string) => JSON.stringify(parseUrl(url).address);
+  if (appliance !== undefined && addressOf(appliance) !== addressOf(region)) {
+    const both = `${region} is not of the appliance ${appliance}; name one of them`;
+    throw new FarpageError('ERR_ARGUMENT', both);
+  }
   return { ...targetOf({ ...options, appliance: region }, shell), region: named };
 }

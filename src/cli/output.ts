@@ -50,6 +50,11 @@ export class Output {
     return this.#out.columns ?? 80;
   }
 
+  /** Columns that a line may have: those of a terminal; whoever reads a pipe has no bound. */
+  get width(): number {
+    return this.isTerminal ? this.columns : Number.POSITIVE_INFINITY;
+  }
+
   line(text: string): void {
     if (!this.#closed) this.#out.write(`${text}\n`);
   }

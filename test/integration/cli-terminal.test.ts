@@ -12,8 +12,8 @@ const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const hasScript = spawnSync('script', ['--version']).status === 0;
 
 /** Runs a command line whose stdout and stderr are a terminal (script(1)); what it showed. */
-async function onTerminal(words: string, env: NodeJS.ProcessEnv) {
-  const command = `${process.execPath} ${MAIN} ${words}`;
+async function onTerminal(words: string, env: NodeJS.ProcessEnv, columns = 80) {
+  const command = `stty cols ${columns}; exec ${process.execPath} ${MAIN} ${words}`;
   const child = spawn('script', ['-qec', command, '/dev/null'], {
     env: { ...process.env, ...env },
   });
@@ -24,6 +24,8 @@ async function onTerminal(words: string, env: NodeJS.ProcessEnv) {
   const [code] = (await once(child, 'close')) as [number];
   return { code, text };
 }
+
+const isPicture = (line: string) => /^\[.*\]$/.test(line);
 
 describe('on a terminal', () => {
   it('bytes are shown only when their number was given', async (context) => {
@@ -48,6 +50,43 @@ describe('on a terminal', () => {
     expect(shown.text).toMatch(/\[[#.]+\] \d+% of 64 MiB/);
     const plain = await serve.run(words);
     expect([plain.code, plain.stdout.toString(), plain.stderr]).toEqual([0, '', '']);
+  });
+});
+
+describe('a narrow terminal', () => {
+  const words = ['stat m', 'tiers', 'doctor'];
+
+  it('has pictures and tables that fit', async (context) => {
+    if (!hasScript) return context.skip('there is no script(1)');
+    const folder = scratch();
+    const tiers = ['--tier', `file:${folder}:1MiB`];
+    const file = `m=${patternFile(folder, { length: 2 ** 20 })}`;
+    const serve = await ServeProcess.start(folder, [file, ...tiers]);
+    const env = { FARPAGE_URL: serve.ready.control };
+    for (const each of words) {
+      const { code, text } = await onTerminal(each, env, 40);
+      // What stands below a table is prose, which may be of any length.
+      const [table = ''] = text.split('\r\n\r\n');
+      const lines = table.split('\r\n');
+      expect([each, code, lines.length > 2]).toEqual([each, 0, true]);
+      expect([each, lines.filter((line) => line.length > 40)]).toEqual([each, []]);
+    }
+    const picture = (await onTerminal('stat m', env, 40)).text.split('\r\n').find(isPicture);
+    expect(picture).toHaveLength(40);
+    expect((await onTerminal('stat m', env, 100)).text.split('\r\n').find(isPicture)).toHaveLength(
+      100,
+    );
+    const plain = (await serve.run(['stat', 'm'])).stdout.toString().split('\n').find(isPicture);
+    expect(plain).toHaveLength(78);
+  });
+
+  it('that moves no cursor gets one sample of top', async (context) => {
+    if (!hasScript) return context.skip('there is no script(1)');
+    const { url } = await serveAppliance();
+    const env = { FARPAGE_URL: url, TERM: 'dumb' };
+    const { code, text } = await onTerminal('top --interval 100ms', env);
+    expect([code, text]).toEqual([0, expect.stringContaining('memory ')]);
+    expect(text).not.toContain('\x1b');
   });
 });
 

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
+import { ControlClient } from '../../src/control/http-client.js';
 import type { RegionStat, TierList } from '../../src/control/schema.js';
-import { connectClient } from '../helpers/appliance.js';
+import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { farpage, ServeProcess } from '../helpers/cli.js';
 import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
 
@@ -98,4 +99,25 @@ it('says that there are no tiers, and evicts clean pages all the same', async ()
   expect((await serve.run(['tiers'])).stdout.toString()).toMatch(/no tiers/);
   expect(await region.demote()).toBe(9);
   expect((await region.stat()).pages).toMatchObject({ present: 1, dirty: 1, elsewhere: 0 });
+});
+
+it('tells at the TCP door no path, of files or of sockets', async () => {
+  const folder = scratch();
+  const url = `farpage+unix:${join(folder, 'nobody')}?region=pool`;
+  const { appliance, control } = await serveAppliance({
+    listen: '127.0.0.1:0',
+    tiers: [`file:${join(folder, 'spill')}:1MiB`, url],
+  });
+  const { tcp } = appliance.doors;
+  const door = new ControlClient({ address: tcp! });
+  onTestFinished(() => door.close());
+  const there = await door.call('tiers', {});
+  expect(JSON.stringify(there)).not.toContain(folder);
+  expect(there.tiers).toMatchObject([
+    { kind: 'file', directory: 'spill' },
+    { kind: 'appliance', pool: 'farpage+unix:nobody?region=pool', state: 'away' },
+  ]);
+  expect(there.tiers[1]?.error?.message).toContain('no appliance answers there');
+  const here = await control.call('tiers', {});
+  expect(here.tiers).toMatchObject([{ directory: join(folder, 'spill') }, { pool: url }]);
 });

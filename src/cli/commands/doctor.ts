@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { FarpageError } from '../../errors.js';
 import { examine, type Finding } from '../machine.js';
 import type { Shell } from '../options.js';
-import { renderTable } from '../table.js';
+import { fitTable } from '../table.js';
 
 const MARK = { good: 'ok', lacking: 'lacks', broken: 'BROKEN' } as const;
 
@@ -17,7 +17,7 @@ export function doctorCommand(shell: Shell): Command {
         for (const finding of findings) shell.out.object(finding);
       } else {
         const rows = findings.map(({ what, found, verdict }) => [MARK[verdict], what, found]);
-        shell.out.line(await renderTable(rows));
+        shell.out.line(await fitTable(rows, { columns: shell.out.width, text: 2 }));
         // Below it: a table with whole sentences is as wide as the longest two of them.
         const lacks = findings.filter(({ verdict }) => verdict !== 'good');
         if (lacks.length > 0) shell.out.line('');

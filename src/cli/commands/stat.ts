@@ -4,9 +4,18 @@ import type { Exported, RegionStat } from '../../control/schema.js';
 import { formatPages, formatSize } from '../../units.js';
 import { type ConnectionOptions, regionTarget, type Shell, withConnection } from '../options.js';
 import { legendOf, pictureOf } from '../page-picture.js';
-import { renderTable } from '../table.js';
+import { fitTable } from '../table.js';
 
-const PICTURE_CELLS_MAX = 76;
+/** Where there is no terminal, and on one as few and as many at least and at most. */
+const PICTURE_CELLS = 76;
+const PICTURE_CELLS_MIN = 8;
+const PICTURE_CELLS_MAX = 196;
+
+/** As many as a line has, with the brackets around them. */
+function pictureCells(columns: number): number {
+  if (!Number.isFinite(columns)) return PICTURE_CELLS;
+  return Math.min(Math.max(columns - 2, PICTURE_CELLS_MIN), PICTURE_CELLS_MAX);
+}
 
 const filled = (stat: RegionStat) => `${stat.fill} filled${stat.persist ? ', kept' : ''}`;
 
@@ -64,8 +73,9 @@ export function statCommand(shell: Shell): Command {
       shell.out.object(stat);
       return;
     }
-    shell.out.line(await renderTable(rowsOf(stat)));
-    const cells = String(Math.min(PICTURE_CELLS_MAX, stat.pages.total));
+    const { width: columns } = shell.out;
+    shell.out.line(await fitTable(rowsOf(stat), { columns, text: 1 }));
+    const cells = String(Math.min(pictureCells(columns), stat.pages.total));
     const map = await control.call('pages', { ...wait, params: { region }, query: { cells } });
     const picture = pictureOf(Buffer.from(map.cells, 'base64'));
     shell.out.line(`\n[${picture}]\n ${legendOf(picture)}`);

@@ -3,9 +3,12 @@ import { Command } from 'commander';
 import type { TierList } from '../../control/schema.js';
 import { formatSize, PAGE_BYTES } from '../../units.js';
 import { type ConnectionOptions, type Shell, targetOf, withConnection } from '../options.js';
-import { renderTable } from '../table.js';
+import { fitTable } from '../table.js';
 
 const HEAD = ['tier', 'capacity', 'used', 'pages', 'holds', 'stored', 'loaded', 'demoted', 'lost'];
+
+/** Columns that a narrow terminal does without, the first ones first. */
+const SPARE = ['demoted', 'stored', 'loaded', 'holds', 'lost', 'pages', 'capacity'];
 
 function nameOf({ kind, directory, pool, state }: TierList['tiers'][number]): string {
   if (directory !== undefined) return `${kind} in ${directory}`;
@@ -43,7 +46,9 @@ export function tiersCommand(shell: Shell): Command {
       return;
     }
     const right = HEAD.map((_, at) => at).slice(1);
-    shell.out.line(await renderTable(rowsOf(list), { head: HEAD, right }));
+    const spare = SPARE.map((name) => HEAD.indexOf(name));
+    const fit = { columns: shell.out.width, text: 0, spare };
+    shell.out.line(await fitTable(rowsOf(list), { head: HEAD, right, ...fit }));
     for (const { pool, error } of list.tiers) {
       if (error !== undefined) shell.out.line(`\n${pool}: ${error.message}`);
     }

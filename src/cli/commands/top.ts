@@ -104,7 +104,9 @@ export function topCommand(shell: Shell): Command {
       const { timeout = TIMEOUT_MS } = options;
       const patience = timeout === 0 ? longest : Math.min(timeout, longest);
       const target = { ...found, wait: { ...wait, timeoutMs: patience } };
-      if (options.once || (!shell.out.isTerminal && !options.json)) {
+      // A terminal that moves no cursor is none to draw on.
+      const draws = shell.out.isTerminal && shell.env.TERM !== 'dumb';
+      if (options.once || (!draws && !options.json)) {
         await once(target, options, shell);
       } else if (options.json) {
         await stream(target, options, shell);
