@@ -15,6 +15,7 @@ export default defineConfig({
   root: fileURLToPath(new URL('..', import.meta.url)),
   test: {
     maxWorkers: 2,
+    maxConcurrency: 2,
     passWithNoTests: true,
     projects: [
       project('unit', ['test/unit/**/*.test.ts', 'test/*.test.ts']),

@@ -1,6 +1,6 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, it } from 'vitest';
 
 const TEST_TIMEOUT_MS = 120_000;
 const tree = process.env.FARPAGE_TREE ?? 'dev';
@@ -9,15 +9,33 @@ const program = fileURLToPath(
 );
 const names = execFileSync(program, ['--list'], { encoding: 'utf8' }).trim().split('\n');
 
-// Each test runs in a process of its own: one that aborts or hangs takes no other with it.
+interface Run {
+  status: number | null;
+  output: string;
+}
+
+// Resolves whatever becomes of it: the report of one that was killed is wanted most.
+function run(name: string): Promise<Run> {
+  return new Promise((resolve) => {
+    const options = { encoding: 'utf8', timeout: TEST_TIMEOUT_MS } as const;
+    const child = execFile(program, ['--run', name], options, (error, stdout, stderr) => {
+      const status = child.exitCode;
+      const end = status === null ? `${error?.message}: ${child.signalCode}` : '';
+      resolve({ status, output: `${stdout}${stderr}${end}` });
+    });
+  });
+}
+
+// Each test runs in a process of its own: one that aborts or hangs takes no other with it. Two at a
+// time where they are all that runs (sanitized ones); else other files' tests run beside them.
+const test = tree === 'dev' ? it : it.concurrent;
+
 describe(`native tests (${tree})`, () => {
   for (const name of names)
-    it(name, { timeout: TEST_TIMEOUT_MS + 5000 }, ({ skip }) => {
-      const options = { encoding: 'utf8', timeout: TEST_TIMEOUT_MS } as const;
-      const run = spawnSync(program, ['--run', name], options);
-      const report = `${run.stdout}${run.stderr}${run.error?.message ?? ''}${run.signal ?? ''}`;
-      expect(run.status, report).toBe(0);
-      const reason = run.stdout.match(/^skip \S+: (.*)$/m)?.[1];
+    test(name, { timeout: TEST_TIMEOUT_MS + 5000 }, async ({ expect, skip }) => {
+      const { status, output } = await run(name);
+      expect(status, output).toBe(0);
+      const reason = output.match(/^skip \S+: (.*)$/m)?.[1];
       if (reason !== undefined) skip(reason);
     });
 });
