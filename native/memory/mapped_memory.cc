@@ -66,13 +66,28 @@ void MappedMemory::Unmap() {
   mapping_.Reset();
 }
 
-uint64_t MappedMemory::PopulatesInPlace(PageRun run) const {
+uint64_t MappedMemory::CachedPages(PageRun run) const {
   return CachedBytes(fd_, offset_bytes_ + run.offset_bytes(), run.length_bytes(),
                      address() + run.offset_bytes()) >>
          kPageShift;
 }
 
+uint64_t MappedMemory::PopulatesInPlace(PageRun run) const {
+  if (run.count != 1) return CachedPages(run);
+  switch (SeekPage(fd_, offset_bytes_ + run.offset_bytes())) {
+    case Sought::kFound: return 1;
+    case Sought::kBegun: begun_.store(run.first, std::memory_order_relaxed); return 0;
+    case Sought::kUnknown: break;
+  }
+  return CachedPages(run);
+}
+
 void MappedMemory::StartRead(PageRun run) {
+  PageIndex begun = run.first;
+  if (run.count == 1 &&
+      begun_.compare_exchange_strong(begun, kNoPage, std::memory_order_relaxed)) {
+    return;
+  }
   // Exactly these pages, in one request: the mapping itself is advised not to read ahead.
   ::posix_fadvise(fd_, static_cast<off_t>(offset_bytes_ + run.offset_bytes()),
                   static_cast<off_t>(run.length_bytes()), POSIX_FADV_WILLNEED);
@@ -131,13 +146,13 @@ void MappedMemory::DropPrivateCopies(std::span<const PageRun> runs) {
   // would, and who reads it next need not wait for the device.
   std::vector<PageRun> cached;
   for (const PageRun& run : runs) {
-    const uint64_t pages = PopulatesInPlace(run);
+    const uint64_t pages = CachedPages(run);
     if (pages == run.count) {
       cached.push_back(run);
       continue;
     }
     for (PageIndex page = run.first; page < run.end(); page++) {
-      if (PopulatesInPlace({page, 1}) == 1) cached.push_back({page, 1});
+      if (CachedPages({page, 1}) == 1) cached.push_back({page, 1});
     }
   }
   DropRanges(cached);

@@ -45,6 +45,7 @@ class MappedMemory final : public RegionMemory {
       : fd_(fd), offset_bytes_(offset_bytes), length_bytes_(length_bytes), writable_(writable) {}
   Status Advise(PageRun run, int advice);
   static void Advise(std::byte* at, uint64_t length_bytes);
+  [[nodiscard]] uint64_t CachedPages(PageRun run) const;
   [[nodiscard]] int protection() const;
   [[nodiscard]] int flags() const;
   void DropRanges(std::span<const PageRun> runs);
@@ -55,6 +56,10 @@ class MappedMemory final : public RegionMemory {
   Mapping mapping_;
   std::atomic<std::byte*> address_{nullptr};  // of the mapping, for threads that only look
   bool writable_;
+  // The page whose read a look has begun, so that StartRead need not; that of another thread's look
+  // in between is begun twice, which the kernel sees.
+  static constexpr PageIndex kNoPage = ~PageIndex{0};
+  mutable std::atomic<PageIndex> begun_{kNoPage};
 };
 
 }  // namespace farpage

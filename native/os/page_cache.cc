@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 
 #include "base/page.h"
 
@@ -72,6 +74,18 @@ uint64_t CachedBytes(int fd, uint64_t offset_bytes, uint64_t length_bytes, std::
   range.length = kPageBytes;
   if (::syscall(__NR_cachestat, fd, &range, &found, 0) != 0) return 0;
   return found.cached != 0 ? kPageBytes : 0;
+}
+
+Sought SeekPage(int fd, uint64_t offset_bytes) {
+  // Kernels before 5.9 look and begin nothing; those that have it are new enough.
+  static const bool begins = ::syscall(__NR_cachestat, -1, nullptr, nullptr, 0) != 0 &&
+                             errno == EBADF;
+  if (!begins) return Sought::kUnknown;
+  std::byte byte;
+  iovec into{&byte, 1};
+  const ssize_t got = ::preadv2(fd, &into, 1, static_cast<off_t>(offset_bytes), RWF_NOWAIT);
+  if (got > 0) return Sought::kFound;
+  return got < 0 && errno == EAGAIN ? Sought::kBegun : Sought::kUnknown;
 }
 
 bool Uncache(int fd, uint64_t offset_bytes, uint64_t length_bytes) {

@@ -11,6 +11,17 @@ namespace farpage {
 // where the range is mapped. Zero when neither can tell. Thread: any.
 uint64_t CachedBytes(int fd, uint64_t offset_bytes, uint64_t length_bytes, std::byte* mapped);
 
+enum class Sought : uint8_t {
+  kFound,    // in the page cache, and whole
+  kBegun,    // on its way from the device, by this call if not before
+  kUnknown,  // there is no such page, or the system cannot tell
+};
+
+// Looks for one page of a file and begins to read it, and no other, where it is not in the page
+// cache: one call for two (preadv2(2) RWF_NOWAIT where cachestat(2) tells of Linux 6.5, on a file
+// that was advised POSIX_FADV_RANDOM). 0.4 us where it is found. Never waits. Thread: any.
+Sought SeekPage(int fd, uint64_t offset_bytes);
+
 // Makes the page cache let go of whole pages, and of no others. True: it holds none of them now.
 // False: pages are mapped or dirty, or nobody can tell; it keeps them. 0.3 us where nothing is
 // held, else some microseconds. Thread: any.
