@@ -198,11 +198,21 @@ int EventLoop::HandleEvents(int timeout_ms) {
   return count;
 }
 
+// Whether somebody else is polled who has just been served and waits for nothing.
+bool EventLoop::OthersAsk(uint32_t index) const {
+  if (hot_.size() > kPolledConnectionsMax) return true;
+  return std::any_of(hot_.begin(), hot_.end(), [&](uint32_t other) {
+    const Slot& slot = slots_[other];
+    return other != index && !slot.waits && last_activity_ns_ < slot.served_ns + kLatelyNs;
+  });
+}
+
 // One turn of one connection; true when it did something and goes on.
 bool EventLoop::RunOne(uint32_t index) {
   Slot& slot = slots_[index];
   Responder& responder = *slot.responder;
   Responder::Outcome outcome;
+  context_.turn_reads = OthersAsk(index) ? kTurnReadsShort : kTurnReadsMax;
   {
     Turn turn(counter_);
     context_.turn++;
@@ -251,9 +261,9 @@ bool EventLoop::RunRunnable() {
   for (const uint32_t index : running_) {
     if (slots_[index].responder == nullptr) continue;
     slots_[index].runnable = false;
-    if (RunOne(index) && std::find(hot_.begin(), hot_.end(), index) == hot_.end()) {
-      hot_.push_back(index);
-    }
+    if (!RunOne(index)) continue;
+    slots_[index].served_ns = last_activity_ns_;
+    if (std::find(hot_.begin(), hot_.end(), index) == hot_.end()) hot_.push_back(index);
   }
   running_.clear();
   return true;
@@ -304,6 +314,7 @@ bool EventLoop::ServeHot(uint64_t now) {
     responder.MarkReadable();
     if (RunOne(index)) {
       last_activity_ns_ = std::max(last_activity_ns_, now);
+      slots_[index].served_ns = last_activity_ns_;
       if (++slots_[index].polled == kPolledAlone) Watch(index, Interest::kNone);
     }
     if (n < hot_.size() && hot_[n] != index) n--;

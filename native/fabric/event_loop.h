@@ -38,6 +38,9 @@ inline constexpr uint64_t kAwayMaxNs = 100'000'000;
 // of them may keep a peer from asking again, and who sleeps then may be woken on the core where
 // that peer polls, and wait for it although another core is idle.
 inline constexpr uint64_t kPollBesideNs = 1'000'000;
+// How long after it was served a connection is about to ask again, and is not kept waiting for the
+// reads of another one.
+inline constexpr uint64_t kLatelyNs = 1'000'000;
 // How long a peer may take for the handshake, to read a Terminate, or to go on with half an FPDU
 // or an answer it does not take.
 inline constexpr uint64_t kHandshakeNs = 10'000'000'000;
@@ -108,8 +111,9 @@ class EventLoop final : public FaultWaiter {
     uint32_t polled = 0;  // turns that polling gave it something to do in, since it was watched
     Interest interest = Interest::kNone;
     bool runnable = false;
-    bool waits = false;     // for a fill
-    uint64_t since_ns = 0;  // when it became unsettled; 0: it is not
+    bool waits = false;      // for a fill
+    uint64_t served_ns = 0;  // when a turn last did something for it
+    uint64_t since_ns = 0;   // when it became unsettled; 0: it is not
   };
   // What epoll's data says: connections carry their token, the rest these kinds.
   static constexpr uint64_t kListenerBit = uint64_t{1} << 62;
@@ -133,6 +137,7 @@ class EventLoop final : public FaultWaiter {
   void WatchPolled();
   void AcceptAll(const Listener& listener);
   bool RunOne(uint32_t index);
+  [[nodiscard]] bool OthersAsk(uint32_t index) const;
   // True when there was one; it has looked at the clock then.
   bool RunRunnable();
   bool PollHot(uint64_t now);

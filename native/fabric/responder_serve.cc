@@ -75,7 +75,7 @@ void Responder::ServeOutOfOrder() {
       if (step == Step::kBlocked) blocked_ = true;
       // Who is behind one that has to wait for the next turn is judged then, not before it.
       stop = step == Step::kBlocked || step == Step::kFailed ||
-             (step == Step::kAgain && turn_reads_ >= kTurnReadsMax);
+             (step == Step::kAgain && turn_reads_ >= context_->turn_reads);
     }
     if (kept != n) pending(kept) = std::move(behind);
     kept++;
@@ -89,7 +89,7 @@ void Responder::Prefetch() {
   for (uint32_t n = 1; n < count_; n++) {
     Pending& behind = pending(n);
     if (behind.is_atomic || behind.prefetched) continue;
-    if (turn_reads_ >= kTurnReadsMax) {
+    if (turn_reads_ >= context_->turn_reads) {
       again_ = true;
       return;
     }
@@ -196,7 +196,7 @@ Responder::Step Responder::ServeRead(Pending& pending) {
 Responder::Step Responder::Await(Pending& pending, const MemoryRegion& target, PageRun run,
                                  FaultKind kind, uint64_t* ready_pages) {
   pending.faulted = true;
-  if (turn_reads_ >= kTurnReadsMax) return Step::kAgain;
+  if (turn_reads_ >= context_->turn_reads) return Step::kAgain;
   SettleLent();  // one of them may be what is waited for
   const FaultOutcome outcome = context_->pager->Fault(target.region, run, kind, context_->waiter,
                                                       token_, &stream_, context_->fills);

@@ -2,8 +2,11 @@
 // is kept for whom.
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <array>
 #include <thread>
 
+#include "fabric/adaptive_spin.h"
 #include "fabric/dial.h"
 #include "faulty_fixture.h"
 
@@ -127,6 +130,61 @@ FARPAGE_TEST(fairness_reads_of_one_connection_start_a_few_at_a_time) {
     CHECK(answered_at > 1);
     CHECK(answered_at <= 3 * kTurnReadsMax + 1);
   }
+}
+
+// Beside somebody who is served again and again a turn starts a single one, so that each answer is
+// there before the next start.
+FARPAGE_TEST(fairness_reads_start_one_by_one_beside_who_is_polled) {
+  if (!MayPoll()) SKIP("nobody polls on one processor");
+  constexpr uint32_t kReads = 48;
+  constexpr uint32_t kInARow = 4;
+  constexpr PageIndex kThere = 60;
+  uint32_t most = 0;
+  // Again where the thread was without a core at the wrong moments.
+  for (const uint64_t deadline = NowNs() + 20'000'000'000; most < kInARow && NowNs() < deadline;) {
+    FaultyAppliance faulty({});
+    auto other = DialUnix(faulty.appliance.socket_path, NowNs() + 5'000'000'000);
+    auto cold = faulty.appliance.Connect(false, false, kReads, kFlagAnyOrder);
+    REQUIRE(other.ok() && cold != nullptr);
+    const int socket = other.value().get();
+    REQUIRE(Enter(faulty.appliance, socket));
+    uint64_t there = 0;
+    CHECK_EQ(int(Read(*cold, faulty.stag, kThere << kPageShift, &there, sizeof there).code),
+             int(Code::kOk));
+    uint32_t number = 0;
+    const auto ask = [&] {
+      std::array<std::byte, kReadRequestFpdu> request{};
+      EncodeReadRequest(request.data(), ++number,
+                        {1, 0, sizeof there, faulty.stag, kThere << kPageShift});
+      CHECK_EQ(::send(socket, request.data(), request.size(), MSG_NOSIGNAL),
+               ssize_t(request.size()));
+    };
+    std::array<std::byte, 128> answer;
+    ssize_t got = 0;
+    ask();
+    CHECK(Await([&] {
+      if (got <= 0) got = ::recv(socket, answer.data(), answer.size(), MSG_DONTWAIT);
+      return got > 0;
+    }));
+    uint32_t in_a_row = 0;
+    std::atomic<uint32_t> started{0};
+    faulty.memory->on_start_read = [&] {
+      const bool first = started == 0;
+      const bool told =
+          !first && ::recv(socket, answer.data(), answer.size(), MSG_DONTWAIT) > 0;
+      in_a_row = told ? in_a_row + 1 : 0;
+      most = std::max(most, in_a_row);
+      if (told || first) ask();
+      started++;
+    };
+    faulty.memory->hold_fills = true;
+    std::vector<std::byte> into;
+    PostReads(*cold, faulty.stag, kReads, 64, into);
+    CHECK(Await([&] { return started == kReads; }));
+    faulty.memory->hold_fills = false;
+    CHECK_EQ(int(AwaitAll(*cold)), int(Code::kOk));
+  }
+  CHECK(most >= kInARow);
 }
 
 // Asking again while a page is on its way adds nothing: one wake is enough.
