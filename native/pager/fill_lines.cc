@@ -22,7 +22,9 @@ uint64_t Filler::DeviceOf(const Region& region, PageIndex page) {
 }
 
 void Filler::AddThread() {
-  threads_.emplace_back("fill-" + std::to_string(threads_.size()), [this] { Loop(); });
+  const size_t number = threads_.size();
+  took_ns_.push_back(0);
+  threads_.emplace_back("fill-" + std::to_string(number), [this, number] { Loop(number); });
 }
 
 void Filler::Close() {
@@ -42,6 +44,12 @@ void Filler::Close() {
     GiveUp(job, Code::kClosed);
     job.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
   }
+}
+
+size_t Filler::Moving(uint64_t now) const {
+  return static_cast<size_t>(std::count_if(took_ns_.begin(), took_ns_.end(), [now](uint64_t took) {
+    return now < took + kSlowFillNs;  // 0 is long ago
+  }));
 }
 
 bool Filler::Submit(const std::shared_ptr<Region>& region, PageRun run, bool to_write) {
@@ -71,9 +79,7 @@ bool Filler::Queue(Job job) {
       jobs_.push_back(std::move(job));
       // One thread waits for many reads as fast as many threads do, unless the reads before it are
       // slow: then the queue grows, and another thread joins. None that hangs comes back.
-      const bool moving = now < took_ns_ + kSlowFillNs;
-      const size_t busy = moving ? threads_.size() - idle_ : 0;
-      wake = idle_ != 0 && jobs_.size() > busy * kJobsPerThread;
+      wake = idle_ != 0 && jobs_.size() > Moving(now) * kJobsPerThread;
     }
   }
   if (wake) wake_.notify_one();
@@ -124,7 +130,7 @@ void Filler::EndJob(uint64_t device) {
   line->waiting.pop_front();
 }
 
-void Filler::Loop() {
+void Filler::Loop(size_t number) {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!closing_) {
     Job job;
@@ -134,13 +140,14 @@ void Filler::Loop() {
       idle_--;
       continue;
     }
-    took_ns_ = NowNs();
+    took_ns_[number] = NowNs();
     lock.unlock();
     Fill(job);
     queued_.fetch_sub(1, std::memory_order_relaxed);
     job.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
     job.region.reset();
     lock.lock();
+    took_ns_[number] = 0;
     EndJob(job.device);
   }
 }

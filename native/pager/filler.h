@@ -141,6 +141,8 @@ class Filler {
   bool Queue(Job job);
   // The rest requires the lock.
   void AddThread();
+  // Threads that have had their job for a short time only.
+  [[nodiscard]] size_t Moving(uint64_t now) const;
   Line* FindLine(uint64_t device);
   Line& LineOf(uint64_t device);
   // The first job whose device has a thread left for it; those before it step into their line.
@@ -148,7 +150,7 @@ class Filler {
   // One of that device ended: the next one in its line may come.
   void EndJob(uint64_t device);
   void GiveUp(const Job& job, Code code);
-  void Loop();
+  void Loop(size_t number);
   void Fill(const Job& job);
   void FillWhole(const Job& job);
   // False: more than the bound ever holds. `full`: nothing went, and dirty pages alone leave no
@@ -177,11 +179,11 @@ class Filler {
   std::condition_variable wake_;
   std::deque<Job> jobs_;
   std::vector<Line> lines_;
-  uint64_t took_ns_ = 0;  // when the last job was taken
   uint32_t idle_ = 0;
   const uint32_t device_threads_;
   std::atomic<bool> closing_{false};
   std::atomic<uint64_t> queued_{0};
+  std::vector<uint64_t> took_ns_;  // when each thread took the job that it has; 0: none
   std::vector<Thread> threads_;
 };
 
