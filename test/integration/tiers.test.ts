@@ -111,6 +111,9 @@ it('tells at the TCP door no path, of files or of sockets', async () => {
   const { tcp } = appliance.doors;
   const door = new ControlClient({ address: tcp! });
   onTestFinished(() => door.close());
+  // The pager has to hear it from whoever tried.
+  const stateOf = async () => (await door.call('tiers', {})).tiers[1]?.state;
+  await expect.poll(stateOf, { timeout: 10_000 }).toBe('away');
   const there = await door.call('tiers', {});
   expect(JSON.stringify(there)).not.toContain(folder);
   expect(there.tiers).toMatchObject([
