@@ -1,4 +1,4 @@
-import { openSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { MAPPED_END, MappedInput, WINDOW_BYTES } from '../../../src/cli/mapped-input.js';
@@ -20,6 +20,13 @@ function hugeFile(): { path: string; size: number } {
     writeSync(descriptor, patternOf(2 * PIECE, gib), 0, 2 * PIECE, begin);
   }
   return { path, size };
+}
+
+/** Resident bytes of this process that belong to files, those of a tmpfs among them. */
+function residentFileBytes(): number {
+  const status = readFileSync('/proc/self/status', 'utf8');
+  const kib = (key: string) => Number(new RegExp(`^${key}:\\s+(\\d+)`, 'm').exec(status)?.[1]);
+  return (kib('RssFile') + kib('RssShmem')) * 1024;
 }
 
 describe('MappedInput', () => {
@@ -51,6 +58,27 @@ describe('MappedInput', () => {
     for (const offset of [GIB - 1, 2 * GIB - 1, 2 * GIB, 4 * GIB]) {
       expect(await sizeOf(offset)).toBe(PIECE);
     }
+  });
+
+  it('has little of a long file resident, and gives back what it has again', async () => {
+    const { path } = hugeFile();
+    await using input = await MappedInput.open(path);
+    expect(input.isMapped).toBe(true);
+    const piece = 2 ** 20;
+    const before = residentFileBytes();
+    let [most, touched] = [0, 0];
+    // Over the end of a window.
+    for (let offset = 0; offset < GIB + 64 * piece; offset += piece) {
+      const bytes = await input.read(offset, piece);
+      for (let at = 0; at < piece; at += 4096) touched += bytes[at] ?? 0;
+      most = Math.max(most, residentFileBytes() - before);
+    }
+    expect(touched).toBeGreaterThan(0);
+    expect(most).toBeGreaterThan(8 * piece);
+    expect(most).toBeLessThan(48 * piece);
+    // What was given back is there again for who comes back.
+    const again = await input.read(GIB - PIECE, PIECE);
+    expect(Buffer.compare(again, patternOf(2 * PIECE, 1).subarray(0, PIECE))).toBe(0);
   });
 
   it('notices a file that was cut while it is read by position', async () => {
