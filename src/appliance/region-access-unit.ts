@@ -30,6 +30,7 @@ import { type Found, nameOfFile, type RegionRecord, toRecord } from './record.js
 import { Region } from './region.js';
 import { resolveFile } from './root.js';
 import { differenceOf } from './same-region.js';
+import { ServedRanges } from './served-ranges.js';
 import type { SyncJournal } from './sync-journal.js';
 import { savedSets } from './working-set-file.js';
 
@@ -58,6 +59,7 @@ export class RegionAccessUnit {
   readonly #memory: MemoryDirectory | undefined;
   readonly #journal: SyncJournal;
   readonly #claims = new FileClaims();
+  readonly #servedRanges: ServedRanges;
   readonly #regions = new Map<string, Region>();
 
   constructor(options: {
@@ -72,6 +74,7 @@ export class RegionAccessUnit {
   }) {
     this.#pager = options.pager;
     this.#keepFolder = options.keepFolder;
+    this.#servedRanges = new ServedRanges(options.keepFolder);
     this.#memory = options.memory;
     this.#journal = options.journal;
     this.#catalog = options.catalog;
@@ -124,6 +127,7 @@ export class RegionAccessUnit {
     const region = found ?? this.#allocate(record, { account: options.account });
     try {
       this.#catalog.put(region.record);
+      this.#servedRanges.forget(region.record);
     } catch (error) {
       if (found === undefined) this.#drop(region);
       throw error;
@@ -175,7 +179,7 @@ export class RegionAccessUnit {
     // so: its memory and its count of syncs are found again by this.
     const asked = this.#record(spec, 'unix', origin);
     const record = { ...asked, id: servedId(asked) };
-    return this.#same(record, spec) ?? this.#allocate(record);
+    return this.#same(record, spec) ?? this.#allocate(this.#servedRanges.restore(record));
   }
 
   /** Whether a region elsewhere is one of these: of those whose file is gone none is. */
@@ -230,27 +234,27 @@ export class RegionAccessUnit {
   }
 
   /**
-   * Permits these accesses to a range and no others, over restarts too where the catalog has the
-   * region; when it settles, no operation that this forbids is under way or can begin. They end
-   * with ERR_ACCESS. ERR_NO_SUCH_REGION, ERR_RANGE, ERR_ALIGNMENT, ERR_QUOTA.
+   * Permits these accesses to a range and no others, over restarts too unless the region ends with
+   * its session or process; when it settles, no operation that this forbids is under way or can
+   * begin. They end with ERR_ACCESS. ERR_NO_SUCH_REGION, ERR_RANGE, ERR_ALIGNMENT, ERR_QUOTA.
    */
   async protect(name: string, range: Range & { access: Permission }): Promise<Protection> {
     const region = this.find(name);
     const protection = await region.pages.protect(range);
-    if (this.#regions.get(name) === region) this.#catalog.update(region.record);
+    this.#keepRanges(region);
     return protection;
   }
 
   /**
-   * Keeps the pages of a range in memory once they are there, over restarts too where the catalog
-   * has the region: no eviction takes them, nor a demotion or a reclaim. They are brought near in
+   * Keeps the pages of a range in memory once they are there, over restarts too as `protect`
+   * does: no eviction takes them, nor a demotion or a reclaim. They are brought near in
    * the background, unless `lazy`, as far as there is free memory. ERR_NO_SUCH_REGION, ERR_RANGE;
    * ERR_QUOTA beyond half of the memory, half of the region's own bound, or 1,024 ranges.
    */
   async pin(name: string, { lazy, ...range }: Range & { lazy: boolean }): Promise<Pins> {
     const region = this.find(name);
     const pins = await region.pages.pin(range);
-    if (this.#regions.get(name) === region) this.#catalog.update(region.record);
+    this.#keepRanges(region);
     try {
       if (!lazy) region.prefetch(range);
     } catch {} // So many are under way: what is absent comes when it is touched.
@@ -261,7 +265,7 @@ export class RegionAccessUnit {
   async unpin(name: string, range: Range): Promise<Pins> {
     const region = this.find(name);
     const pins = await region.pages.unpin(range);
-    if (this.#regions.get(name) === region) this.#catalog.update(region.record);
+    this.#keepRanges(region);
     return pins;
   }
 
@@ -293,6 +297,7 @@ export class RegionAccessUnit {
     this.#regions.delete(name);
     await region.close();
     region.forget();
+    this.#servedRanges.forget(region.record);
     this.#catalog.restock();
   }
 
@@ -313,6 +318,13 @@ export class RegionAccessUnit {
     const regions = [...this.#regions.values()];
     this.#regions.clear();
     await Promise.all(regions.map((region) => region.close()));
+  }
+
+  /** A start finds what of a region is protected and pinned, unless it was removed meanwhile. */
+  #keepRanges({ record }: Region): void {
+    if (this.#regions.get(record.name)?.record !== record) return;
+    this.#catalog.update(record);
+    this.#servedRanges.update(record);
   }
 
   #path(spec: RegionSpec, door: Door): string | undefined {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { ControlClient } from '../../src/control/http-client.js';
-import type { Protection, ReclaimReply, RegionStat } from '../../src/control/schema.js';
+import type { Pins, Protection, ReclaimReply, RegionStat } from '../../src/control/schema.js';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
@@ -50,6 +50,43 @@ describe('protect', () => {
     );
     for (const name of ['plain', 'kept']) await second.run(['rm', name, '--discard']);
     await second.end();
+  });
+
+  it('is kept over restarts for files that `serve` names, until they are removed', async () => {
+    const folder = scratch();
+    const file = patternFile(folder, { length: 16 * PAGE });
+    let serve = await ServeProcess.start(folder, [`f=${file}`]);
+    await serve.json(['protect', 'f', '--access', 'read']);
+    await serve.json(['protect', 'f', '--access', 'none', '--offset', '32K', '--length', '4K']);
+    await serve.json(['pin', 'f', '--length', '8K', '--lazy']);
+    const ranges = [
+      { offset: 0, length: 8 * PAGE, access: 'read' },
+      { offset: 8 * PAGE, length: PAGE, access: 'none' },
+      { offset: 9 * PAGE, length: 7 * PAGE, access: 'read' },
+    ];
+    const memory = memoryFolder();
+    // Staged from then on, and read-only.
+    for (const words of [['--memory-dir', memory], [], ['--access', 'read-only']]) {
+      await serve.end('SIGKILL');
+      serve = await ServeProcess.start(folder, [`f=${file}`, ...words]);
+      expect((await serve.json<Protection>(['protect', 'f'])).ranges).toEqual(ranges);
+      const { ranges: pins } = await serve.json<Pins>(['pin', 'f', '--list']);
+      expect(pins).toEqual([{ offset: 0, length: 2 * PAGE }]);
+      const written = await serve.run(['write', 'f'], { input: 'x' });
+      expect(written.stderr).toMatch(/\[ERR_ACCESS\]/);
+      expect((await serve.run(['read', 'f', '--offset', '32K'])).stderr).toMatch(/\[ERR_ACCESS\]/);
+    }
+    // From here on the catalog has it, and it is the same region.
+    await serve.json(['create', 'f', '--file', file]);
+    await serve.json(['protect', 'f', '--access', 'read-write', '--offset', '32K']);
+    await serve.end('SIGKILL');
+    serve = await ServeProcess.start(folder, [`f=${file}`]);
+    expect((await serve.json<Protection>(['protect', 'f'])).ranges).toEqual(ranges.slice(0, 1));
+    await serve.json(['rm', 'f']);
+    await serve.end();
+    serve = await ServeProcess.start(folder, [`f=${file}`]);
+    expect((await serve.json<Protection>(['protect', 'f'])).ranges).toEqual([]);
+    expect((await serve.run(['write', 'f'], { input: 'x' })).code).toBe(0);
   });
 
   it('holds from the first touch on, and allocates nothing before it', async () => {
