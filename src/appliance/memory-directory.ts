@@ -9,6 +9,7 @@ import {
   truncateSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { existingPart } from '../control/make-directories.js';
 import { FarpageError } from '../errors.js';
 import type { MemoryDirectory as NativeDirectory } from '../native/binding.js';
 import { lockFolder } from './folder-lock.js';
@@ -24,6 +25,16 @@ export function bootIdOfMachine(): string {
   return readFileSync(BOOT_ID_PATH, 'utf8').trim();
 }
 
+/**
+ * ERR_UNSUPPORTED for a directory that is not on a tmpfs, or would not be if it were made:
+ * elsewhere memory would be written to a device behind our back, and would come back after a reboot
+ * as if it were current.
+ */
+export function checkMemoryDirectory(path: string): void {
+  if (statfsSync(existingPart(path)).type === TMPFS_MAGIC) return;
+  throw new FarpageError('ERR_UNSUPPORTED', `${path} is not on a tmpfs, as /dev/shm is`);
+}
+
 export class MemoryDirectory implements AsyncDisposable {
   readonly path: string;
   readonly #bootId: string;
@@ -36,16 +47,13 @@ export class MemoryDirectory implements AsyncDisposable {
   }
 
   /**
-   * Makes the directory unless it is there, and keeps other appliances out of it. ERR_UNSUPPORTED
-   * when it is not on a tmpfs: elsewhere memory would be written to a device behind our back, and
-   * would come back after a reboot as if it were current. ERR_LOCKED_STATE, ERR_IO.
+   * Makes the directory unless it is there, and keeps other appliances out of it.
+   * ERR_LOCKED_STATE, ERR_IO, and as `checkMemoryDirectory` does.
    */
   static async open(directory: string, bootId: string): Promise<MemoryDirectory> {
+    checkMemoryDirectory(directory);
     makePrivateDirectory(directory);
     const path = realpathSync(directory);
-    if (statfsSync(path).type !== TMPFS_MAGIC) {
-      throw new FarpageError('ERR_UNSUPPORTED', `${path} is not on a tmpfs, as /dev/shm is`);
-    }
     const lock = await lockFolder('memory', path);
     if (lock === undefined) throw new FarpageError('ERR_LOCKED_STATE', path);
     return new MemoryDirectory(path, { bootId, lock });

@@ -10,11 +10,12 @@ import { FarpageError } from '../errors.js';
 import type { NicOptions, PagerOptions } from '../native/binding.js';
 import { floorToPage, PAGE_BYTES, parseSize } from '../units.js';
 import { checkPrefixes } from './allowed-urls.js';
+import { checkMemoryDirectory } from './memory-directory.js';
 import { makePrivateDirectory } from './private-directory.js';
 import { CONNECTIONS_MAX, type Quota, resolveQuota } from './quota.js';
 import { resolveRoot } from './root.js';
 import { type Spill, spillIn } from './spill.js';
-import { resolveTiers, type TierSpec } from './tiers.js';
+import { checkTiers, makeTierDirectories, type TierSpec } from './tiers.js';
 import { keepToken, readToken } from './token.js';
 
 export interface HostPort {
@@ -222,21 +223,22 @@ function bootIdOf(bootId: string | undefined): string | undefined {
   throw new FarpageError('ERR_ARGUMENT', 'bootId: a text of 1 to 63 bytes');
 }
 
-function tiersOf({ tiers, tierTokenFile }: ApplianceOptions, spill: Spill | undefined): TierSpec[] {
-  if (spill === undefined) return resolveTiers(tiers ?? [], absolute(tierTokenFile));
-  return 'reason' in spill ? [] : [{ kind: 'file', later: true, ...spill }];
+/** The tiers that were named, none of which is made yet; undefined where none were. */
+function tiersOf({ tiers, tierTokenFile }: ApplianceOptions): TierSpec[] | undefined {
+  return tiers === undefined ? undefined : checkTiers(tiers, absolute(tierTokenFile));
 }
 
-/** Fills in the defaults and makes the directories. ERR_ARGUMENT, ERR_SIZE, ERR_TOKEN, ERR_IO. */
+/**
+ * Fills in the defaults, and makes the directories once nothing is wrong with any option.
+ * ERR_ARGUMENT, ERR_SIZE, ERR_TOKEN, ERR_FILE_*, ERR_IO.
+ */
 export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
   checkGiven(options);
   const tokenFile = absolute(options.tokenFile);
   const listen = endpointOf(options.listen, CONTROL_PORT);
   const fabric = endpointOf(options.fabric, 0);
   const stateDirectory = absolute(options.stateDirectory) ?? defaultStateDirectory();
-  makePrivateDirectory(stateDirectory);
   const socket = absolute(options.socket) ?? defaultSocketPath();
-  if (options.socket === undefined) makePrivateDirectory(dirname(socket));
   const generated = listen !== undefined && tokenFile === undefined && !isLoopback(listen.host);
   const tokenPath = generated ? join(stateDirectory, 'token') : undefined;
   const given = tokenFile === undefined ? undefined : readToken(tokenFile);
@@ -244,17 +246,18 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
   const readAhead =
     options.readAhead === undefined ? READ_AHEAD_BYTES : parseSize(options.readAhead);
   const present = memoryBytes(options.memory);
-  const spill = options.tiers === undefined ? spillIn(stateDirectory, present) : undefined;
-  return {
+  const named = tiersOf(options);
+  const memoryDirectory = absolute(options.memoryDirectory);
+  if (memoryDirectory !== undefined) checkMemoryDirectory(memoryDirectory);
+  const checked = {
     socket,
     listen,
     fabric: fabric ?? (listen && { host: listen.host, port: 0 }),
     stateDirectory,
-    memoryDirectory: absolute(options.memoryDirectory),
+    memoryDirectory,
     bootId: bootIdOf(options.bootId),
     root: options.root === undefined ? undefined : resolveRoot(options.root),
     allowedUrls: checkPrefixes(options.allowUrl ?? []),
-    token: tokenPath === undefined ? given : keepToken(tokenPath),
     tokenPath,
     regions: (options.regions ?? []).map(regionBodyOf),
     sessionGraceMs: within('sessionGraceMs', options.sessionGraceMs ?? GRACE_MS, [0, 86_400_000]),
@@ -264,8 +267,6 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
       pollUs: within('pollUs', options.pollUs ?? polling, [0, 1_000_000]),
       connectionsMax: CONNECTIONS_MAX,
     },
-    tiers: tiersOf(options, spill),
-    spill,
     pager: {
       memoryBytes: present,
       allocatedBytesMax: Math.floor(present * overcommitOf(options.overcommit)),
@@ -274,4 +275,19 @@ export function resolveOptions(options: ApplianceOptions): ResolvedOptions {
       ageTickMs: within('ageTickMs', options.ageTickMs ?? AGE_TICK_MS, [100, 3_600_000]),
     },
   };
+  makeTierDirectories(named ?? []);
+  makePrivateDirectory(stateDirectory);
+  if (options.socket === undefined) makePrivateDirectory(dirname(socket));
+  const spill = named === undefined ? spillIn(stateDirectory, present) : undefined;
+  return {
+    ...checked,
+    token: tokenPath === undefined ? given : keepToken(tokenPath),
+    tiers: named ?? spillTier(spill),
+    spill,
+  };
+}
+
+function spillTier(spill: Spill | undefined): TierSpec[] {
+  if (spill === undefined || 'reason' in spill) return [];
+  return [{ kind: 'file', later: true, ...spill }];
 }

@@ -1,6 +1,6 @@
 /** The levels below memory: how they are named, opened and reached, and their figures. */
-import { mkdirSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import * as v from 'valibot';
 import { parseUrl } from '../control/address.js';
 import { checkObject, checkOptions, nameOf } from '../control/given-options.js';
@@ -79,44 +79,48 @@ function checkTier(tier: TierSpec): TierSpec {
   throw new FarpageError('ERR_ARGUMENT', `the ${text} of a tier: a text, not ${nameOf(given)}`);
 }
 
-/** Makes the last part of a path, if it is missing: a mistyped one shall not grow a tree. */
-function makeDirectory(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'EEXIST' && statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
-    const wrong = code === 'ENOENT' ? 'lies in a directory that is missing' : 'is no directory';
-    if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'EEXIST') {
-      throw new FarpageError('ERR_FILE_ACCESS', path, { cause });
-    }
-    throw new FarpageError('ERR_ARGUMENT', `the tier's ${path} ${wrong}`, { cause });
-  }
+/** Only the last part of a path may be missing: a mistyped one shall not grow a tree. */
+function checkDirectory(path: string): void {
+  const place = existsSync(path) ? path : dirname(path);
+  const found = statSync(place, { throwIfNoEntry: false });
+  if (found?.isDirectory()) return;
+  const wrong = found === undefined ? 'lies in a directory that is missing' : 'is no directory';
+  throw new FarpageError('ERR_ARGUMENT', `the tier's ${path} ${wrong}`);
 }
 
-/** Checks tiers, makes missing directories. ERR_ARGUMENT, ERR_SIZE, ERR_FILE_ACCESS. */
-export function resolveTiers(
-  given: readonly (TierSpec | string)[],
-  tokenFile?: string,
-): TierSpec[] {
+/** Checks tiers; makes nothing. ERR_ARGUMENT, ERR_SIZE. */
+export function checkTiers(given: readonly (TierSpec | string)[], tokenFile?: string): TierSpec[] {
   if (given.length === 1 && given[0] === NONE) return [];
   const tiers = given.map((tier) => (typeof tier === 'string' ? parseTier(tier) : checkTier(tier)));
   if (tiers.length > TIERS_MAX) {
     throw new FarpageError('ERR_ARGUMENT', `${tiers.length} tiers; ${TIERS_MAX} at most`);
   }
   for (const tier of tiers) {
+    if (tier.kind === 'file') checkDirectory(resolve(tier.directory));
     const least = LEAST_PAGES[tier.kind] * PAGE_BYTES;
     // All of the pool, unless it says otherwise; others must say it.
     const { capacityBytes = tier.kind === 'appliance' ? least : 0 } = tier;
-    if (!Number.isSafeInteger(capacityBytes) || capacityBytes < least) {
-      throw new FarpageError('ERR_ARGUMENT', `${tier.kind} tier: ${least} bytes at least`);
-    }
-    if (tier.kind === 'file') makeDirectory(tier.directory);
+    if (Number.isSafeInteger(capacityBytes) && capacityBytes >= least) continue;
+    throw new FarpageError('ERR_ARGUMENT', `${tier.kind} tier: ${least} bytes at least`);
   }
   return tiers.map((tier) => {
     if (tier.kind === 'appliance') return { tokenFile, ...tier };
     return tier.kind === 'file' ? { ...tier, directory: resolve(tier.directory) } : tier;
   });
+}
+
+/** Makes the directories of file tiers that are missing. ERR_FILE_ACCESS. */
+export function makeTierDirectories(tiers: readonly TierSpec[]): void {
+  for (const tier of tiers) {
+    if (tier.kind !== 'file') continue;
+    const { directory } = tier;
+    try {
+      mkdirSync(directory, { mode: 0o700 });
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'EEXIST') continue;
+      throw new FarpageError('ERR_FILE_ACCESS', directory, { cause });
+    }
+  }
 }
 
 /** The tiers of one appliance, and its sessions at others for them. */

@@ -1,9 +1,9 @@
 /** What a machine has that Farpage uses, looked up without changing anything. */
-import { accessSync, constants, existsSync, readFileSync, statfsSync } from 'node:fs';
+import { accessSync, constants, readFileSync, statfsSync } from 'node:fs';
 import { availableParallelism, release, totalmem } from 'node:os';
-import { dirname } from 'node:path';
 import { defaultMemoryBytes, defaultStateDirectory } from '../appliance/options.js';
 import { describeSpill, spillIn } from '../appliance/spill.js';
+import { existingPart } from '../control/make-directories.js';
 import { systemReason } from '../control/system-reason.js';
 import { FarpageError } from '../errors.js';
 import { native } from '../native/load.js';
@@ -127,16 +127,11 @@ function sharedMemory(): Finding {
   }
 }
 
-/** The nearest part of a path that there is. */
-function existing(path: string): string {
-  return existsSync(path) || dirname(path) === path ? path : existing(dirname(path));
-}
-
 function spillFile(): Finding {
   const directory = defaultStateDirectory();
   const costs =
     'writers wait, and fail, once dirty pages fill the memory, unless `--tier` names some';
-  const nearest = existing(directory);
+  const nearest = existingPart(directory);
   try {
     accessSync(nearest, constants.W_OK | constants.X_OK);
   } catch (error) {

@@ -2,6 +2,12 @@
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 
+/** The nearest part of a path that there is: what tells of a directory before it is made. */
+export function existingPart(path: string): string {
+  const above = dirname(path);
+  return existsSync(path) || above === path ? path : existingPart(above);
+}
+
 /**
  * Makes a directory (0700) and those above it that are missing. Not by the `recursive` of Node,
  * which tries for ever where a file system answers ENOENT below a directory that is there, as

@@ -1,6 +1,6 @@
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import {
   type ApplianceOptions,
   defaultMemoryBytes,
@@ -9,7 +9,8 @@ import {
 import { QUOTA_DEFAULT, type Quota } from '../../../src/appliance/quota.js';
 import { keepToken, readToken } from '../../../src/appliance/token.js';
 import { codeOf } from '../../helpers/codes.js';
-import { scratch } from '../../helpers/scratch.js';
+import { memoryFolder } from '../../helpers/crash.js';
+import { scratch, scratchOnDisk } from '../../helpers/scratch.js';
 
 const resolve = (options: ApplianceOptions) =>
   resolveOptions({ stateDirectory: scratch(), socket: '/run/s', ...options });
@@ -90,14 +91,34 @@ describe('options of an appliance', () => {
     expect(() => resolve({ regions: [{ file: 'f', resident: '1MB' }] })).toThrow('write MiB or M');
   });
 
+  it.each([
+    [{ root: 'missing' }, 'ERR_FILE_NOT_FOUND'],
+    [{ memory: 100 }, 'ERR_ARGUMENT'],
+    [{ memoryDirectory: 'memory/of/regions' }, 'ERR_UNSUPPORTED'],
+    [{ tiers: ['file:tier:1MiB', 'file:missing/tier:1MiB'] }, 'ERR_ARGUMENT'],
+    [{ tiers: ['file:tier:1MiB', 'file:tier:1'] }, 'ERR_ARGUMENT'],
+    [{ tiers: ['file:tier:1MiB'], overcommit: 0 }, 'ERR_ARGUMENT'],
+  ])('that are refused make no directory: %j', async (options, code) => {
+    const folder = scratchOnDisk();
+    const before = process.cwd();
+    process.chdir(folder);
+    onTestFinished(() => process.chdir(before));
+    const refused = () => resolveOptions({ stateDirectory: 'state', socket: 's', ...options });
+    expect(await codeOf(refused)).toBe(code);
+    expect(readdirSync(folder)).toEqual([]);
+    resolveOptions({ stateDirectory: 'state', socket: 's', tiers: ['file:tier:1MiB'] });
+    expect(readdirSync(folder)).toEqual(['state', 'tier']);
+  });
+
   it('have absolute paths, wherever the process goes later', () => {
     const folder = scratch();
     const here = (name: string) => relative(process.cwd(), join(folder, name));
+    const memory = memoryFolder();
     writeFileSync(join(folder, 'token'), 'a-token-of-a-test');
     const found = resolve({
       socket: here('s'),
       stateDirectory: here('state'),
-      memoryDirectory: here('memory'),
+      memoryDirectory: relative(process.cwd(), memory),
       tokenFile: here('token'),
       tierTokenFile: here('token'),
       tiers: [`file:${here('tier')}:1MiB`, 'farpage://elsewhere/pool'],
@@ -105,7 +126,7 @@ describe('options of an appliance', () => {
     expect(found).toMatchObject({
       socket: join(folder, 's'),
       stateDirectory: join(folder, 'state'),
-      memoryDirectory: join(folder, 'memory'),
+      memoryDirectory: memory,
       token: 'a-token-of-a-test',
       tiers: [{ directory: join(folder, 'tier') }, { tokenFile: join(folder, 'token') }],
     });
