@@ -13,7 +13,7 @@ export const ERROR_TEXT = {
   ERR_REGION_BUSY:
     'the region is in use by another operation or file range; try again when it ended',
   ERR_REGION_CARVED:
-    'another session carves slabs out of this region; use explicit offsets instead',
+    'no right to carve slabs out of the region; attach it with carve, or use explicit offsets',
   ERR_REGION_DIRTY: 'the region has unwritten pages; repeat with --sync or --discard',
   ERR_FILE_NOT_FOUND:
     'the file does not exist; check the path, or let `create` make it with --size and --make',
@@ -48,7 +48,7 @@ export const ERROR_TEXT = {
   ERR_PAGE_LOST:
     'no copy of the page is left; write all of it, restore its store, or `invalidate --discard`',
   ERR_MEMORY_FULL:
-    'memory is full of dirty pages, pages in use and their tables; flush some, or raise --memory',
+    'memory is full of dirty pages, pages in use, tables; sync, or raise --memory or --resident',
   ERR_ADDRESS_SPACE:
     'no range of addresses of this size is free; use smaller regions, or let others become idle',
   ERR_NO_SPACE: 'the device is full, the pages stay dirty; free some space, then sync again',

@@ -294,9 +294,10 @@ export class Appliance implements AsyncDisposable {
     return await this.#exports.open(this.#open.find(name), wanted);
   }
 
-  /** The ports that serve a region. ERR_NO_SUCH_REGION. */
-  exports(name: string): Exported[] {
-    return this.#exports.of(this.#open.find(name));
+  /** The ports that serve a region, or any. ERR_NO_SUCH_REGION. */
+  exports(name?: string): Exported[] {
+    const regions = name === undefined ? this.#open.list() : [this.#open.find(name)];
+    return regions.flatMap((region) => this.#exports.of(region));
   }
 
   /** Closes such a port and the connections on it. ERR_NO_SUCH_REGION, ERR_ARGUMENT. */

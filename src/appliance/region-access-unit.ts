@@ -109,7 +109,7 @@ export class RegionAccessUnit {
   /** The region of a name; ERR_NO_SUCH_REGION. */
   find(name: string): Region {
     const region = this.#regions.get(name);
-    if (region === undefined) throw new FarpageError('ERR_NO_SUCH_REGION', name);
+    if (region === undefined) throw new FarpageError('ERR_NO_SUCH_REGION', `${name}`);
     return region;
   }
 

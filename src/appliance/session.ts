@@ -111,7 +111,7 @@ export class Session {
   ): Attachment {
     const { carving } = region;
     if (options.carve && ![undefined, this.id].includes(carving.holder)) {
-      throw new FarpageError('ERR_REGION_CARVED', region.record.name);
+      throw new FarpageError('ERR_REGION_CARVED', `another session carves ${region.record.name}`);
     }
     this.admitAttachment();
     const access = options.access ?? region.record.access;

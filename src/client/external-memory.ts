@@ -74,9 +74,11 @@ export class ExternalMemory {
   write(offset: number, bytes: Uint8Array, limits: Limits = NO_LIMITS): Promise<void> {
     const byteLength = bytes?.byteLength; // what has none is refused below, with a code
     if (byteLength > PIECE_BYTES) return this.link.track(this.#writeLong(offset, bytes, limits));
-    return this.#change(offset, byteLength, limits, (pair) =>
-      pair.write({ ...limits, stag: this.stag(), offset: this.#at(offset, byteLength), bytes }),
-    );
+    return this.#change(offset, byteLength, limits, (pair) => {
+      checkMemory(bytes, 'bytes');
+      const at = this.#at(offset, byteLength);
+      return pair.write({ ...limits, stag: this.stag(), offset: at, bytes });
+    });
   }
 
   /** Adds to the 64-bit word at an offset that is a multiple of 8; the value before (RFC 7306). */

@@ -87,7 +87,9 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
   allocate(size: number | string, options: { align?: number } = {}): Slab {
     checkOptions('options', options, ['align']);
     if (this.attached.isOver) throw this.attached.lost;
-    if (!this.carve) throw new FarpageError('ERR_REGION_CARVED', this.name);
+    if (!this.carve) {
+      throw new FarpageError('ERR_REGION_CARVED', `${this.name} was attached without carve: true`);
+    }
     this.#allocator ??= new SlabAllocator({ lengthBytes: this.size });
     const allocator = this.#allocator;
     const length = parseSize(size);

@@ -112,7 +112,11 @@ describe.each(['unix', 'tcp'] as const)('a client over %s', (door) => {
     const region = await one.allocate({ name: 'r', size: 8192 });
     const other = await two.attach('r');
     expect(await codeOf(() => other.allocate(64))).toBe('ERR_REGION_CARVED');
+    expect(() => other.allocate(64)).toThrow(
+      /attach it with carve.*: r was attached without carve/,
+    );
     expect(await codeOf(() => two.attach('r', { carve: true }))).toBe('ERR_REGION_CARVED');
+    await expect(two.attach('r', { carve: true })).rejects.toThrow(/another session carves r$/);
     await region.write(64, Buffer.from('seen'));
     const place = other.slab({ offset: 64, length: 4 });
     expect(Buffer.from(await place.read(0, 4)).toString()).toBe('seen');

@@ -19,6 +19,7 @@ const REFUSED: readonly (readonly [string, Call, string | RegExp])[] = [
   ['readInto(null)', (r) => r.readInto(0, given(null)), 'memory is no Uint8Array'],
   ['readIntoSync', (r) => r.readIntoSync(0, given(new ArrayBuffer(8))), 'no Uint8Array'],
   ['write', (r) => r.write(0, given({ byteLength: 2 ** 21 })), 'bytes is no Uint8Array'],
+  ['write(text)', (r) => r.write(0, given('text')), 'bytes is no Uint8Array'],
   ['writeSync', (r) => r.writeSync(0, given('text')), 'bytes is no Uint8Array'],
   ['fetchAdd(1n)', (r) => r.fetchAdd(given(1n), 1n), 'offset 1, length 8'],
   ['fetchAddSync', (r) => r.fetchAddSync(0, 1n, given({ wait: 1 })), 'limits have no wait'],
