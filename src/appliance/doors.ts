@@ -25,8 +25,9 @@ export async function openDoors(
   const unix = `${socket}.fabric`;
   rmSync(unix, { force: true });
   nic.listenUnix(unix);
-  const tcp = fabric && { host: fabric.host, port: nic.listenTcp(fabric) };
+  // First: a fabric on the same host fails for the same reason, on a port that nobody gave.
   const control = listen && { host: listen.host, port: await server.listenTcp(listen) };
+  const tcp = fabric && { host: fabric.host, port: nic.listenTcp(fabric) };
   return {
     socket,
     ...(control && { tcp: control }),

@@ -20,14 +20,18 @@ export interface Recovery {
 /**
  * Applies the journal of a state directory. `abandon` names files whose part of a sync shall be
  * forgotten where it cannot be applied. ERR_LOCKED_STATE while an appliance runs there: it did this
- * when it started. ERR_STATE_DAMAGED, ERR_STATE_VERSION, ERR_NO_SPACE, ERR_IO.
+ * when it started. ERR_ARGUMENT where there is no such directory, ERR_STATE_DAMAGED,
+ * ERR_STATE_VERSION, ERR_NO_SPACE, ERR_IO.
  */
 export async function recover(
   options: { stateDirectory?: string | undefined; abandon?: readonly string[] } = {},
 ): Promise<Recovery> {
   const { stateDirectory } = options;
   const state = stateDirectory === undefined ? defaultStateDirectory() : resolve(stateDirectory);
-  if (!existsSync(state)) throw new FarpageError('ERR_FILE_NOT_FOUND', state);
+  if (!existsSync(state)) {
+    const why = `there is no state directory ${state}; name that of the appliance with --state`;
+    throw new FarpageError('ERR_ARGUMENT', why);
+  }
   const lock = await lockFolder('state', state);
   if (lock === undefined) throw new FarpageError('ERR_LOCKED_STATE', state);
   try {

@@ -1,5 +1,5 @@
 /** The source of a copy: a region of another appliance, as this one's client. */
-import { formatUrl, parseUrl } from '../control/address.js';
+import { type ApplianceUrl, formatUrl, parseUrl } from '../control/address.js';
 import { ControlClient } from '../control/http-client.js';
 import { FarpageError } from '../errors.js';
 import type { SourceDoor } from '../native/binding.js';
@@ -21,6 +21,18 @@ export function sourceFailure(cause: unknown, url: string): FarpageError {
  * Nothing is contacted before the first `door` or `probe`. Each door is of a session of its own,
  * so that what the source is gets looked at again with every connection.
  */
+/** ERR_ARGUMENT with what a source may be. */
+function addressOf(url: string): ApplianceUrl {
+  try {
+    return parseUrl(url);
+  } catch (cause) {
+    if (!(cause instanceof FarpageError) || URL.canParse(url)) throw cause;
+    const forms =
+      'farpage://HOST[:PORT]/REGION, farpage+unix:/PATH?region=REGION or http(s)://HOST/FILE';
+    throw new FarpageError('ERR_ARGUMENT', `"${url}" is no source; write ${forms}`, { cause });
+  }
+}
+
 export class RemoteSource {
   readonly #control: ControlClient;
   readonly #region: string;
@@ -31,7 +43,7 @@ export class RemoteSource {
   /** ERR_ARGUMENT for a URL that names no region, ERR_TOKEN for a token file that is none. */
   constructor(options: { url: string; tokenFile?: string | undefined }) {
     const { url, tokenFile } = options;
-    const { address, region } = parseUrl(url);
+    const { address, region } = addressOf(url);
     if (region === undefined) throw new FarpageError('ERR_ARGUMENT', `"${url}" names no region`);
     const token = tokenFile === undefined ? undefined : readToken(tokenFile);
     this.#control = new ControlClient({ address, token });

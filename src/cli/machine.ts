@@ -66,10 +66,11 @@ function userfaultfd(): Finding {
   const value = textOf('/proc/sys/vm/unprivileged_userfaultfd');
   const root = process.getuid?.() === 0;
   const allowed = value === '1' || root;
+  const setting = `vm.unprivileged_userfaultfd ${value}${root ? ', as root' : ''}`;
   return judge('userfaultfd', {
-    found: value === undefined ? 'no' : `${allowed ? 'allowed' : 'user mode only'} (${value})`,
+    found: value === undefined ? 'no' : `${allowed ? 'allowed' : 'user mode only'} (${setting})`,
     good: value !== undefined && allowed,
-    costs: 'nothing yet: only external memory mapped into a client will need it',
+    costs: 'nothing: no part of Farpage uses it',
   });
 }
 
@@ -99,7 +100,7 @@ function memoryLock(): Finding {
   return judge('locked memory', {
     found: Number.isFinite(bytes) ? formatSize(bytes) : (line ?? 'unknown'),
     good: bytes >= MEMLOCK_BYTES_MIN,
-    costs: 'nothing yet: pages of files are never locked, a read may wait for the disk',
+    costs: 'nothing: Farpage locks no memory, and what the kernel swaps out a read waits for',
   });
 }
 
@@ -109,20 +110,21 @@ function hugePages(): Finding {
   return judge('huge pages', {
     found: mode ?? 'no',
     good: mode === 'always' || mode === 'madvise',
-    costs: 'nothing yet: regions are kept in the 4 KiB pages that are tracked and written',
+    costs: 'nothing: regions are kept in the 4 KiB pages that are tracked and written',
   });
 }
 
 function sharedMemory(): Finding {
+  const lost = 'after a crash nothing is left of what no sync has written';
   try {
     const { blocks, bsize, bavail } = statfsSync('/dev/shm');
     return judge('/dev/shm', {
       found: `${formatSize(blocks * bsize)}, ${formatSize(bavail * bsize)} free`,
       good: bavail * bsize >= SHM_BYTES_MIN,
-      costs: 'nothing yet: only memory that outlives the process will be kept there',
+      costs: `a \`--memory-dir\` there holds no more than that; without one, ${lost}`,
     });
   } catch {
-    const costs = 'nothing yet: only memory that outlives the process will be kept there';
+    const costs = `\`--memory-dir\` needs another tmpfs; without one, ${lost}`;
     return judge('/dev/shm', { found: 'none', good: false, costs });
   }
 }

@@ -97,11 +97,19 @@ export class Output {
     this.#tell('ERR_ARGUMENT', message);
   }
 
-  #tell(code: ErrorCode, text: string): void {
-    const line = this.json ? JSON.stringify({ code, message: text }) : `farpage: ${text} [${code}]`;
-    // Synchronously, so that it is out when the process ends.
+  /** The same about a run that somebody interrupted, and that ended well all the same. */
+  interrupted(message: string): void {
+    this.#tell('ERR_ABORTED', message);
+  }
+
+  /** A line on stderr that is out when it returns. */
+  now(text: string): void {
     try {
-      writeSync(2, `${line}\n`);
+      writeSync(2, `${text}\n`);
     } catch {} // Nobody is there to tell it to.
+  }
+
+  #tell(code: ErrorCode, text: string): void {
+    this.now(this.json ? JSON.stringify({ code, message: text }) : `farpage: ${text} [${code}]`);
   }
 }

@@ -1,7 +1,7 @@
 /** The command line: which commands there are, and how a run of one of them ends. */
 import { Command, CommanderError } from 'commander';
 import { FarpageError } from '../errors.js';
-import { EXIT, exitCodeOf } from './exit-codes.js';
+import { ENDED, EXIT, exitCodeOf } from './exit-codes.js';
 import type { Shell } from './options.js';
 
 type Loader = () => Promise<(shell: Shell) => Command>;
@@ -82,6 +82,13 @@ function isInterrupt(error: unknown, { signal }: Shell): boolean {
   return signal.aborted && error instanceof Error && error.name === 'AbortError';
 }
 
+/** What is wrong with a command line, in a line. */
+function usageOf({ code, message }: CommanderError, argv: readonly string[]): string {
+  // Of `help nope` commander has no sentence.
+  if (code === 'commander.help' && argv[0] === 'help') return `unknown command '${argv[1]}'`;
+  return message.replace(/^error: /, '').replaceAll('\n', ' ');
+}
+
 /** Runs one command line (without node and script) and returns the exit code. */
 export async function run(argv: readonly string[], shell: Shell): Promise<number> {
   const code = await runCommand(argv, shell);
@@ -113,7 +120,11 @@ async function runCommand(argv: readonly string[], shell: Shell): Promise<number
         out.line(packageVersion());
       }
       if (error.exitCode === 0) return EXIT.done;
-      out.usage(error.message.replace(/^error: /, '').replaceAll('\n', ' '));
+      if (error.code === ENDED) {
+        out.interrupted(error.message);
+        return EXIT.interrupted;
+      }
+      out.usage(usageOf(error, argv));
       return EXIT.usage;
     }
     const failure = isInterrupt(error, shell) ? new FarpageError('ERR_ABORTED') : error;

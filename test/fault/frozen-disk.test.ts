@@ -8,6 +8,26 @@ import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
 
 const LENGTH = 2 ** 21;
 
+it('who ends an appliance whose disk hangs hears what it waits for', async (context) => {
+  const disk = smallDisk();
+  if (disk === undefined) return context.skip(NO_MOUNT);
+  const file = patternFile(disk, { length: LENGTH });
+  const serve = await ServeProcess.start(scratch(), [`r=${file}`]);
+  await serve.run(['write', 'r'], { input: 'kept' });
+  run('sync', '-f', disk);
+  expect(run('fsfreeze', '-f', disk)).toBe(true);
+  onTestFinished(() => void run('fsfreeze', '-u', disk));
+  const ended = serve.end('SIGINT');
+  const said = () => serve.stderr;
+  await expect.poll(said, { timeout: 10_000 }).toContain('syncing 1 page, 4 KiB; a second ^C');
+  serve.child.kill('SIGINT');
+  await expect
+    .poll(said, { timeout: 10_000 })
+    .toContain('ended before all of 1 page, 4 KiB was synced');
+  run('fsfreeze', '-u', disk);
+  expect(await ended).toBe(130);
+});
+
 it('a region whose disk hangs is removed in time, and keeps nobody waiting', async (context) => {
   const disk = smallDisk();
   if (disk === undefined) return context.skip(NO_MOUNT);

@@ -127,6 +127,7 @@ describe('the main job on the command line', () => {
     const serve = await ServeProcess.start(folder, [`m=${file}`]);
     await serve.run(['write', 'm'], { input: 'kept' });
     expect(await serve.end('SIGINT')).toBe(130);
+    expect(serve.stderr).toMatch(/^syncing 1 page.*\n\{"code":"ERR_ABORTED","message":"ended; all/);
     expect((await independentView(file)).toString('latin1', 0, 4)).toBe('kept');
   });
 });

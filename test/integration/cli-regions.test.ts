@@ -173,6 +173,8 @@ describe('doctor', () => {
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line));
+    const shm = findings.find(({ what }: { what: string }) => what === '/dev/shm');
+    expect(shm.costs).toMatch(/`--memory-dir`.* after a crash nothing is left/);
     const names = findings.map(({ what }: { what: string }) => what);
     const expected = [
       'kernel',
@@ -188,6 +190,7 @@ describe('doctor', () => {
     for (const { verdict, costs } of findings) {
       expect(['good', 'lacking']).toContain(verdict);
       if (verdict === 'lacking') expect(costs).not.toBe('');
+      expect(costs).not.toContain('nothing yet');
     }
     expect((await farpage(['doctor'])).stdout.toString()).toMatch(/ok\s+kernel\s+Linux/);
   });

@@ -73,6 +73,11 @@ describe('a command line', () => {
   it('of mistakes says what is wrong, without a sentence for all of them', async () => {
     const { code, stderr } = await farpage(['reed']);
     expect([code, stderr]).toEqual([2, expect.stringMatching(/^farpage: unknown command 'reed'/)]);
+    const help = await farpage(['help', 'reed']);
+    expect([help.code, help.stderr]).toEqual([
+      2,
+      "farpage: unknown command 'reed' [ERR_ARGUMENT]\n",
+    ]);
     expect((await farpage(['-V'])).stdout.toString()).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
@@ -119,6 +124,29 @@ describe('what cannot be used', () => {
     expect([code, stderr]).toEqual([1, expect.stringContaining('ERR_FILE_ACCESS')]);
   });
 
+  it('is named for what it should be', async () => {
+    const folder = scratch();
+    const serve = await ServeProcess.start(folder, ['--memory', '1MiB', '--tier', 'none']);
+    const from = ['create', 'n', '--from', 'nothing'];
+    const state = ['--state', join(folder, 'other')];
+    for (const [words, code, said] of [
+      [from, 2, '"nothing" is no source; write farpage://'],
+      [from, 2, 'http(s)://'],
+      [['serve', 'a=', ...state], 2, '"a=" names no file'],
+      [['recover', ...state], 2, `there is no state directory ${join(folder, 'other')}`],
+    ] as const) {
+      const run = await serve.run(words);
+      expect([words, run.code, run.stderr]).toEqual([words, code, expect.stringContaining(said)]);
+    }
+    expect(readdirSync(folder)).not.toContain('other');
+    // Of pages that nobody could bring it says no more than that.
+    await serve.json(['create', 'file', '--file', patternFile(folder, { length: 2 ** 21 })]);
+    await serve.json(['create', 'full', '--size', '1MiB']);
+    await serve.run(['write', 'full'], { input: Buffer.alloc(2 ** 20, 1) });
+    const { stdout } = await serve.run(['prefetch', 'file', '--wait']);
+    expect(stdout.toString()).toMatch(/^file: \d+ pages, .* brought of 512 pages; memory is full/);
+  });
+
   it('says what the system said of a place', async () => {
     const folder = scratch();
     const file = join(folder, 'file');
@@ -130,8 +158,8 @@ describe('what cannot be used', () => {
       [[...state, '--socket', join(file, 's')], 'ERR_SOCKET_PATH', '(ENOTDIR)'],
       [
         [...state, '--listen', '192.0.2.1:1'],
-        '192.0.2.1:',
-        'bind: address not available (EADDRNOTAVAIL)',
+        '192.0.2.1:1:',
+        'address not available (EADDRNOTAVAIL)',
       ],
     ] as const) {
       const { code, stderr } = await farpage(['serve', ...words]);

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import {
   closeSync,
   copyFileSync,
@@ -8,14 +9,34 @@ import {
   truncateSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
-import { expect, it } from 'vitest';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { expect, it, onTestFinished } from 'vitest';
 import type { RestartReceipt, StartReport } from '../../src/control/schema.js';
 import { connectClient } from '../helpers/appliance.js';
 import { farpage, ServeProcess } from '../helpers/cli.js';
 import { memoryFolder, pageOf } from '../helpers/crash.js';
 import { patternFile, scratch } from '../helpers/scratch.js';
 
+const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+
 const startOf = (serve: ServeProcess) => (serve.ready as unknown as { start: StartReport }).start;
+
+it('says that no tier takes pages of a memory directory', async () => {
+  const [folder, memory] = [scratch(), memoryFolder()];
+  const doors = ['--socket', join(folder, 's'), '--state', join(folder, 'state')];
+  const words = ['serve', ...doors, '--memory-dir', memory, '--tier', 'compressed:1MiB'];
+  const child = spawn(process.execPath, [MAIN, ...words], { stdio: ['ignore', 'pipe', 'ignore'] });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  const lines: string[] = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    lines.push(line);
+    if (line.startsWith('started:')) break;
+  }
+  expect(lines).toContain(
+    `regions in ${memory} stay in memory: no tier and no spill file takes their pages`,
+  );
+});
 
 it('tells what it found when it starts, and receipts of all regions, one a line', async () => {
   const folder = scratch();
@@ -40,7 +61,7 @@ it('tells what it found when it starts, and receipts of all regions, one a line'
     ['b', 1],
   ]);
   const text = (await second.run(['receipt'])).stdout.toString();
-  expect(text).toContain('\nb: unclean start, 1 page kept in memory, 1 of them dirty');
+  expect(text).toContain('\nb: its last process died, 1 page kept in memory, 1 of them dirty');
   expect(text).toMatch(/^started: the one before did not end well; 2 regions, .*\na: .*\nb: .*\n$/);
 });
 

@@ -40,7 +40,7 @@ it('promise nothing by a sync, and a clean start says that they begin anew', asy
   expect(await found('untouched')).toMatchObject({ start: 'first', lostSince: null });
   const text = (await second.run(['receipt', 'plain', 'kept'])).stdout.toString();
   expect(text).toMatch(
-    /^plain: clean start, .*begins anew.*\nkept: clean start, .*nothing lost\n$/,
+    /^plain: closed when .*begins anew.*\nkept: closed when it was used last, .*nothing lost\n$/,
   );
   const region = await (await connectClient(second.ready.control)).attach('plain');
   expect((await region.read(0, 4096)).every((byte) => byte === 0xff)).toBe(true);

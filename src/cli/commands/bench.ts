@@ -54,7 +54,10 @@ function chosen({ full, only, placement }: Options): readonly Work[] {
 async function bench(options: Options, shell: Shell): Promise<void> {
   const { out, signal } = shell;
   if (options.list) {
-    for (const { name, quick } of WORKS) out.line(quick ? name : `${name} (with --full)`);
+    for (const { name, quick } of WORKS) {
+      if (options.json) out.object({ name, quick });
+      else out.line(quick ? name : `${name} (with --full)`);
+    }
     return;
   }
   // A package that was installed has no folder for results.

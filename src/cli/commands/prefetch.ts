@@ -34,6 +34,8 @@ const WORDS: Readonly<Record<PrefetchReply['state'], string>> = {
 function describe({ region, pages, state }: PrefetchReply): string {
   if (state === 'running') return `${region}: ${pages.total} pages, ${WORDS[state]}`;
   const brought = `${formatPages(pages.filled)} brought`;
+  // It has passed over those that it had no room for.
+  if (state === 'partial') return `${region}: ${brought} of ${pages.total} pages; ${WORDS[state]}`;
   return `${region}: ${pages.passed} of ${pages.total} pages, ${brought}; ${WORDS[state]}`;
 }
 

@@ -13,6 +13,13 @@ import {
   withConnection,
 } from '../options.js';
 
+/** How the process ended that had the region open last, which may be long ago. */
+const BEFORE: Readonly<Record<RestartReceipt['start'], string>> = {
+  first: 'used by no process before',
+  clean: 'closed when it was used last',
+  unclean: 'its last process died',
+};
+
 function describe(receipt: RestartReceipt): string {
   const { region, persist, start, kept, restored, filled, epoch, lostSince, conflicts } = receipt;
   const pages = formatCount(kept.clean + kept.dirty, 'page');
@@ -24,7 +31,9 @@ function describe(receipt: RestartReceipt): string {
   const named = conflicts.runs.map(({ offset, length }) => `${offset}+${length}`).join(' ');
   const conflict = conflicts.pages > 0 ? `, conflicts at ${named} in ${conflicts.file ?? ''}` : '';
   const touched = `${restored} restored and ${filled} filled since`;
-  return `${region}: ${start} start, ${memory}, ${touched}, sync ${epoch}, ${lost}${conflict}`;
+  // A loss counts as one, so that nobody takes what comes after it for what was there before.
+  const sync = lostSince !== null && epoch === lostSince + 1 ? 'no sync since' : `sync ${epoch}`;
+  return `${region}: ${BEFORE[start]}, ${memory}, ${touched}, ${sync}, ${lost}${conflict}`;
 }
 
 /** All regions; before them, what the appliance itself found is told. */

@@ -1,7 +1,7 @@
 /** `farpage serve`: opens an appliance and runs it until it is told to end. */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { Command, Option } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { Appliance } from '../../appliance/appliance.js';
 import type { Doors } from '../../appliance/doors.js';
 import {
@@ -20,7 +20,8 @@ import type { RegionBody } from '../../control/schema.js';
 import { isWebUrl } from '../../control/web-url.js';
 import { FarpageError } from '../../errors.js';
 import type { Access } from '../../native/binding.js';
-import { formatAge, formatCount, formatSize } from '../../units.js';
+import { formatAge, formatCount, formatPages, formatSize } from '../../units.js';
+import { ENDED, EXIT } from '../exit-codes.js';
 import { duration, hostPort, integer, ratio, type Shell, size } from '../options.js';
 import { type QuotaOptions, quotaOf, withQuotas } from '../quota-options.js';
 
@@ -55,7 +56,7 @@ interface Options extends QuotaOptions {
 /** Up to the first `=`, unless a path or URL begins before it. */
 const NAMED = /^([^=/]*)=(.+)$/;
 
-/** `NAME=FILE`, or `FILE` under its base name. ERR_NAME. */
+/** `NAME=FILE`, or `FILE` under its base name. ERR_NAME, ERR_ARGUMENT. */
 function regionOf(
   text: string,
   { access, resident, writeBehind, fromTokenFile }: Options,
@@ -64,6 +65,9 @@ function regionOf(
   const isName = isGivenName(before);
   if (behind !== '' && !isName && !existsSync(text)) {
     throw new FarpageError('ERR_NAME', `"${before}"`);
+  }
+  if (text.endsWith('=') && !existsSync(text)) {
+    throw new FarpageError('ERR_ARGUMENT', `"${text}" names no file; write NAME=FILE`);
   }
   const [name, file] = isName ? [before, behind] : [undefined, text];
   const web = isWebUrl(file);
@@ -77,7 +81,7 @@ function regionOf(
   };
 }
 
-function announce(doors: Doors, { appliance, shell, json }: Announced): void {
+function announce(doors: Doors, { appliance, shell, json, memoryDir }: Announced): void {
   const { out } = shell;
   const control = formatUrl({ path: doors.socket });
   const tcp = doors.tcp && formatUrl(doors.tcp);
@@ -108,6 +112,9 @@ function announce(doors: Doors, { appliance, shell, json }: Announced): void {
   if (fabric !== undefined) out.line(`fabric on ${fabric.host}:${fabric.port}`);
   if (doors.tokenPath !== undefined) out.line(`token in ${doors.tokenPath}`);
   if (appliance.spill !== undefined) out.line(describeSpill(appliance.spill));
+  if (memoryDir !== undefined) {
+    out.line(`regions in ${memoryDir} stay in memory: no tier and no spill file takes their pages`);
+  }
   out.line(`started: ${describeStart(appliance.start)}`);
   if (regions.length > 0) out.line(`serving ${regions.join(' ')}`);
 }
@@ -116,6 +123,7 @@ interface Announced {
   readonly appliance: Appliance;
   readonly shell: Shell;
   readonly json: boolean;
+  readonly memoryDir: string | undefined;
 }
 
 /**
@@ -161,11 +169,27 @@ async function serve(files: readonly string[], options: Options, shell: Shell): 
     const given = formatSize(options.memory);
     shell.out.note(`--memory ${given} is more than the ${formatSize(memory)} of this machine`);
   }
-  announce(appliance.doors, { appliance, shell, json: options.json === true });
+  const { json = false, memoryDir } = options;
+  announce(appliance.doors, { appliance, shell, json, memoryDir });
   const signal = await ended;
+  if (signal === 'SIGINT') tellOfSync(appliance, shell);
   await appliance.close();
   // What was asked for by name ends well; what was interrupted says so, once everything is safe.
-  if (signal === 'SIGINT') throw new FarpageError('ERR_ABORTED', 'everything was synced first');
+  if (signal === 'SIGINT')
+    throw new CommanderError(EXIT.interrupted, ENDED, 'ended; all is synced');
+}
+
+/** A word for who waits for the end, and one for who does not, where there is anything to sync. */
+function tellOfSync(appliance: Appliance, { out, signal }: Shell): void {
+  const kept = appliance.regions().filter(({ persist }) => persist);
+  const dirty = kept.reduce((sum, { pages }) => sum + pages.dirty, 0);
+  if (dirty === 0) return;
+  const pages = formatPages(dirty);
+  out.note(`syncing ${pages}; a second ^C would not wait for that`);
+  // Before the listener that ends the process.
+  process.prependListener('SIGINT', () => {
+    if (signal.aborted) out.now(`ended before all of ${pages} was synced`);
+  });
 }
 
 /** Where what is served is, and where it goes when memory is short. */
