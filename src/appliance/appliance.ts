@@ -28,6 +28,7 @@ import { Nic } from '../fabric/nic.js';
 import type { Access, PagerHandle, RecoveredFile } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { formatCount } from '../units.js';
+import { statsOf } from './all-stats.js';
 import type { SuppliedRegion } from './callback-record.js';
 import { Catalog } from './catalog.js';
 import { type Doors, openDoors } from './doors.js';
@@ -191,11 +192,11 @@ export class Appliance implements AsyncDisposable {
       start,
       endpoints,
       tiers: () => tiers.list(pager),
-      snapshot: () => ({
-        regions: unit.list().map((region) => region.stat()),
+      snapshot: async () => ({
         nic: nic.stats(),
         pager: native().pagerStats(pager),
         sessions: sessions.count,
+        regions: await statsOf(unit.list()),
       }),
     });
     const server = new ControlServer({

@@ -6,6 +6,7 @@ import type { ControlService, Handlers } from '../control/handlers.js';
 import type { Endpoints, RegionStat, StartReport, TierList } from '../control/schema.js';
 import { ERROR_TEXT, FarpageError, isErrorCode } from '../errors.js';
 import { PAGE_BYTES } from '../units.js';
+import { statsOf } from './all-stats.js';
 import type { Exports } from './exports.js';
 import type { Snapshot } from './metrics.js';
 import type { Region } from './region.js';
@@ -21,7 +22,7 @@ export interface ServiceParts {
   readonly start: StartReport;
   /** Settles once every door is open. */
   readonly endpoints: Promise<Endpoints>;
-  readonly snapshot: () => Snapshot;
+  readonly snapshot: () => Promise<Snapshot>;
   readonly tiers: () => TierList;
 }
 
@@ -74,12 +75,13 @@ const sentenceOf = (code: string) => (isErrorCode(code) ? ERROR_TEXT[code] : cod
 
 function regionHandlers({ unit, sessions, exports }: ServiceParts) {
   return {
-    regions: ({ door }) => {
+    regions: async ({ door }) => {
       // At the TCP door the name of an unnamed region is as good as a secret.
       const shown = unit.list().filter(({ owner }) => door === 'unix' || owner === undefined);
+      const stats = await statsOf(shown);
       return {
-        regions: shown.map((region) => ({
-          ...shownAt(door, region.stat()),
+        regions: shown.map((region, at) => ({
+          ...shownAt(door, stats[at] ?? region.stat()),
           exports: exports.of(region),
         })),
       };
@@ -265,7 +267,7 @@ export function createService(parts: ServiceParts): ControlService {
     },
     metrics: async () => {
       const { renderMetrics } = await import('./metrics.js');
-      return await renderMetrics(parts.snapshot());
+      return await renderMetrics(await parts.snapshot());
     },
   };
 }

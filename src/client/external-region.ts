@@ -103,6 +103,9 @@ export class ExternalRegion extends ExternalMemory implements AsyncDisposable {
   slab(place: { offset: number; length: number }): Slab {
     checkOptions('a place', place, RANGE_KEYS);
     const { offset, length } = place;
+    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length)) {
+      throw new FarpageError('ERR_ARGUMENT', 'a place: offset and length in bytes');
+    }
     if (!(offset >= 0 && length >= 0 && length <= this.size - offset)) {
       throw new FarpageError('ERR_RANGE', `${offset} + ${length} in ${this.size} bytes`);
     }

@@ -48,12 +48,13 @@ export class SlabAllocator {
    * ERR_ARGUMENT for a length of 0 or another align, ERR_SLAB_FULL when no piece is left.
    */
   allocate(lengthBytes: number, options: { align?: number | undefined } = {}): number {
-    const align = Math.max(options.align ?? GRANULE_BYTES, GRANULE_BYTES);
+    const { align: wanted = GRANULE_BYTES } = options;
+    const align = Math.max(wanted, GRANULE_BYTES);
     if (!Number.isSafeInteger(lengthBytes) || lengthBytes < 1) {
       throw new FarpageError('ERR_ARGUMENT', `a slab of ${lengthBytes} bytes`);
     }
-    if (!Number.isSafeInteger(align) || !Number.isInteger(Math.log2(align))) {
-      throw new FarpageError('ERR_ARGUMENT', `align ${align} is no power of two`);
+    if (!Number.isSafeInteger(wanted) || !Number.isInteger(Math.log2(wanted))) {
+      throw new FarpageError('ERR_ARGUMENT', `align ${String(wanted)} is no power of two`);
     }
     if (this.#used.size >= this.#slabsMax) {
       throw new FarpageError('ERR_SLAB_FULL', `there are ${this.#slabsMax} slabs`);

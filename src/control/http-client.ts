@@ -75,7 +75,9 @@ function describe(address: ControlAddress): string {
 
 function fillPath(path: string, params: Plain['params'] = {}): string {
   return path.replace(/:(\w+)/g, (_, name: string) => {
-    const value = String(params[name]);
+    const given = params[name];
+    if (given === undefined) throw new FarpageError('ERR_ARGUMENT', `${name} is missing`);
+    const value = String(given);
     return encodeURIComponent(name === 'region' ? checkRegionName(value) : value);
   });
 }

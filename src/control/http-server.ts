@@ -22,7 +22,8 @@ const REQUEST_TIMEOUT_MS = 15_000;
 /** How often these two are looked at: by default every 30 s, which is what the silent would get. */
 const LOOK_MS = 1000;
 const KEEP_ALIVE_MS = 60_000;
-const HEADER_BYTES_MAX = 8192;
+/** With the lineages of as many regions as one call may name (GROUP_REGIONS_MAX, 33 bytes each). */
+const HEADER_BYTES_MAX = 16_384;
 /**
  * After so long of silence the kernel asks whether the peer of a held TCP connection is still there
  * (tcp(7), TCP_KEEPIDLE), and gives it up after ten questions, a second apart. The peer's kernel

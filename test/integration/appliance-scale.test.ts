@@ -51,3 +51,12 @@ it('serves a sparse file of 1 TiB at once, and syncs nothing of it at once', asy
   expect((await region.sync()).pagesWritten).toBe(1);
   expect(process.memoryUsage().rss - before).toBeLessThan(16 * 2 ** 20);
 });
+
+it('syncs as many regions at once as a call may name', async () => {
+  const client = await connectClient((await serveAppliance()).url);
+  const all = Array.from({ length: 256 }, () => client.allocate({ size: 4096 }));
+  const regions = await Promise.all(all);
+  await regions[255]?.write(0, Buffer.from('x'));
+  const receipts = await client.sync(regions);
+  expect(receipts.map(({ region }) => region)).toEqual(regions.map(({ name }) => name));
+});

@@ -48,6 +48,8 @@ const REFUSED: readonly (readonly [string, Call, string | RegExp])[] = [
   ['detach', (r) => r.detach(given({ force: true })), 'limits have no force'],
   ['allocate', (r) => r.allocate(64, given(null)), 'options: an object, not null'],
   ['allocate(align)', (r) => r.allocate(64, given({ algin: 4096 })), 'options have no algin'],
+  ['allocate(3)', (r) => r.allocate(64, { align: 3 }), 'align 3 is no power of two'],
+  ['slab(text)', (r) => r.slab(given({ offset: '0', length: '64' })), 'in bytes'],
   ['slab', (r) => r.slab(given(null)), 'a place: an object, not null'],
 ];
 
@@ -67,6 +69,7 @@ it('a region and its client refuse what they cannot take by name and type', asyn
   await refuses('attach', () => client.attach('r', given(null)), 'options: an object, not null');
   await refuses('attach', () => client.attach('r', given({ carv: 1 })), 'options have no carv');
   await refuses('remove', () => client.remove('r', given({ dirt: 'sync' })), 'have no dirt');
+  await refuses('remove', () => client.remove(given(undefined)), 'region is missing');
   await refuses('create', () => client.create(given(5)), 'of a region: an object, not 5');
   await refuses('create', () => client.create(given({ nam: 'x', size: 4096 })), 'nam');
   await refuses('regions', () => client.regions(given({ x: 1 })), 'limits have no x');
