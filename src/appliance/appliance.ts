@@ -174,7 +174,9 @@ export class Appliance implements AsyncDisposable {
     }
     const { unclean } = predecessor;
     const names = readdirSync(keepFolder);
-    const start = startReportOf({ unclean, regions: unit.list(), keepFolder, names, memory });
+    const removed = () => catalog.removed();
+    const found = { unclean, regions: unit.list(), keepFolder, names, memory, removed };
+    const start = startReportOf(found);
     const nic = Nic.open(pager, settings.nic);
     undo.push(() => nic.close());
     const sessions = new Sessions({ nic, unit, quota, graceMs });

@@ -159,6 +159,19 @@ export class Catalog {
     return this.#regions;
   }
 
+  /**
+   * Identities of regions that the catalog before this one had: a removal that a crash has
+   * interrupted took them out, if anything did. None where it cannot be read.
+   */
+  removed(): ReadonlySet<string> {
+    let before: Kept[] = [];
+    try {
+      before = regionsOf(readFileSync(`${this.#path}.previous`, 'utf8'));
+    } catch {} // Then nobody knows of any.
+    const now = new Set(this.#regions.map(({ id }) => id));
+    return new Set(before.map(({ id }) => id).filter((id) => !now.has(id)));
+  }
+
   get #sparePath(): string {
     return `${this.#path}.spare`;
   }

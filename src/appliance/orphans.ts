@@ -51,6 +51,35 @@ export function findOrphans(
   return orphans.sort(byName);
 }
 
+/** What a region knows of its syncs, and its working set. */
+const BESIDE = /^([0-9a-f]{32})\.(sync|set)$/;
+
+/**
+ * Deletes what a removal has left that a crash interrupted: files about regions of which no bytes
+ * are left to tell of. `removed` is asked where there are files of no region that is known; those
+ * of files that `serve` was not told this time are among them, and stay.
+ */
+export function tidyRemoved(
+  folder: string,
+  options: {
+    /** Of the files in it. */
+    names: readonly string[];
+    known: ReadonlySet<string>;
+    removed: () => ReadonlySet<string>;
+  },
+): void {
+  const { names, known } = options;
+  const left = names.flatMap((name) => {
+    const id = BESIDE.exec(name)?.[1];
+    return id === undefined || known.has(id) ? [] : [{ name, id }];
+  });
+  if (left.length === 0) return;
+  const removed = options.removed();
+  for (const { name, id } of left) {
+    if (removed.has(id) && !names.includes(`${id}.pages`)) rmSync(join(folder, name));
+  }
+}
+
 function byName(left: Orphan, right: Orphan): number {
   return left.file < right.file ? -1 : 1;
 }

@@ -2,7 +2,7 @@
 import type { StartReport } from '../control/schema.js';
 import { formatCount } from '../units.js';
 import type { MemoryDirectory } from './memory-directory.js';
-import { findMemoryOrphans, findOrphans } from './orphans.js';
+import { findMemoryOrphans, findOrphans, tidyRemoved } from './orphans.js';
 import type { Region } from './region.js';
 import { savedSets } from './working-set-file.js';
 
@@ -13,11 +13,14 @@ export function startReportOf(options: {
   /** Of the files in it. */
   names: readonly string[];
   memory: MemoryDirectory | undefined;
+  /** Identities of regions that the last change of the catalog took out. */
+  removed: () => ReadonlySet<string>;
 }): StartReport {
-  const { unclean, regions, keepFolder, names, memory } = options;
+  const { unclean, regions, keepFolder, names, memory, removed } = options;
   const ids = regions.map(({ record }) => record.id);
   const known = new Set(ids);
   const sets = savedSets(names);
+  tidyRemoved(keepFolder, { names, known, removed });
   const inMemory = (id: string) => memory?.has(id) ?? false;
   return {
     start: unclean ? 'unclean' : 'clean',

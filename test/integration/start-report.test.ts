@@ -5,8 +5,10 @@ import {
   existsSync,
   openSync,
   readdirSync,
+  readFileSync,
   rmSync,
   truncateSync,
+  writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -207,3 +209,25 @@ it.each([
     expect(stat).toMatchObject({ state: 'unavailable', error: { code } });
   },
 );
+
+it('tidies up behind a removal that was interrupted, and keeps what is of served files', async () => {
+  const folder = scratch();
+  const kept = join(folder, 'state', 'regions');
+  const files = ['served', 'made'].map((name) => patternFile(folder, { length: 8192, name }));
+  const first = await ServeProcess.start(folder, [files[0]!]);
+  await first.json(['create', 'made', '--file', files[1]!]);
+  for (const name of ['served', 'made']) {
+    await first.run(['write', name], { input: 'x' });
+    await first.run(['sync', name]);
+    await first.run(['working-set', name, '--save']);
+  }
+  const saved = new Map(readdirSync(kept).map((name) => [name, readFileSync(join(kept, name))]));
+  await first.json(['rm', 'made']);
+  await first.end();
+  const left = readdirSync(kept);
+  expect([saved.size, left.length]).toEqual([4, 2]);
+  for (const [name, bytes] of saved) writeFileSync(join(kept, name), bytes);
+  const second = await ServeProcess.start(folder);
+  expect(readdirSync(kept)).toEqual(left);
+  await second.end();
+});
