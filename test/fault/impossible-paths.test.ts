@@ -6,7 +6,7 @@ import { scratch } from '../helpers/scratch.js';
 it.each([
   ['--state', 'ERR_IO', '/proc/farpage/a/state'],
   ['--socket', 'ERR_SOCKET_PATH', '/proc/farpage/a/s'],
-  ['--memory-dir', 'ERR_IO', '/proc/farpage/a/memory'],
+  ['--memory-dir', 'ERR_UNSUPPORTED', '/proc/farpage/a/memory'],
 ])('%s where nothing can be made ends at once with %s', async (option, code, path) => {
   const folder = scratch();
   const words = ['--socket', join(folder, 's'), '--state', join(folder, 'a', 'b', 'state')];

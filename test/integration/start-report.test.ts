@@ -210,7 +210,7 @@ it.each([
   },
 );
 
-it('tidies up behind a removal that was interrupted, and keeps what is of served files', async () => {
+it('tidies up behind an interrupted removal, and keeps what is of served files', async () => {
   const folder = scratch();
   const kept = join(folder, 'state', 'regions');
   const files = ['served', 'made'].map((name) => patternFile(folder, { length: 8192, name }));
