@@ -1,5 +1,7 @@
 /** Syncs of several regions: those that are atomic as one transaction, the others one by one. */
+import { contextOf } from '../control/codes.js';
 import type { Receipt } from '../control/schema.js';
+import { FarpageError } from '../errors.js';
 import type { WriteBackReceipt } from '../native/binding.js';
 import type { Range } from './range.js';
 import type { Region } from './region.js';
@@ -17,6 +19,14 @@ export function receiptOf(region: string, written: WrittenBack): Receipt {
   const elapsedMs = Math.round(elapsedNs / 1e3) / 1e3;
   const part = transaction !== undefined && { transaction };
   return { region, pagesWritten, bytesWritten, durable, elapsedMs, ...part };
+}
+
+/** Why a region was not written back: what the system said names none. */
+export function failureOf(region: string, error: unknown): unknown {
+  if (!(error instanceof FarpageError)) return error;
+  const said = contextOf(error);
+  const what = said === '' ? region : `${region}: ${said}`;
+  return new FarpageError(error.code, what, { cause: error });
 }
 
 /** Syncs atomic regions wholly or not at all, at one instant; their receipts in the same order. */

@@ -14,7 +14,7 @@ import { native } from '../native/load.js';
 import { Carving } from './carving.js';
 import { CopySource } from './copy-source.js';
 import type { FileClaims } from './file-claims.js';
-import { syncAtomically, type WrittenBack } from './group-sync.js';
+import { failureOf, syncAtomically, type WrittenBack } from './group-sync.js';
 import type { MemoryDirectory } from './memory-directory.js';
 import { openNative } from './open-native.js';
 import type { PageCallbacks } from './page-callbacks.js';
@@ -220,9 +220,14 @@ export class Region {
     return { region: this.open(), ...boundsOf(this.record, range) };
   }
 
-  /** Waits for a write-back of it, counts it when it is durable, and tells. */
+  /** Waits for a write-back of it, counts it when it is durable, and tells; failures name it. */
   async settle(work: Promise<WrittenBack>): Promise<Receipt> {
-    return await this.#track(work.then((done) => this.syncs.count(this.record.name, done)));
+    const { name } = this.record;
+    try {
+      return await this.#track(work.then((done) => this.syncs.count(name, done)));
+    } catch (error) {
+      throw failureOf(name, error);
+    }
   }
 
   /** What the last start found of it; opens it, because only that can tell. */

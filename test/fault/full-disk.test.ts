@@ -37,6 +37,7 @@ it('an atomic region is drained in parts where its journal has no room for all o
   await region.write(0, Buffer.concat(new Array(size / 4096).fill(pageOf(1))));
   limitFiles(serve.ready.pid, size / 2);
   expect(await codeOf(() => region.sync())).toBe('ERR_NO_SPACE');
+  expect((await serve.run(['sync', 'r'])).stderr).toMatch(/: r: .*\[ERR_NO_SPACE\]/);
   const part = await region.sync({ offset: 0, length: 65_536 });
   expect(part).toMatchObject({ pagesWritten: 16, durable: true });
   expect(versionOf(readFileSync(file).subarray(0, 4096))).toBe(1);
@@ -59,6 +60,7 @@ describe.each(['kept', 'staged'] as const)('a %s region whose device is full', (
     await region.write(0, pageOf(2)); // below the limit
     await region.write(65_536, pageOf(2));
     expect(await codeOf(() => region.sync())).toBe('ERR_NO_SPACE');
+    expect((await serve.run(['flush', 'r'])).stderr).toMatch(/: r: .*\[ERR_NO_SPACE\]/);
     const stat = await serve.json<RegionStat>(['stat', 'r']);
     expect(stat).toMatchObject({ state: 'ready', error: { code: 'ERR_NO_SPACE' } });
     expect(stat.pages.dirty).toBeGreaterThan(0);
