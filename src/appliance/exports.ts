@@ -57,7 +57,9 @@ export class Exports {
     try {
       const memoryRegion = region.register(domain, access);
       const port = domain.exportListen({ host, port: options.port, memoryRegion });
-      const exported = { region: region.record.name, host, port, access };
+      const { name, size } = region.record;
+      const { stag } = memoryRegion;
+      const exported = { region: name, host, port, access, stag, size };
       this.#entries.push({ region, exported, domain, memoryRegion });
       return exported;
     } catch (error) {

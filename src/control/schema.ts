@@ -51,7 +51,15 @@ export const regionBody = v.strictObject({
 });
 
 /** A port that serves one region. */
-export const exported = v.object({ region: regionName, host: v.string(), port, access });
+/** `stag` and `size` are what the port's MPA reply tells too: where READ and WRITE may go. */
+export const exported = v.object({
+  region: regionName,
+  host: v.string(),
+  port,
+  access,
+  stag: count,
+  size: bytes,
+});
 
 export const region = v.object({
   name: regionName,
@@ -137,7 +145,7 @@ export const restartReceipt = v.object({
   region: regionName,
   /** What is synced outlives the process; else each start without its memory begins anew. */
   persist: v.boolean(),
-  /** How the region ended before: this is its first start, it was closed, its process died. */
+  /** How it ended for the process that had it open last, however long ago; first: none had. */
   start: v.picklist(['first', 'clean', 'unclean']),
   /** What the memory directory had; null without one. Stale: the region was written without it. */
   memory: v.nullable(v.picklist(['made', 'adopted', 'discarded', 'conflict', 'stale'])),
@@ -254,4 +262,3 @@ export type Attachment = v.InferOutput<typeof attachment>;
 export type Exported = v.InferOutput<typeof exported>;
 export type Failure = v.InferOutput<typeof failure>;
 export type StartReport = v.InferOutput<typeof startReport>;
-export type Health = v.InferOutput<typeof health>;

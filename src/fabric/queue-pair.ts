@@ -1,5 +1,5 @@
 /** The queue pair that clients use: one-sided operations on memory behind an STag. */
-import { FarpageError } from '../errors.js';
+import { ERROR_TEXT, FabricError, FarpageError } from '../errors.js';
 import { native } from '../native/load.js';
 import { Operation, type Value } from './operation.js';
 import { QueuePairEngine } from './queue-pair-engine.js';
@@ -69,6 +69,16 @@ export function checkQueuePair(options: Pick<QueuePairOptions, 'crc' | 'depth' |
   }
 }
 
+/** A failure to connect, with where that was; what the system said names no address. */
+function failureAt({ path, host, port }: QueuePairOptions, cause: unknown): unknown {
+  const known = cause instanceof FarpageError && !(cause instanceof FabricError);
+  if (!known || !['ERR_CONNECTION', 'ERR_TIMEOUT'].includes(cause.code)) return cause;
+  const sentence = ERROR_TEXT[cause.code];
+  const said = cause.message.slice(sentence.length + 2);
+  const where = path ?? `${host}:${port}`;
+  return new FarpageError(cause.code, said === '' ? where : `${where}: ${said}`, { cause });
+}
+
 /**
  * One connection to a responder. Operations end with ERR_STAG, ERR_BOUNDS, ERR_ACCESS,
  * ERR_PAGE_LOST and the like when the responder refuses them, which also ends the connection: then
@@ -96,7 +106,7 @@ export class QueuePair implements AsyncDisposable {
     checkQueuePair(options);
     const { spinUs = SPIN_US, connectTimeoutMs, timeoutMs, crc, depth, ...address } = options;
     let engine: QueuePairEngine | undefined;
-    const connected = await native().queuePairConnect(
+    const connecting = native().queuePairConnect(
       {
         ...address,
         crc: crc ?? false,
@@ -105,6 +115,9 @@ export class QueuePair implements AsyncDisposable {
       },
       (completions) => engine?.take(completions),
     );
+    const connected = await connecting.catch((cause: unknown) => {
+      throw failureAt(address, cause);
+    });
     engine = new QueuePairEngine(native(), connected, spinUs);
     return new QueuePair(engine, connected.depth, timeoutMs ?? OPERATION_TIMEOUT_MS);
   }
@@ -156,22 +169,27 @@ export class QueuePair implements AsyncDisposable {
     return this.#start(makeCompareSwap, request);
   }
 
+  /** As `read`, blocking the thread. */
   readSync(request: Blocking<ReadRequest>): Uint8Array {
     return this.#run(makeRead(request), request) as Uint8Array;
   }
 
+  /** As `readInto`, blocking the thread. */
   readIntoSync(request: Blocking<ReadIntoRequest>): Uint8Array {
     return this.#run(makeReadInto(request), request) as Uint8Array;
   }
 
+  /** As `write`, blocking the thread. */
   writeSync(request: Blocking<WriteRequest>): void {
     this.#run(makeWrite(request), request);
   }
 
+  /** As `fetchAdd`, blocking the thread. */
   fetchAddSync(request: Blocking<FetchAddRequest>): bigint {
     return this.#run(makeFetchAdd(request), request) as bigint;
   }
 
+  /** As `compareSwap`, blocking the thread. */
   compareSwapSync(request: Blocking<CompareSwapRequest>): bigint {
     return this.#run(makeCompareSwap(request), request) as bigint;
   }

@@ -6,7 +6,7 @@ import type { Exported, RegionStat, RestartReceipt } from '../../src/control/sch
 import { QueuePair } from '../../src/fabric/queue-pair.js';
 import { farpage, ServeProcess } from '../helpers/cli.js';
 import { codeOf } from '../helpers/codes.js';
-import { patternFile, scratch } from '../helpers/scratch.js';
+import { patternFile, patternOf, scratch } from '../helpers/scratch.js';
 
 describe('regions on the command line', () => {
   it('are created, listed, read as they were filled, and removed', async () => {
@@ -96,16 +96,21 @@ describe('regions on the command line', () => {
     const file = patternFile(folder, { length: 8192 });
     const serve = await ServeProcess.start(folder, [`r=${file}`]);
     // Who reaches the port shows no ticket: without a word it may read only.
-    const { port, host, access } = await serve.json<Exported>(['export', 'r']);
-    expect([host, access]).toEqual(['127.0.0.1', 'read-only']);
+    const exported = await serve.json<Exported>(['export', 'r']);
+    const { port, host, stag } = exported;
+    expect(exported).toMatchObject({ region: 'r', host: '127.0.0.1', access: 'read-only' });
     const pair = await QueuePair.connect({ host, port });
+    // All that it takes to use the port.
+    const bytes = await pair.read({ stag, offset: 4096, length: exported.size - 4096 });
+    expect(Buffer.compare(bytes, patternOf(8192).subarray(4096))).toBe(0);
     pair.close();
-    const exported = { region: 'r', host, port, access };
     expect(await serve.json(['exports'])).toEqual(exported);
     expect(await serve.json(['exports', 'r'])).toEqual(exported);
     const table = (await serve.run(['exports'])).stdout.toString();
     expect(table).toMatch(
-      new RegExp(`^region +host +port +access\nr +${host} +${port} +read-only\n$`),
+      new RegExp(
+        `^region +host +port +access +stag +size\nr +${host} +${port} +read-only +0x.* +8 KiB\n$`,
+      ),
     );
     expect(await serve.json(['stat', 'r'])).toMatchObject({ exports: [exported] });
     const stat = (await serve.run(['stat', 'r'])).stdout.toString();
@@ -113,7 +118,9 @@ describe('regions on the command line', () => {
     await serve.json(['export', 'r', '--stop', '--port', String(port)]);
     expect((await serve.run(['exports', '--json'])).stdout.toString()).toBe('');
     expect((await serve.run(['exports'])).stderr).toMatch(/^there are no exports; .*\n$/);
-    expect(await codeOf(() => QueuePair.connect({ host, port }))).toBe('ERR_CONNECTION');
+    const closed = QueuePair.connect({ host, port });
+    expect(await codeOf(() => closed)).toBe('ERR_CONNECTION');
+    await expect(closed).rejects.toThrow(`: ${host}:${port}: connect: `);
     const again = await serve.run(['export', 'r', '--stop', '--port', String(port)]);
     expect(again.code).toBe(2);
   });

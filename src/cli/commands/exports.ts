@@ -1,6 +1,7 @@
 /** `farpage exports`: the ports that serve one region each to any RDMA program. */
 import { Command } from 'commander';
 import type { Exported } from '../../control/schema.js';
+import { formatSize } from '../../units.js';
 import {
   type ConnectionOptions,
   regionTarget,
@@ -40,14 +41,16 @@ export function exportsCommand(shell: Shell): Command {
         shell.out.note('there are no exports; `farpage export` opens a port');
         return;
       }
-      const rows = exports.map(({ region, host, port, access }) => [
+      const rows = exports.map(({ region, host, port, access, stag, size }) => [
         region,
         host,
         String(port),
         access,
+        `0x${stag.toString(16)}`,
+        formatSize(size),
       ]);
-      const head = ['region', 'host', 'port', 'access'];
-      shell.out.line(await renderTable(rows, { head, right: [2] }));
+      const head = ['region', 'host', 'port', 'access', 'stag', 'size'];
+      shell.out.line(await renderTable(rows, { head, right: [2, 4, 5] }));
     },
   );
 }
