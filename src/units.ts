@@ -113,11 +113,6 @@ export function pageCount(lengthBytes: number): number {
   return Math.ceil(lengthBytes / PAGE_BYTES);
 }
 
-/** The index, from 0, of the page that holds the byte at `offset`. */
-export function pageIndex(offset: number): number {
-  return Math.floor(offset / PAGE_BYTES);
-}
-
 /** True when `value` is a multiple of the page size. */
 export function isPageAligned(value: number): boolean {
   return value % PAGE_BYTES === 0;

@@ -1,6 +1,5 @@
 /** The appliance: owns pager, NIC, regions, sessions and doors, and ends them in order. */
 import { readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { ControlServer } from '../control/http-server.js';
 import { checkSocketPath, isLive } from '../control/listen.js';
 import { validate } from '../control/message.js';
@@ -30,28 +29,31 @@ import { native } from '../native/load.js';
 import { formatCount } from '../units.js';
 import { statsOf } from './all-stats.js';
 import type { SuppliedRegion } from './callback-record.js';
-import { Catalog } from './catalog.js';
 import { type Doors, openDoors } from './doors.js';
 import { Exports } from './exports.js';
 import { lockFolder } from './folder-lock.js';
-import { bootIdOfMachine, MemoryDirectory } from './memory-directory.js';
+import type { MemoryDirectory } from './memory-directory.js';
+import { openRegions } from './open-regions.js';
 import { type ApplianceOptions, type ResolvedOptions, resolveOptions } from './options.js';
-import { Predecessor } from './predecessor.js';
-import { makePrivateDirectory } from './private-directory.js';
+import type { Predecessor } from './predecessor.js';
 import type { Region } from './region.js';
-import { RegionAccessUnit } from './region-access-unit.js';
+import type { RegionAccessUnit } from './region-access-unit.js';
 import { createService } from './service.js';
 import { Sessions } from './sessions.js';
 import type { Spill } from './spill.js';
 import { startReportOf } from './start-report.js';
-import { SyncJournal } from './sync-journal.js';
-import { Tiers } from './tiers.js';
+import type { Tiers } from './tiers.js';
 
 /** Reads of a source end within their deadline of 5 s. */
 const PREFETCH_MS = 6000;
 /** Runs of dirty pages that an error names at most. */
 const RUNS_NAMED_MAX = 8;
 
+/**
+ * An appliance in this process, until `close`, which whoever opens it must call: it keeps the
+ * process alive, installs no handler of signals, and a process that dies without it loses what no
+ * sync has written. Regions by name; sizes, offsets and lengths in bytes.
+ */
 export class Appliance implements AsyncDisposable {
   /** What was found at the start, before anybody touched a region. */
   readonly start: StartReport;
@@ -133,45 +135,9 @@ export class Appliance implements AsyncDisposable {
     settings: ResolvedOptions,
     { lock, undo }: { lock: AsyncDisposable; undo: (() => unknown)[] },
   ): Promise<Appliance> {
-    const { quota, root, allowedUrls, sessionGraceMs: graceMs } = settings;
-    const catalog = Catalog.open(settings.stateDirectory);
-    const { memoryDirectory, bootId = bootIdOfMachine() } = settings;
-    const memory =
-      memoryDirectory === undefined
-        ? undefined
-        : await MemoryDirectory.open(memoryDirectory, bootId);
-    undo.push(() => memory?.[Symbol.asyncDispose]());
-    const predecessor = await Predecessor.await(settings.stateDirectory);
-    let dropped = false;
-    undo.push(() => {
-      if (!predecessor.unclean && !dropped) predecessor.end();
-    });
-    const tiers = new Tiers(settings.tiers);
-    undo.push(() => tiers.close());
-    const pager = native().pagerOpen({ ...settings.pager, tiers: tiers.options });
-    undo.push(() => native().pagerClose(pager));
-    const journal = new SyncJournal(pager, settings.stateDirectory);
-    const keepFolder = join(settings.stateDirectory, 'regions');
-    makePrivateDirectory(keepFolder);
-    const { regionsMax } = quota;
-    const unit = new RegionAccessUnit({
-      pager,
-      catalog,
-      root,
-      allowedUrls,
-      regionsMax,
-      keepFolder,
-      memory,
-      journal,
-    });
-    undo.push(() => {
-      // The last steps may fail with the doors open, and somebody may have written by then.
-      dropped = unit.list().some((region) => region.persists && region.dirtyPages > 0);
-      return unit.close();
-    });
-    for (const body of settings.regions) {
-      await unit.serve(validate(regionBody, body, 'ERR_ARGUMENT'));
-    }
+    const { quota, sessionGraceMs: graceMs } = settings;
+    const regions = await openRegions(settings, undo);
+    const { memory, predecessor, tiers, pager, journal, keepFolder, unit } = regions;
     const { unclean } = predecessor;
     const names = readdirSync(keepFolder);
     const removed = () => catalog.removed();

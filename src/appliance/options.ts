@@ -23,6 +23,7 @@ export interface HostPort {
   readonly port: number;
 }
 
+/** What an appliance may be told; each of it has a default. Sizes are bytes or texts as `4GiB`. */
 export interface ApplianceOptions {
   /** Path of the control socket; by default `$XDG_RUNTIME_DIR/farpage.sock` or a private one. */
   readonly socket?: string | undefined;

@@ -49,6 +49,7 @@ function servedId({ name, source }: RegionRecord): string {
   return createHash('sha256').update(what).digest('hex').slice(0, 32);
 }
 
+/** All regions of an appliance by name, and what comes back of them at the next start. */
 export class RegionAccessUnit {
   readonly #pager: PagerHandle;
   readonly #catalog: Catalog;

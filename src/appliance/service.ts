@@ -105,6 +105,19 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       return { receipts: await unit.sync(regions, range) };
     },
     flush: ({ params, body }) => unit.find(params.region).writeBack({ ...body, durable: false }),
+    detachSource: async ({ params, door }) => {
+      const region = unit.find(params.region);
+      if (region.record.door === 'unix') administratorOnly(door, `detaching ${params.region}`);
+      await unit.detachSource(params.region);
+      return { region: params.region, detached: true, pages: region.stat().pages.total };
+    },
+    receipt: ({ params }) => unit.find(params.region).restartReceipt(),
+  } satisfies Partial<Handlers>;
+}
+
+/** Of ranges of a region. */
+function rangeHandlers({ unit }: ServiceParts) {
+  return {
     reclaim: async ({ params, body, door }) => {
       const region = unit.find(params.region);
       if (body.dirty === 'discard') ownOnly(region, { door, what: 'discarding in' });
@@ -120,6 +133,34 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       ownOnly(unit.find(params.region), { door, what: 'protecting' });
       return await unit.protect(params.region, body);
     },
+    pins: ({ params }) => unit.find(params.region).pages.pins(),
+    pin: async ({ params, body, door }) => {
+      ownOnly(unit.find(params.region), { door, what: 'pinning' });
+      return await unit.pin(params.region, body);
+    },
+    unpin: async ({ params, query, door }) => {
+      ownOnly(unit.find(params.region), { door, what: 'unpinning' });
+      return await unit.unpin(params.region, query);
+    },
+    demote: async ({ params, body }) => {
+      const demoted = await unit.find(params.region).pages.demote(body);
+      return { region: params.region, ...demoted };
+    },
+    promote: async ({ params, body }) => {
+      const pagesPromoted = await unit.find(params.region).pages.promote(body);
+      return { region: params.region, pagesPromoted };
+    },
+    provenance: ({ params, query }) => unit.find(params.region).pages.provenance(query),
+    pages: ({ params, query }) => {
+      const { bounds, cells } = unit.find(params.region).pages.map(query);
+      return { region: params.region, ...bounds, cells: Buffer.from(cells).toString('base64') };
+    },
+  } satisfies Partial<Handlers>;
+}
+
+/** Of what is brought near. */
+function prefetchHandlers({ unit }: ServiceParts) {
+  return {
     workingSet: ({ params }) => unit.find(params.region).workingSet.reply(),
     useWorkingSet: async ({ params, body, door }) => {
       const region = unit.find(params.region);
@@ -137,15 +178,6 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       workingSet.forget();
       return workingSet.reply();
     },
-    pins: ({ params }) => unit.find(params.region).pages.pins(),
-    pin: async ({ params, body, door }) => {
-      ownOnly(unit.find(params.region), { door, what: 'pinning' });
-      return await unit.pin(params.region, body);
-    },
-    unpin: async ({ params, query, door }) => {
-      ownOnly(unit.find(params.region), { door, what: 'unpinning' });
-      return await unit.unpin(params.region, query);
-    },
     prefetch: ({ params, body }) => unit.find(params.region).prefetch(body),
     prefetches: ({ params }) => ({ prefetches: unit.find(params.region).prefetches.list() }),
     cancelPrefetch: async ({ params }) => {
@@ -153,26 +185,11 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       await prefetches.cancel();
       return { prefetches: prefetches.list() };
     },
-    detachSource: async ({ params, door }) => {
-      const region = unit.find(params.region);
-      if (region.record.door === 'unix') administratorOnly(door, `detaching ${params.region}`);
-      await unit.detachSource(params.region);
-      return { region: params.region, detached: true, pages: region.stat().pages.total };
-    },
-    demote: async ({ params, body }) => {
-      const demoted = await unit.find(params.region).pages.demote(body);
-      return { region: params.region, ...demoted };
-    },
-    promote: async ({ params, body }) => {
-      const pagesPromoted = await unit.find(params.region).pages.promote(body);
-      return { region: params.region, pagesPromoted };
-    },
-    receipt: ({ params }) => unit.find(params.region).restartReceipt(),
-    provenance: ({ params, query }) => unit.find(params.region).pages.provenance(query),
-    pages: ({ params, query }) => {
-      const { bounds, cells } = unit.find(params.region).pages.map(query);
-      return { region: params.region, ...bounds, cells: Buffer.from(cells).toString('base64') };
-    },
+  } satisfies Partial<Handlers>;
+}
+
+function exportHandlers({ unit, exports }: ServiceParts) {
+  return {
     exports: ({ params }) => ({ exports: exports.of(unit.find(params.region)) }),
     export: async ({ params, body, door }) => {
       administratorOnly(door, 'export');
@@ -253,6 +270,9 @@ export function createService(parts: ServiceParts): ControlService {
       return parts.start;
     },
     ...regionHandlers(parts),
+    ...rangeHandlers(parts),
+    ...prefetchHandlers(parts),
+    ...exportHandlers(parts),
     ...sessionHandlers(parts),
   };
   return {

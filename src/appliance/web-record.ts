@@ -6,8 +6,6 @@ import { checkAligned } from './aligned.js';
 import type { WebVersion } from './http-file.js';
 import type { RegionRecord } from './record.js';
 
-export type WebSource = RegionRecord['source'] & { readonly kind: 'web' };
-
 /** The URL of a request that names a file behind HTTP(S), as what it is or as what it copies. */
 export function webUrlOf({ file, from }: Pick<RegionSpec, 'file' | 'from'>): string | undefined {
   return [from, file].find(isWebUrl);

@@ -13,6 +13,7 @@ import { ExternalRegion, RANGE_KEYS } from './external-region.js';
 import { givenLimits, type Limits, limitsAmong, NO_LIMITS, within } from './limits.js';
 import { FabricLink } from './reconnect.js';
 
+/** How `connect` reaches an appliance; the limits are of each call until it is reached. */
 export interface ConnectOptions extends Limits {
   /** Shown at a TCP door; by default `FARPAGE_TOKEN`. */
   readonly token?: string;
@@ -30,6 +31,10 @@ function checkFabric(fabric: ConnectOptions['fabric']): void {
   checkQueuePair(fabric);
 }
 
+/**
+ * A session at an appliance and a connection to its NIC, made again when either is lost, until
+ * `close`. It makes, attaches and tells about regions.
+ */
 export class Client implements AsyncDisposable {
   readonly #control: ControlClient;
   readonly #session: ClientSession;

@@ -4,6 +4,7 @@ import type { Attached } from './attached.js';
 import { ExternalMemory } from './external-memory.js';
 import type { FabricLink } from './reconnect.js';
 
+/** Offsets are from its own beginning, up to its own size; see `ExternalMemory`. */
 export class Slab extends ExternalMemory implements Disposable {
   #free: (() => void) | undefined;
   #freed = false;

@@ -224,4 +224,3 @@ export type DemoteReply = v.InferOutput<typeof demoteReply>;
 export type InvalidateReply = v.InferOutput<typeof invalidateReply>;
 export type ReclaimReply = v.InferOutput<typeof reclaimReply>;
 export type TierList = v.InferOutput<typeof tierList>;
-export type PageMapReply = v.InferOutput<typeof pageMap>;
