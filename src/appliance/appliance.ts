@@ -137,7 +137,7 @@ export class Appliance implements AsyncDisposable {
   ): Promise<Appliance> {
     const { quota, sessionGraceMs: graceMs } = settings;
     const regions = await openRegions(settings, undo);
-    const { memory, predecessor, tiers, pager, journal, keepFolder, unit } = regions;
+    const { catalog, memory, predecessor, tiers, pager, journal, keepFolder, unit } = regions;
     const { unclean } = predecessor;
     const names = readdirSync(keepFolder);
     const removed = () => catalog.removed();

@@ -14,6 +14,7 @@ import { SyncJournal } from './sync-journal.js';
 import { Tiers } from './tiers.js';
 
 export interface OpenRegions {
+  readonly catalog: Catalog;
   readonly memory: MemoryDirectory | undefined;
   readonly predecessor: Predecessor;
   readonly tiers: Tiers;
@@ -69,5 +70,5 @@ export async function openRegions(
   for (const body of settings.regions) {
     await unit.serve(validate(regionBody, body, 'ERR_ARGUMENT'));
   }
-  return { memory, predecessor, tiers, pager, journal, keepFolder, unit };
+  return { catalog, memory, predecessor, tiers, pager, journal, keepFolder, unit };
 }

@@ -34,13 +34,11 @@ export interface RangeOptions extends Limits {
 /** By name. */
 export const RANGE_KEYS: readonly string[] = ['offset', 'length'];
 
-/** Which pages leave memory: of the whole region unless a range is given. */
 export interface DemoteOptions extends RangeOptions {
   /** How long nobody has used a page that goes: `30s`, `10m`, `2h`, `1d`, or milliseconds. */
   readonly cold?: string | number;
 }
 
-/** Which pages are brought near, and whether the call waits for that. */
 export interface PrefetchOptions extends RangeOptions {
   /** Until it has ended. */
   readonly wait?: boolean;
