@@ -31,13 +31,15 @@ Napi::Value PagerOpenJournal(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto pager = OpenPager(info);
   if (pager == nullptr) return env.Undefined();
-  constexpr uint64_t kNowhere = ~uint64_t{0};
-  uint64_t damaged_at = kNowhere;
-  auto opened = JournalFolder::Open(TextOf(ObjectOf(info[1]), "path"), &damaged_at);
+  JournalDamage damage;
+  auto opened = JournalFolder::Open(TextOf(ObjectOf(info[1]), "path"), &damage);
   Napi::Object found = Napi::Object::New(env);
   if (!opened.ok()) {
-    if (damaged_at == kNowhere) return Throw(env, opened.error());
-    found.Set("damagedAt", Number(env, damaged_at));
+    if (damage.path.empty()) return Throw(env, opened.error());
+    Napi::Object place = Napi::Object::New(env);
+    place.Set("path", damage.path);
+    place.Set("at", Number(env, damage.at));
+    found.Set("damage", place);
     found.Set("recovered", Napi::Array::New(env, 0));
     return found;
   }
@@ -47,7 +49,7 @@ Napi::Value PagerOpenJournal(const Napi::CallbackInfo& info) {
     return Throw(env, recovered.error());
   }
   pager->pager.atomic_sync().UseJournal(journal);
-  found.Set("damagedAt", env.Null());
+  found.Set("damage", env.Null());
   found.Set("recovered", RecoveredOf(env, done));
   return found;
 }

@@ -28,6 +28,23 @@ void ChangeDirty(const AtomicSync::Member& member, Change change) {
   });
 }
 
+uint64_t DirtyPages(const std::vector<AtomicSync::Member>& members) {
+  uint64_t dirty = 0;
+  for (const AtomicSync::Member& member : members) {
+    dirty += std::min(member.region->table->dirty(), member.run.count);
+  }
+  return dirty;
+}
+
+// Of members whose memory outlives the process.
+template <typename Each>
+void EachOfFiles(const std::vector<AtomicSync::Member>& members, Each each) {
+  for (const AtomicSync::Member& member : members) {
+    MemoryFiles* const files = member.region->table->files();
+    if (files != nullptr) each(*files, *member.region->store);
+  }
+}
+
 }  // namespace
 
 void AtomicSync::UseJournal(std::shared_ptr<JournalFolder> journal) {
@@ -39,67 +56,6 @@ Status AtomicSync::Admit(PageStore& store, uint64_t size_bytes) {
   JournalFolder* const now = journal();
   if (now == nullptr || store.Sink().path.empty()) return {};
   return now->Admit(NameOf(store, size_bytes), store);
-}
-
-void AtomicSync::Close() {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    closing_ = true;
-  }
-  wake_.notify_all();
-  thread_.Join();
-}
-
-void AtomicSync::Submit(std::vector<Member> members, AtomicSyncDone done) {
-  Code refused = Code::kOk;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (closing_) {
-      refused = Code::kClosed;
-    } else if (jobs_.size() >= kWriteBackJobsMax) {
-      refused = Code::kQuota;
-    } else {
-      for (const Member& member : members) {
-        member.region->jobs.fetch_add(1, std::memory_order_acq_rel);
-      }
-      jobs_.push_back({std::move(members), std::move(done)});
-      if (!started_) thread_ = Thread("journal", [this] { Loop(); });
-      started_ = true;
-    }
-  }
-  if (refused != Code::kOk) {
-    done(Error{refused, 0, "submit atomic sync"});
-    return;
-  }
-  wake_.notify_one();
-}
-
-void AtomicSync::Loop() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  for (;;) {
-    wake_.wait(lock, [this] { return closing_ || !jobs_.empty(); });
-    if (jobs_.empty()) return;
-    Job job = std::move(jobs_.front());
-    jobs_.pop_front();
-    lock.unlock();
-    auto outcome = Run(job.members);
-    for (Member& member : job.members) {
-      member.region->jobs.fetch_sub(1, std::memory_order_acq_rel);
-      member.region.reset();
-    }
-    job.done(std::move(outcome));
-    lock.lock();
-  }
-}
-
-Result<AtomicReceipt> AtomicSync::Run(const std::vector<Member>& members) {
-  const std::lock_guard<std::mutex> one_at_a_time(run_mutex_);
-  auto outcome = RunLocked(members);
-  const Code code = outcome.ok() ? Code::kOk : outcome.error().code;
-  for (const Member& member : members) {
-    member.region->fills.write_back_failure.store(code, std::memory_order_relaxed);
-  }
-  return outcome;
 }
 
 Result<AtomicReceipt> AtomicSync::RunLocked(const std::vector<Member>& members) {
@@ -133,50 +89,31 @@ Result<AtomicReceipt> AtomicSync::RunHeld(const std::vector<Member>& members) {
     const Status& mapped = uses.emplace_back(*member.region).status();
     if (!mapped.ok()) return mapped.error();
   }
-  const std::lock_guard<std::mutex> lock(journal_->mutex());
+  // What is committed must be applied, or abandoned by name: whether it can be comes first. Others
+  // do not wait for the answer.
   std::vector<JournalStore> names;
-  uint64_t dirty = 0;
-  for (const Member& member : members) {
-    names.push_back(NameOf(*member.region->store, member.region->size_bytes));
-    dirty += std::min(member.region->table->dirty(), member.run.count);
-  }
-  // What is committed must be applied, or abandoned by name: whether it can be comes first.
   for (const Member& member : members) {
     if (Status stands = StoreStands(*member.region->store); !stands.ok()) return stands.error();
+    names.push_back(NameOf(*member.region->store, member.region->size_bytes));
   }
-  if (dirty == 0) return receipt;
-  Journal& journal = journal_->journal();
-  // Room is asked for first: without it nothing has happened, to the pages either.
-  if (Status begun = journal.Begin(names, dirty); !begun.ok()) return begun.error();
-  Freeze(members);
-  Status taken = Collect(members);
-  Unfreeze(members);
-  if (taken.ok() && journal.pages().empty()) {
-    journal.GiveUp();
-    return receipt;
-  }
-  if (taken.ok()) taken = Write(members, &receipt);
-  if (!taken.ok()) {
-    if (!journal.committed()) journal.GiveUp();
+  if (DirtyPages(members) == 0) return receipt;
+  auto filled = Fill(members, names);
+  JournalSegment* const segment = filled.ok() ? filled.value() : nullptr;
+  if (filled.ok() && segment == nullptr) return receipt;
+  Status outcome = filled.ok() ? Apply(members, segment, &receipt) : Status(filled.error());
+  if (!outcome.ok()) {
     for (const Member& member : members) Settle(member, false);
-    return taken.error();
   }
-  receipt.sequence = journal.sequence();
+  if (segment != nullptr) journal_->Return(segment);
+  if (!outcome.ok()) return outcome.error();
   for (WriteBackReceipt& member : receipt.members) member.elapsed_ns = NowNs() - started;
   return receipt;
 }
 
-// Whatever an earlier sync has left to do comes first.
+// Whatever an earlier sync has left to do for these regions comes first.
 Status AtomicSync::Prepare(const std::vector<Member>& members) {
   if (journal() == nullptr) return Error{Code::kUnsupported, 0, "there is no journal"};
-  if (Status pool = pool_.Open(); !pool.ok()) return pool;
-  {
-    const std::lock_guard<std::mutex> lock(journal_->mutex());
-    if (journal_->journal().committed()) {
-      if (Status finished = journal_->Finish(unwritten_); !finished.ok()) return finished;
-    }
-    unwritten_.clear();
-  }
+  if (Status ended = journal_->EndEarlier(); !ended.ok()) return ended;
   for (const Member& member : members) {
     if (!member.region->atomic) {
       return Error{Code::kUnsupported, 0, "a region of the sync is not atomic"};
@@ -188,6 +125,46 @@ Status AtomicSync::Prepare(const std::vector<Member>& members) {
     }
   }
   return {};
+}
+
+Result<JournalSegment*> AtomicSync::Fill(const std::vector<Member>& members,
+                                         std::span<const JournalStore> names) {
+  const std::lock_guard<std::mutex> one_at_a_time(fill_mutex_);
+  if (Status pool = pool_.Open(); !pool.ok()) return pool.error();
+  auto segment = journal_->Take();
+  if (!segment.ok()) return segment;
+  Journal& journal = *segment.value()->journal;
+  auto any = FillJournal(members, names, journal);
+  if (any.ok() && any.value()) return segment;
+  journal_->Return(segment.value());
+  if (!any.ok()) return any.error();
+  return static_cast<JournalSegment*>(nullptr);
+}
+
+Result<bool> AtomicSync::FillJournal(const std::vector<Member>& members,
+                                     std::span<const JournalStore> names, Journal& journal) {
+  // Room is asked for first: without it nothing has happened, to the pages either.
+  Status done = journal.Begin(names, DirtyPages(members), journal_->NextSequence());
+  if (!done.ok()) return done.error();
+  filling_ = &journal;
+  Freeze(members);
+  done = Collect(members);
+  Unfreeze(members);
+  if (done.ok() && journal.pages().empty()) {
+    journal.GiveUp();
+    return false;
+  }
+  if (done.ok()) {
+    // Marked until the journal is free: until then a restart may write the stores once more.
+    EachOfFiles(members, [](MemoryFiles& files, PageStore&) { files.BeginWrite(); });
+    done = journal.Commit();
+    if (done.ok()) return true;
+    EachOfFiles(members, [](MemoryFiles& files, PageStore& store) {
+      files.EndWrite(store.Identity());
+    });
+  }
+  journal.GiveUp();
+  return done.error();
 }
 
 void AtomicSync::Freeze(const std::vector<Member>& members) {
@@ -239,7 +216,7 @@ void AtomicSync::Unfreeze(const std::vector<Member>& members) {
 }
 
 // Claims a frozen page; 0 when it is none (any more).
-PageWord AtomicSync::Claim(Region& region, PageIndex page) {
+PageWord AtomicSync::ClaimPage(Region& region, PageIndex page) {
   PageWord after = 0;
   const PageWord before = ChangePage(
       *region.table, page,
@@ -272,7 +249,7 @@ AtomicSync::Thawed AtomicSync::Thaw(const std::shared_ptr<Region>& region, PageI
   const uint32_t member = region->frozen.member.load(std::memory_order_relaxed);
   uint32_t slot = 0;
   if (!pool_.Take(member, page, &slot)) return Thawed::kWait;
-  if (Claim(*region, page) == 0) {
+  if (ClaimPage(*region, page) == 0) {
     pool_.Return(slot);
     return Thawed::kReady;
   }
@@ -309,8 +286,8 @@ Status AtomicSync::Collect(const std::vector<Member>& members) {
 }
 
 Status AtomicSync::TakePage(const Member& member, uint32_t index, PageIndex page) {
-  if (Claim(*member.region, page) == 0) return {};
-  Journal& journal = journal_->journal();
+  if (ClaimPage(*member.region, page) == 0) return {};
+  Journal& journal = *filling_;
   const std::byte* from = member.region->memory->address() + (page << kPageShift);
   const uint32_t sum = CopyAndCrc32c(journal.Slot(), from, kPageBytes, 0);
   Release(member.region, page);
@@ -323,7 +300,7 @@ Status AtomicSync::TakeImages(const std::vector<Member>& members) {
   std::vector<ImagePool::Image> urgent;
   pool_.Drain(&images, &urgent);
   Status failure;
-  Journal& journal = journal_->journal();
+  Journal& journal = *filling_;
   for (const ImagePool::Image& image : images) {
     if (failure.ok()) {
       std::copy_n(pool_.Bytes(image.slot), kPageBytes, journal.Slot());
@@ -337,39 +314,35 @@ Status AtomicSync::TakeImages(const std::vector<Member>& members) {
   return failure;
 }
 
-Status AtomicSync::Write(const std::vector<Member>& members, AtomicReceipt* receipt) {
-  Journal& journal = journal_->journal();
-  // Marked until the journal is free: until then a restart may write the stores once more.
-  for (const Member& member : members) {
-    if (MemoryFiles* files = member.region->table->files(); files != nullptr) files->BeginWrite();
-  }
+// Brings a committed sync to its stores.
+Status AtomicSync::Apply(const std::vector<Member>& members, JournalSegment* segment,
+                         AtomicReceipt* receipt) {
+  Journal& journal = *segment->journal;
+  receipt->sequence = journal.sequence();
   std::vector<Status> written(members.size());
-  Status outcome = journal.Commit();
-  if (outcome.ok()) {
-    for (uint32_t n = 0; n < members.size(); n++) {
-      written[n] = journal.Apply(n, *members[n].region->store);
-      if (written[n].ok()) continue;
-      Redirty(*members[n].region);
-      unwritten_.push_back(n);
-      if (outcome.ok()) outcome = written[n];
-    }
-    for (const JournalPage& page : journal.pages()) {
-      const Region& region = *members[page.store].region;
-      receipt->members[page.store].pages_written++;
-      receipt->members[page.store].bytes_written += region.BytesIn({page.page, 1});
-    }
-    Status finished = journal_->Finish(unwritten_);
-    if (outcome.ok()) outcome = finished;
-    if (finished.ok()) unwritten_.clear();
-    for (uint32_t n = 0; n < members.size(); n++) {
-      Settle(members[n], written[n].ok());
-      if (!written[n].ok()) continue;
-      FillCounters& fills = members[n].region->fills;
-      fills.written_back_pages.fetch_add(receipt->members[n].pages_written,
-                                         std::memory_order_relaxed);
-      fills.written_back_bytes.fetch_add(receipt->members[n].bytes_written,
-                                         std::memory_order_relaxed);
-    }
+  Status outcome;
+  for (uint32_t n = 0; n < members.size(); n++) {
+    written[n] = journal.Apply(n, *members[n].region->store);
+    if (written[n].ok()) continue;
+    Redirty(*members[n].region);
+    segment->unwritten.push_back(n);
+    if (outcome.ok()) outcome = written[n];
+  }
+  for (const JournalPage& page : journal.pages()) {
+    const Region& region = *members[page.store].region;
+    receipt->members[page.store].pages_written++;
+    receipt->members[page.store].bytes_written += region.BytesIn({page.page, 1});
+  }
+  Status finished = journal_->Finish(segment);
+  if (outcome.ok()) outcome = finished;
+  for (uint32_t n = 0; n < members.size(); n++) {
+    Settle(members[n], written[n].ok());
+    if (!written[n].ok()) continue;
+    FillCounters& fills = members[n].region->fills;
+    fills.written_back_pages.fetch_add(receipt->members[n].pages_written,
+                                       std::memory_order_relaxed);
+    fills.written_back_bytes.fetch_add(receipt->members[n].bytes_written,
+                                       std::memory_order_relaxed);
   }
   if (!outcome.ok() && journal.committed()) return outcome;
   for (uint32_t n = 0; n < members.size(); n++) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "memory/region.h"
@@ -21,6 +22,11 @@ namespace farpage {
 
 // Pages taken from memory before the sync looks what writers have handed it.
 inline constexpr uint32_t kPagesPerDrain = 32;
+// Syncs under way at once, at most: as many as the journal holds, and one that finds it full.
+inline constexpr size_t kSyncThreadsMax = kJournalSegmentsMax + 1;
+// How long a sync takes before those of several regions, its own among them, hold up the others of
+// theirs no longer.
+inline constexpr uint64_t kStuckSyncNs = 500'000'000;
 
 struct AtomicReceipt {
   // Of the members, in their order.
@@ -37,7 +43,9 @@ using AtomicSyncDone = std::function<void(Result<AtomicReceipt>)>;
 // (stores/journal.h). From the taking on a page is WRITEBACK, and clean when its store has it.
 // Nobody else asks for the durability of a member's store meanwhile (Region::write_back): a failed
 // fdatasync(2) is told once, and a pull has pages of its own on their way there.
-// Thread: any; syncs follow one another on one thread, which starts with the first.
+// Syncs follow one another until they are in the journal; then the next one may begin, in another
+// segment of it, if it is of other regions: a store that hangs delays its own regions only. Thread:
+// any; each sync has one of few threads, which start when they are needed.
 class AtomicSync {
  public:
   struct Member {
@@ -65,7 +73,8 @@ class AtomicSync {
 
   // Syncs the dirty pages of all members as one. `done` is called on the sync's thread. Fails:
   // kNoSpace, kIo (nothing happened, or all of it will have once the stores take it), kPageLost,
-  // kUnsupported (a member is not atomic), kQuota, kClosed.
+  // kUnsupported (a member is not atomic), kQuota, kTimeout (the journal is full of syncs whose
+  // stores do not answer), kClosed.
   void Submit(std::vector<Member> members, AtomicSyncDone done);
   // The same on the calling thread.
   Result<AtomicReceipt> Run(const std::vector<Member>& members);
@@ -84,18 +93,38 @@ class AtomicSync {
     std::vector<Member> members;
     AtomicSyncDone done;
   };
+  // A sync under way, or one that waits for its regions and keeps others from them.
+  struct Claim {
+    const std::vector<Member>* members;
+    uint64_t since_ns;
+  };
+  // atomic_sync_queue.cc; all but the first two require the lock.
   void Loop();
+  Result<AtomicReceipt> RunClaimed(const std::vector<Member>& members);
+  // Another thread for a job that waits, or one that has nothing to do.
+  void WakeThread();
+  // The first job that may begin: its regions are its own from now on.
+  bool TakeJob(Job* job);
+  void EndClaim(const std::vector<Member>& members);
+
   Result<AtomicReceipt> RunLocked(const std::vector<Member>& members);
   Result<AtomicReceipt> RunHeld(const std::vector<Member>& members);
   Status Prepare(const std::vector<Member>& members);
+  // Until it has committed, in this segment; null: nothing was dirty after all.
+  Result<JournalSegment*> Fill(const std::vector<Member>& members,
+                               std::span<const JournalStore> names);
+  // False: nothing was dirty.
+  Result<bool> FillJournal(const std::vector<Member>& members, std::span<const JournalStore> names,
+                           Journal& journal);
+  Status Apply(const std::vector<Member>& members, JournalSegment* segment,
+               AtomicReceipt* receipt);
   void Freeze(const std::vector<Member>& members);
   void Unfreeze(const std::vector<Member>& members);
   Status Collect(const std::vector<Member>& members);
   Status TakePage(const Member& member, uint32_t index, PageIndex page);
   Status TakeImages(const std::vector<Member>& members);
-  PageWord Claim(Region& region, PageIndex page);
+  PageWord ClaimPage(Region& region, PageIndex page);
   void Release(const std::shared_ptr<Region>& region, PageIndex page);
-  Status Write(const std::vector<Member>& members, AtomicReceipt* receipt);
   Status HardenPulled(const std::vector<Member>& members);
   void Settle(const Member& member, bool written);
 
@@ -107,14 +136,16 @@ class AtomicSync {
   ImagePool pool_;
   std::atomic<bool> taking_{false};  // the instant is over and pages may be copied
   std::atomic<uint64_t> images_{0};
-  std::vector<uint32_t> unwritten_;  // stores of a sync that is still in the journal
-  std::mutex run_mutex_;             // one sync at a time, whoever asks
-  std::mutex mutex_;                 // guards jobs_, closing_ and the start of the thread
+  std::mutex fill_mutex_;       // one sync at a time goes into the journal
+  Journal* filling_ = nullptr;  // what it fills
+  std::mutex mutex_;            // guards what follows
   std::condition_variable wake_;
+  std::condition_variable ended_;
   std::deque<Job> jobs_;
+  std::vector<Claim> running_;
+  size_t idle_ = 0;
   bool closing_ = false;
-  bool started_ = false;
-  Thread thread_;
+  std::vector<Thread> threads_;
 };
 
 }  // namespace farpage

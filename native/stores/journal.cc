@@ -62,7 +62,8 @@ Status Journal::ReadHeads(Head* newest) {
     const Head zero{};
     blank = blank && std::memcmp(&head, &zero, sizeof(head)) == 0;
     if (head.magic != journal_format::kMagic || head.checksum != Sum(head)) continue;
-    if (head.format != journal_format::kFormat || head.page_bytes != kPageBytes) {
+    if (head.format < journal_format::kFormatOldest || head.format > journal_format::kFormat ||
+        head.page_bytes != kPageBytes) {
       return Error{Code::kStateVersion, 0, "the journal is of another version or page size"};
     }
     if (!found || head.serial > newest->serial) *newest = head;
@@ -70,6 +71,7 @@ Status Journal::ReadHeads(Head* newest) {
   }
   serial_ = newest->serial;
   sequence_ = newest->sequence;
+  marked_ = newest->format == journal_format::kFormat;
   if (found || blank) return {};
   // The first head was being written and no sync had begun, or both are damaged.
   StoresHead first{};
@@ -223,10 +225,13 @@ Status Journal::WriteHead(bool committed, uint64_t stream_bytes) {
                                 {reinterpret_cast<const std::byte*>(&head), sizeof(head)});
   if (!written.ok()) return written;
   serial_++;
-  return file_->MakeDurable();
+  Status durable = file_->MakeDurable();
+  marked_ = marked_ || durable.ok();
+  return durable;
 }
 
-Status Journal::Begin(std::span<const JournalStore> stores, uint64_t pages_max) {
+Status Journal::Begin(std::span<const JournalStore> stores, uint64_t pages_max,
+                      uint64_t sequence) {
   if (stores.size() > kJournalStoresMax) {
     return Error{Code::kQuota, 0, "too many regions in one sync"};
   }
@@ -234,11 +239,9 @@ Status Journal::Begin(std::span<const JournalStore> stores, uint64_t pages_max) 
   const uint64_t bytes = StreamStart() + 2 * ChunkBytes() + (chunks + pages_max + 1) * kPageBytes;
   if (Status room = file_->Reserve(bytes); !room.ok()) return room;
   // What was given up must not be found complete one day, among parts of this sync or alone.
-  if (serial_ == 0 || !void_) {
-    if (Status emptied = WriteHead(false, 0); !emptied.ok()) return emptied;
-  }
-  void_ = true;
-  sequence_++;
+  if (!marked_) void_ = false;
+  if (Status emptied = MakeVoid(); !emptied.ok()) return emptied;
+  sequence_ = std::max(sequence_ + 1, sequence);
   stores_.assign(stores.begin(), stores.end());
   state_ = State::kFilling;
   stream_bytes_ = StreamStart();
@@ -307,8 +310,9 @@ Status Journal::Commit() {
   end.checksum = Sum(end);
   std::vector<std::byte> block(kPageBytes);
   std::memcpy(block.data(), &end, sizeof(end));
-  if (Status written = file_->Write(stream_bytes_, block); !written.ok()) return written;
+  // One that failed may be there all the same.
   void_ = false;
+  if (Status written = file_->Write(stream_bytes_, block); !written.ok()) return written;
   if (Status durable = file_->MakeDurable(); !durable.ok()) return durable;
   if (Status said = WriteHead(true, stream_bytes_ + kPageBytes); !said.ok()) return said;
   return Settle(stream_bytes_ + kPageBytes);
@@ -316,7 +320,14 @@ Status Journal::Commit() {
 
 void Journal::GiveUp() {
   Forget();
-  if (!void_ && WriteHead(false, 0).ok()) void_ = true;
+  (void)MakeVoid();
+}
+
+Status Journal::MakeVoid() {
+  if (void_) return {};
+  Status written = WriteHead(false, 0);
+  void_ = written.ok();
+  return written;
 }
 
 Status Journal::Apply(uint32_t store, PageStore& to) {
@@ -349,7 +360,7 @@ Status Journal::Apply(uint32_t store, PageStore& to) {
 Status Journal::Retire() {
   if (Status retired = WriteHead(false, 0); !retired.ok()) return retired;
   void_ = true;
-  const bool large = stream_bytes_ > kJournalKeepBytes;
+  const bool large = stream_bytes_ > keep_bytes_;
   Forget();
   // A hint that the next sync does not rely on: what is behind the head is nobody's now.
   if (large) (void)file_->Shrink(StreamStart());

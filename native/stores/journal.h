@@ -60,9 +60,10 @@ class Journal {
   // Sorted by store and page once committed.
   [[nodiscard]] const std::vector<JournalPage>& pages() const { return pages_; }
 
-  // Begins a sync of up to `pages_max` pages and takes room for it. Requires: nothing committed.
-  // Fails: kNoSpace, kIo, kQuota (kJournalStoresMax); nothing has changed then.
-  Status Begin(std::span<const JournalStore> stores, uint64_t pages_max);
+  // Begins a sync of up to `pages_max` pages and takes room for it. Its number is `sequence`, or
+  // the next one of this file if that is higher. Requires: nothing committed. Fails: kNoSpace, kIo,
+  // kQuota (kJournalStoresMax); nothing has changed then.
+  Status Begin(std::span<const JournalStore> stores, uint64_t pages_max, uint64_t sequence = 0);
   // Where the bytes of the next page go: kPageBytes of them.
   [[nodiscard]] std::byte* Slot() const;
   // Adds the page whose bytes are in the slot, `checksum` being their CRC32C.
@@ -72,6 +73,10 @@ class Journal {
   // Gives a begun sync up. After an error the stream may be on the device all the same: it is made
   // void as far as the device still takes writes.
   void GiveUp();
+  // Nothing is in it, and nothing of what was given up can come back.
+  [[nodiscard]] bool IsVoid() const { return state_ == State::kIdle && void_; }
+  // Makes void what was given up, if it is not. Requires: nothing committed.
+  Status MakeVoid();
 
   // Writes the pages of one store in place, and makes them durable. Requires: committed.
   Status Apply(uint32_t store, PageStore& to);
@@ -81,6 +86,8 @@ class Journal {
   [[nodiscard]] const std::byte* Bytes(const JournalPage& page) const {
     return mapping_.data() + page.at;
   }
+  // What the file may keep between syncs.
+  void KeepBytes(uint64_t bytes) { keep_bytes_ = bytes; }
 
  private:
   enum class State : uint8_t { kIdle, kFilling, kCommitted };
@@ -101,11 +108,13 @@ class Journal {
   void Forget();
 
   std::unique_ptr<JournalFile> file_;
+  uint64_t keep_bytes_ = kJournalKeepBytes;
   State state_ = State::kIdle;
   uint64_t serial_ = 0;
   uint64_t sequence_ = 0;      // of the newest sync that was begun
   uint64_t stream_bytes_ = 0;  // so far
   bool void_ = true;           // nothing of a sync that was given up can come back
+  bool marked_ = false;        // there is a head of this format
   uint32_t chunks_ = 0;
   uint32_t chain_ = 0;
   std::vector<std::byte> buffer_;  // one chunk

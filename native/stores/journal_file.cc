@@ -22,7 +22,11 @@ Result<std::unique_ptr<OsJournalFile>> OsJournalFile::Open(const std::string& pa
   if (!fd.valid() && errno == ENOENT && make) {
     fd = Fd(::open(path.c_str(), kFlags | O_CREAT | O_EXCL, 0600));
     if (!fd.valid()) return SystemError("open journal");
-    if (Status named = MakeFolderDurable(path); !named.ok()) return named.error();
+    if (Status named = MakeFolderDurable(path); !named.ok()) {
+      // The next try must not take it for one that stays.
+      ::unlink(path.c_str());
+      return named.error();
+    }
   }
   if (!fd.valid()) return SystemError("open journal");
   return std::unique_ptr<OsJournalFile>(new OsJournalFile(std::move(fd)));

@@ -47,18 +47,26 @@ Result<std::unique_ptr<Journal>> OpenPart(const std::string& path) {
 }  // namespace
 
 Result<std::unique_ptr<JournalFolder>> JournalFolder::Open(const std::string& path,
-                                                           uint64_t* damaged_at) {
-  auto file = OsJournalFile::Open(path, true);
-  if (!file.ok()) return file.error();
-  return Over(path, std::move(file).value(), damaged_at);
+                                                           JournalDamage* damage) {
+  const auto open = [](const std::string& name,
+                       bool make) -> Result<std::unique_ptr<JournalFile>> {
+    auto file = OsJournalFile::Open(name, make);
+    if (!file.ok()) return file.error();
+    return std::unique_ptr<JournalFile>(std::move(file).value());
+  };
+  return Over(path, open, damage);
 }
 
 Result<std::unique_ptr<JournalFolder>> JournalFolder::Over(const std::string& path,
-                                                           std::unique_ptr<JournalFile> file,
-                                                           uint64_t* damaged_at) {
-  auto journal = Journal::Open(std::move(file), damaged_at);
-  if (!journal.ok()) return journal.error();
-  std::unique_ptr<JournalFolder> folder(new JournalFolder(path, std::move(journal).value()));
+                                                           OpenJournalFile open_file,
+                                                           JournalDamage* damage) {
+  std::unique_ptr<JournalFolder> folder(new JournalFolder(path, std::move(open_file)));
+  for (size_t segment = 0; segment < kJournalSegmentsMax; segment++) {
+    Status opened = folder->OpenSegment(segment, segment == 0, damage);
+    if (!opened.ok() && (segment == 0 || opened.error().code != Code::kFileNotFound)) {
+      return opened.error();
+    }
+  }
   if (Status found = folder->FindParts(); !found.ok()) return found.error();
   return folder;
 }
@@ -105,37 +113,45 @@ Result<std::unique_ptr<PageStore>> JournalFolder::OpenNamed(const JournalStore& 
 Status JournalFolder::Recover(const OpenJournalStore& open, std::vector<RecoveredStore>* done) {
   const std::lock_guard<std::mutex> lock(mutex_);
   // Parts first: they are older than what the journal has.
-  for (size_t n = 0; n < parts_.size();) {
-    const Part part = parts_[n];
+  RecoverParts(open, done);
+  std::vector<JournalSegment*> committed;
+  for (JournalSegment& segment : segments_) {
+    if (segment.journal != nullptr && segment.journal->committed()) committed.push_back(&segment);
+  }
+  std::sort(committed.begin(), committed.end(), [](const auto* a, const auto* b) {
+    return a->journal->sequence() < b->journal->sequence();
+  });
+  for (JournalSegment* segment : committed) {
+    if (Status applied = RecoverSegment(segment, open, done); !applied.ok()) return applied;
+  }
+  return {};
+}
+
+void JournalFolder::RecoverParts(const OpenJournalStore& open,
+                                 std::vector<RecoveredStore>* done) {
+  const std::vector<Part> parts = parts_;
+  for (const Part& part : parts) {
     auto store = open(part.store);
     Status outcome = store.ok() ? ApplyPart(part, *store.value()) : Status(store.error());
     done->push_back({part.store, part.pages, 0, outcome});
-    if (outcome.ok()) outcome = Remove(n);
-    if (!outcome.ok()) n++;
+    if (outcome.ok()) (void)Remove(part.path);
   }
-  if (!journal_->committed()) return {};
-  std::vector<uint32_t> unwritten;
-  for (uint32_t n = 0; n < journal_->stores().size(); n++) {
-    auto store = open(journal_->stores()[n]);
-    const Status outcome =
-        store.ok() ? journal_->Apply(n, *store.value()) : Status(store.error());
-    if (!outcome.ok()) unwritten.push_back(n);
-    done->push_back({journal_->stores()[n], PagesOfStore(*journal_, n), BytesOf(*journal_, n),
-                     outcome});
-  }
-  return Finish(unwritten);
 }
 
-Status JournalFolder::Finish(const std::vector<uint32_t>& unwritten) {
-  for (const uint32_t store : unwritten) {
-    if (PagesOfStore(*journal_, store) == 0) continue;
-    if (Status kept = Keep(store); !kept.ok()) return kept;
+Status JournalFolder::RecoverSegment(JournalSegment* segment, const OpenJournalStore& open,
+                                     std::vector<RecoveredStore>* done) {
+  Journal& journal = *segment->journal;
+  for (uint32_t n = 0; n < journal.stores().size(); n++) {
+    auto store = open(journal.stores()[n]);
+    const Status outcome = store.ok() ? journal.Apply(n, *store.value()) : Status(store.error());
+    if (!outcome.ok()) segment->unwritten.push_back(n);
+    done->push_back({journal.stores()[n], PagesOfStore(journal, n), BytesOf(journal, n), outcome});
   }
-  return journal_->Retire();
+  return FinishLocked(segment);
 }
 
-Status JournalFolder::Keep(uint32_t store) {
-  const JournalStore& name = journal_->stores()[store];
+Status JournalFolder::Keep(const Journal& journal, uint32_t store) {
+  const JournalStore& name = journal.stores()[store];
   const auto same = [&](const Part& part) { return part.store == name; };
   // From a try before, whose sync could not be retired.
   if (std::find_if(parts_.begin(), parts_.end(), same) != parts_.end()) return {};
@@ -143,7 +159,7 @@ Status JournalFolder::Keep(uint32_t store) {
   const std::string path = path_ + "-part-" + std::to_string(last_part_ + 1);
   const std::string next = path + ".next";
   ::unlink(next.c_str());
-  Status kept = WritePart(next, store);
+  Status kept = WritePart(next, journal, store);
   if (kept.ok() && ::rename(next.c_str(), path.c_str()) != 0) kept = SystemError("rename part");
   if (kept.ok()) kept = MakeFolderDurable(path);
   if (!kept.ok()) {
@@ -151,21 +167,22 @@ Status JournalFolder::Keep(uint32_t store) {
     return kept;
   }
   last_part_++;
-  parts_.push_back({path, name, PagesOfStore(*journal_, store)});
+  parts_.push_back({path, name, PagesOfStore(journal, store)});
   waiting_.store(parts_.size());
   return {};
 }
 
-Status JournalFolder::WritePart(const std::string& path, uint32_t store) {
+Status JournalFolder::WritePart(const std::string& path, const Journal& journal,
+                                uint32_t store) {
   auto file = OsJournalFile::Open(path, true);
   if (!file.ok()) return file.error();
   auto part = Journal::Open(std::move(file).value());
   if (!part.ok()) return part.error();
   Journal& to = *part.value();
-  Status written = to.Begin({&journal_->stores()[store], 1}, PagesOfStore(*journal_, store));
-  for (const JournalPage& page : journal_->pages()) {
+  Status written = to.Begin({&journal.stores()[store], 1}, PagesOfStore(journal, store));
+  for (const JournalPage& page : journal.pages()) {
     if (page.store != store || !written.ok()) continue;
-    const uint32_t sum = CopyAndCrc32c(to.Slot(), journal_->Bytes(page), kPageBytes, 0);
+    const uint32_t sum = CopyAndCrc32c(to.Slot(), journal.Bytes(page), kPageBytes, 0);
     written = to.Add(0, page.page, sum);
   }
   return written.ok() ? to.Commit() : written;
@@ -178,25 +195,24 @@ Status JournalFolder::ApplyPart(const Part& part, PageStore& to) {
   return journal.value()->Apply(0, to);
 }
 
-Status JournalFolder::Remove(size_t part) {
-  if (::unlink(parts_[part].path.c_str()) != 0 && errno != ENOENT) return SystemError("unlink");
-  const std::string path = parts_[part].path;
-  parts_.erase(parts_.begin() + static_cast<ptrdiff_t>(part));
+Status JournalFolder::Remove(const std::string& part_path) {
+  if (::unlink(part_path.c_str()) != 0 && errno != ENOENT) return SystemError("unlink");
+  std::erase_if(parts_, [&](const Part& part) { return part.path == part_path; });
   waiting_.store(parts_.size());
-  return MakeFolderDurable(path);
+  return MakeFolderDurable(part_path);
 }
 
 Status JournalFolder::Admit(const JournalStore& store, PageStore& to) {
   if (waiting_.load() == 0) return {};
-  const std::lock_guard<std::mutex> lock(mutex_);
-  for (size_t n = 0; n < parts_.size();) {
-    const Part& part = parts_[n];
-    const bool same = SameFile(part.store, store);
-    if ((!same && part.store.path != store.path) || !Overlap(part.store, store)) {
-      n++;
-      continue;
-    }
-    if (!same) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    const auto found = std::find_if(parts_.begin(), parts_.end(), [&](const Part& part) {
+      const bool names = SameFile(part.store, store) || part.store.path == store.path;
+      return names && Overlap(part.store, store);
+    });
+    if (found == parts_.end()) return {};
+    const Part part = *found;
+    if (!SameFile(part.store, store)) {
       return Error{Code::kFileChanged, 0, "a committed sync waits for the file of this name that "
                                           "was replaced; put it back, or recover --abandon"};
     }
@@ -205,22 +221,22 @@ Status JournalFolder::Admit(const JournalStore& store, PageStore& to) {
       return Error{Code::kFileChanged, 0, "a committed sync waits for another part of this file; "
                                           "run recover first"};
     }
+    // Others do not wait for this store.
+    lock.unlock();
     if (Status applied = ApplyPart(part, to); !applied.ok()) return applied;
-    if (Status removed = Remove(n); !removed.ok()) return removed;
+    lock.lock();
+    if (Status removed = Remove(part.path); !removed.ok()) return removed;
   }
-  return {};
 }
 
 Result<uint64_t> JournalFolder::Abandon(const std::string& path) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  const std::vector<Part> parts = parts_;
   uint64_t pages = 0;
-  for (size_t n = 0; n < parts_.size();) {
-    if (parts_[n].store.path != path) {
-      n++;
-      continue;
-    }
-    pages += parts_[n].pages;
-    if (Status removed = Remove(n); !removed.ok()) return removed.error();
+  for (const Part& part : parts) {
+    if (part.store.path != path) continue;
+    pages += part.pages;
+    if (Status removed = Remove(part.path); !removed.ok()) return removed.error();
   }
   return pages;
 }

@@ -18,7 +18,9 @@
 namespace farpage::journal_format {
 
 inline constexpr std::array<char, 8> kMagic = {'F', 'A', 'R', 'P', 'A', 'G', 'E', 'J'};
-inline constexpr uint32_t kFormat = 1;
+// The first format is the same, of a journal that has one file: who knows of no other refuses this.
+inline constexpr uint32_t kFormat = 2;
+inline constexpr uint32_t kFormatOldest = 1;
 inline constexpr uint64_t kStoresMark = 0x31534552'4f545346u;
 inline constexpr uint64_t kChunkMark = 0x314b4e55'48435046u;
 inline constexpr uint64_t kEndMark = 0x31444e45'4d525546u;

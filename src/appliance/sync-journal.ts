@@ -24,10 +24,10 @@ export class SyncJournal {
   ensure(): void {
     if (this.#open) return;
     try {
-      const { damagedAt, recovered } = native().pagerOpenJournal(this.#pager, { path: this.path });
-      if (damagedAt !== null) {
-        const what = `${this.path}: a committed sync is damaged at byte ${damagedAt}`;
-        const advice = 'restore the files it names from a backup, then move the journal away';
+      const { damage, recovered } = native().pagerOpenJournal(this.#pager, { path: this.path });
+      if (damage !== null) {
+        const what = `${damage.path}: a committed sync is damaged at byte ${damage.at}`;
+        const advice = 'restore the files it names from a backup, then move that file away';
         throw new FarpageError('ERR_STATE_DAMAGED', `${what}; nothing was written; ${advice}`);
       }
       this.recovered = recovered;
@@ -56,8 +56,9 @@ export class SyncJournal {
   get #exists(): boolean {
     if (existsSync(this.path)) return true;
     try {
-      const part = `${basename(this.path)}-part-`;
-      return readdirSync(dirname(this.path)).some((name) => name.startsWith(part));
+      // Parts that wait for their file ("journal-part-1"), further segments ("journal-segment-1").
+      const other = `${basename(this.path)}-`;
+      return readdirSync(dirname(this.path)).some((name) => name.startsWith(other));
     } catch (cause) {
       throw fileFailure(cause, this.path);
     }

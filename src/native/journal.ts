@@ -27,12 +27,15 @@ export interface RecoveredFile {
 export interface JournalBinding {
   /**
    * Opens the journal of a pager's atomic syncs, or makes it, and writes what it holds to the files
-   * that it names. A damaged one tells where, and nothing was written.
+   * that it names. A damaged one tells where, and nothing was written to the files of any.
    */
   pagerOpenJournal(
     pager: PagerHandle,
     options: { path: string },
-  ): { damagedAt: number | null; recovered: readonly RecoveredFile[] };
+  ): {
+    damage: { readonly path: string; readonly at: number } | null;
+    recovered: readonly RecoveredFile[];
+  };
   /** Paths of files that a part of a committed sync waits for. */
   pagerJournalWaiting(pager: PagerHandle): readonly string[];
   /** Forgets what waits for a file; returns how many pages that were. */

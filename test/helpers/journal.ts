@@ -10,8 +10,8 @@ const STREAM_AT = 2 * PAGE;
  * Takes the head away that says "retired", as if the process had died just before: the last sync
  * of the state directory is committed, and its files may have any part of it.
  */
-export function unretire(folder: string): void {
-  const path = join(folder, 'state', 'journal');
+export function unretire(folder: string, name = 'journal'): void {
+  const path = join(folder, 'state', name);
   const bytes = readFileSync(path);
   const serial = (slot: number) => bytes.readBigUInt64LE(slot * PAGE + SERIAL_AT);
   const newest = serial(0) > serial(1) ? 0 : 1;
@@ -20,8 +20,8 @@ export function unretire(folder: string): void {
 }
 
 /** Flips one bit of its first page of data. */
-export function damage(folder: string): number {
-  const path = join(folder, 'state', 'journal');
+export function damage(folder: string, name = 'journal'): number {
+  const path = join(folder, 'state', name);
   const bytes = readFileSync(path);
   const at = STREAM_AT + 2 * PAGE + 77;
   bytes.writeUInt8(bytes.readUInt8(at) ^ 4, at);

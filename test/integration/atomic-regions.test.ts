@@ -186,6 +186,31 @@ it('commits nothing for a file that was replaced, and goes on when that is put b
   expect(await codeOf(() => region.sync())).toBe('ERR_FILE_CHANGED');
 });
 
+it('brings syncs to their files from whatever file of the journal has them', async () => {
+  const folder = scratch();
+  const file = patternFile(folder, { length: LENGTH });
+  await died(folder, file);
+  const journal = join(folder, 'state', 'journal');
+  renameSync(journal, `${journal}-segment-3`);
+  const run = await farpage(['recover', file, '--state', join(folder, 'state'), '--json']);
+  expect(JSON.parse(run.stdout.toString())).toMatchObject({ pages: 1, outcome: 'recovered' });
+  expect(readFileSync(file).subarray(40_960, 40_963).toString()).toBe('new');
+  unretire(folder, 'journal-segment-3');
+  writeFileSync(file, patternOf(LENGTH));
+  const at = damage(folder, 'journal-segment-3');
+  const words = ['serve', '--socket', join(folder, 's'), '--state', join(folder, 'state')];
+  const refused = await farpage(words);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain(
+    `${journal}-segment-3: a committed sync is damaged at byte ${at}`,
+  );
+  expect(Buffer.compare(readFileSync(file), patternOf(LENGTH))).toBe(0);
+  // Without that file there is nothing to be recovered.
+  renameSync(`${journal}-segment-3`, join(folder, 'damaged'));
+  const serve = await ServeProcess.start(folder);
+  expect(serve.ready.recovered).toEqual([]);
+});
+
 it('refuses a damaged journal, says where, and writes nothing', async () => {
   const folder = scratch();
   const file = patternFile(folder, { length: LENGTH });

@@ -9,10 +9,10 @@
 #include "appliance_fixture.h"
 #include "check.h"
 #include "memory/region_copy.h"
+#include "memory_journal.h"
 #include "memory/staged_memory.h"
 #include "pager/atomic_sync.h"
 #include "pager/page_change.h"
-#include "recording.h"
 
 namespace farpage::test {
 
@@ -21,10 +21,9 @@ class AtomicDesk {
   explicit AtomicDesk(uint64_t pages, uint32_t regions = 2, uint64_t partial = 0)
       : size_bytes((pages << kPageShift) - partial), sync(shootdown, waiters) {
     counter = shootdown.Register();
-    auto file = std::make_unique<MemoryJournalFile>(&journal_bytes, &recording, 100);
-    journal_file = file.get();
-    auto opened = JournalFolder::Over(folder.File("journal"), std::move(file));
+    auto opened = JournalFolder::Over(folder.File("journal"), journal.Opener(&recording, kJournal));
     if (!opened.ok()) std::abort();
+    journal_file = journal.files[0];
     sync.UseJournal(std::move(opened).value());
     names.reserve(regions);
     bytes.reserve(regions);
@@ -72,10 +71,11 @@ class AtomicDesk {
     return dirty;
   }
 
+  static constexpr int kJournal = 100;  // the first of its files, in the recording
   const uint64_t size_bytes;
   TemporaryFolder folder;
   Recording recording;
-  Bytes journal_bytes;
+  MemoryJournal journal;
   std::vector<JournalStore> names;
   std::vector<Bytes> bytes;
   Shootdown shootdown;

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 
@@ -22,16 +23,22 @@ constexpr uint64_t kCallsMax = 90;  // at which it may end
 
 // What lives over the death of a child.
 struct Shared {
-  uint64_t told = 0;   // the last sync that succeeded
-  uint64_t begun = 0;  // the last one that was asked for
+  // Of each store; of all of them where they are synced together.
+  uint64_t told[kStores] = {};   // the last sync that succeeded
+  uint64_t begun[kStores] = {};  // the last one that was asked for
 };
 
 // Counts down, and ends the process in the middle of the last call.
 struct Fuse {
-  uint64_t calls = 0;
+  Fuse() = default;
+  Fuse(uint64_t count, uint64_t bytes) : calls(count), cut(bytes) {}
+  std::atomic<uint64_t> calls{0};
   uint64_t cut = 0;
-  bool Burns() { return calls != 0 && --calls == 0; }
-  [[noreturn]] static void End() { ::_exit(9); }
+  bool Burns() { return calls.load() != 0 && calls.fetch_sub(1) == 1; }
+  // Whatever its other threads do at that moment.
+  [[noreturn]] static void End() {
+    for (;;) ::kill(::getpid(), SIGKILL);
+  }
 };
 
 class KillingFile final : public JournalFile {
@@ -76,6 +83,7 @@ class KillingStore final : public PageStore {
   Status Read(PageRun run, std::byte* into) override { return inner_->Read(run, into); }
   Status Write(std::span<PageImage> images) override {
     for (PageImage& image : images) {
+      std::this_thread::sleep_for(std::chrono::microseconds(slow_us));
       if (fuse_->Burns()) {
         image.length_bytes = fuse_->cut % (image.length_bytes + 1);
         (void)inner_->Write({&image, 1});
@@ -89,15 +97,27 @@ class KillingStore final : public PageStore {
     if (fuse_->Burns()) Fuse::End();
     return {};
   }
+  uint64_t slow_us = 0;  // for each image
 
  private:
   std::unique_ptr<FileStore> inner_;
   Fuse* fuse_;
 };
 
+// The files of the journal on disk.
+OpenJournalFile Killing(Fuse* fuse) {
+  return [fuse](const std::string& path, bool make) -> Result<std::unique_ptr<JournalFile>> {
+    auto file = OsJournalFile::Open(path, make);
+    if (!file.ok()) return file.error();
+    return std::unique_ptr<JournalFile>(
+        std::make_unique<KillingFile>(std::move(file).value(), fuse));
+  };
+}
+
+// All stores are synced as one, or each by a thread of its own.
 class KillRun {
  public:
-  explicit KillRun(uint64_t seed) : seed_(seed), random_(seed) {
+  KillRun(uint64_t seed, bool together) : seed_(seed), together_(together), random_(seed) {
     void* at = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     shared_ = new (at) Shared();
@@ -126,6 +146,10 @@ class KillRun {
     return Compare();
   }
 
+  bool UsedSegments() const {
+    return ::access(folder_.File("journal-segment-1").c_str(), F_OK) == 0;
+  }
+
   uint64_t deaths = 0;
 
  private:
@@ -143,8 +167,10 @@ class KillRun {
     }
     int status = 0;
     ::waitpid(child, &status, 0);
-    if (!WIFEXITED(status)) Fail(__FILE__, __LINE__, "a child crashed");
-    return WIFEXITED(status) && WEXITSTATUS(status) == 9;
+    const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    const bool ended = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (!killed && !ended) Fail(__FILE__, __LINE__, "a child crashed");
+    return killed;
   }
 
   // Which pages sync `number` writes: anybody can tell.
@@ -158,21 +184,33 @@ class KillRun {
   }
 
   void Live(Fuse& fuse) {
-    auto file = OsJournalFile::Open(folder_.File("journal"), true);
-    auto opened = JournalFolder::Over(
-        folder_.File("journal"), std::make_unique<KillingFile>(std::move(file).value(), &fuse));
+    auto opened = JournalFolder::Over(folder_.File("journal"), Killing(&fuse));
     Shootdown shootdown;
     WaiterList waiters;
     AtomicSync sync(shootdown, waiters);
     sync.UseJournal(std::move(opened).value());
     std::vector<AtomicSync::Member> members;
     for (uint32_t n = 0; n < kStores; n++) members.push_back(Open(n, sync, &fuse));
+    if (together_) {
+      SyncAgain(sync, members, 0);
+      return;
+    }
+    std::vector<std::thread> threads;
+    for (uint32_t n = 0; n < kStores; n++) {
+      threads.emplace_back([&, n] { SyncAgain(sync, {members[n]}, n); });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  // Members are the stores from `first` on.
+  void SyncAgain(AtomicSync& sync, const std::vector<AtomicSync::Member>& members,
+                 uint32_t first) {
     for (uint64_t n = 0; n < kSyncsMax; n++) {
-      const uint64_t number = shared_->begun + 1;
-      for (uint32_t store = 0; store < kStores; store++) {
-        Region& region = *members[store].region;
+      const uint64_t number = shared_->begun[first] + 1;
+      for (uint32_t member = 0; member < members.size(); member++) {
+        Region& region = *members[member].region;
         for (PageIndex page = 0; page < kPages; page++) {
-          if (!Writes(number, store, page)) continue;
+          if (!Writes(number, first + member, page)) continue;
           while (!region.table->MarkDirty(page)) {
             PageWord word = region.table->Load(page);
             (void)region.table->Change(page, word, word | kWritable);
@@ -180,14 +218,17 @@ class KillRun {
           FillPage(region.memory->address() + (page << kPageShift), number);
         }
       }
-      shared_->begun = number;
-      if (sync.Run(members).ok()) shared_->told = number;
+      for (uint32_t m = 0; m < members.size(); m++) shared_->begun[first + m] = number;
+      if (!sync.Run(members).ok()) continue;
+      for (uint32_t m = 0; m < members.size(); m++) shared_->told[first + m] = number;
     }
   }
 
   AtomicSync::Member Open(uint32_t index, AtomicSync& sync, Fuse* fuse) {
     auto file = FileStore::Open({PathOf(index), 0, 0, true});
     auto store = std::make_unique<KillingStore>(std::move(file).value(), fuse);
+    // Others go on beside the first one.
+    if (!together_ && index == 0) store->slow_us = 200;
     auto memory = StagedMemory::Create(kPages << kPageShift, store.get());
     auto table = PageTable::Create(kPages);
     Region::Options options;
@@ -206,9 +247,7 @@ class KillRun {
   }
 
   bool Recover(Fuse& fuse, bool one_is_away) {
-    auto file = OsJournalFile::Open(folder_.File("journal"), true);
-    auto opened = JournalFolder::Over(
-        folder_.File("journal"), std::make_unique<KillingFile>(std::move(file).value(), &fuse));
+    auto opened = JournalFolder::Over(folder_.File("journal"), Killing(&fuse));
     if (!opened.ok()) {
       Fail(__FILE__, __LINE__, "the journal was refused, seed " + std::to_string(seed_));
       return false;
@@ -230,45 +269,65 @@ class KillRun {
   }
 
   bool Compare() {
-    for (uint64_t number = shared_->told; number <= shared_->begun; number++) {
+    if (together_) return Compare(0, kStores);
+    for (uint32_t store = 0; store < kStores; store++) {
+      if (!Compare(store, store + 1)) return false;
+    }
+    return true;
+  }
+  // Stores that are synced as one.
+  bool Compare(uint32_t first, uint32_t end) {
+    for (uint64_t number = shared_->told[first]; number <= shared_->begun[first]; number++) {
       bool same = true;
-      for (uint32_t store = 0; store < kStores && same; store++) {
-        std::ifstream in(PathOf(store), std::ios::binary);
-        std::vector<char> bytes(kPages << kPageShift);
-        in.read(bytes.data(), std::streamsize(bytes.size()));
-        for (PageIndex page = 0; page < kPages && same; page++) {
-          same = IsFilledWith(reinterpret_cast<std::byte*>(bytes.data()) + (page << kPageShift),
-                              Expected(number, store, page));
-        }
-      }
+      for (uint32_t store = first; store < end && same; store++) same = Has(store, number);
       if (!same) continue;
       // The next life goes on from what there is.
-      shared_->told = shared_->begun = number;
+      for (uint32_t store = first; store < end; store++) {
+        shared_->told[store] = shared_->begun[store] = number;
+      }
       return true;
     }
-    Fail(__FILE__, __LINE__, "neither sync " + std::to_string(shared_->told) + " nor " +
-                                 std::to_string(shared_->begun) + ", seed " +
+    Fail(__FILE__, __LINE__, "neither sync " + std::to_string(shared_->told[first]) + " nor " +
+                                 std::to_string(shared_->begun[first]) + ", seed " +
                                  std::to_string(seed_));
     return false;
   }
+  bool Has(uint32_t store, uint64_t number) const {
+    std::ifstream in(PathOf(store), std::ios::binary);
+    std::vector<char> bytes(kPages << kPageShift);
+    in.read(bytes.data(), std::streamsize(bytes.size()));
+    for (PageIndex page = 0; page < kPages; page++) {
+      const auto* at = reinterpret_cast<std::byte*>(bytes.data()) + (page << kPageShift);
+      if (!IsFilledWith(at, Expected(number, store, page))) return false;
+    }
+    return true;
+  }
 
   const uint64_t seed_;
+  const bool together_;
   std::mt19937_64 random_;
   TemporaryFolder folder_;
   Shared* shared_;
 };
 
-}  // namespace
-
-FARPAGE_TEST(atomic_kill_at_any_call_leaves_one_sync_or_the_next) {
+void KillAgain(bool together, uint64_t usual) {
   const uint64_t seed = FromEnvironment("FARPAGE_SEED", 20261125);
-  const uint64_t kills = FromEnvironment("FARPAGE_KILLS", 250);
-  KillRun run(seed);
+  const uint64_t kills = FromEnvironment("FARPAGE_KILLS", usual);
+  KillRun run(seed, together);
   while (run.deaths < kills && run.Round()) {
   }
   std::printf("%llu deaths, seed %llu\n", static_cast<unsigned long long>(run.deaths),
               static_cast<unsigned long long>(seed));
   CHECK(run.deaths >= kills);
+  // Those that go on beside each other are in files of their own.
+  CHECK_EQ(run.UsedSegments(), !together);
+}
+
+}  // namespace
+
+FARPAGE_TEST(atomic_kill_at_any_call_leaves_one_sync_or_the_next) { KillAgain(true, 250); }
+FARPAGE_TEST(atomic_kill_beside_other_syncs_leaves_one_sync_or_the_next) {
+  KillAgain(false, 120);
 }
 
 }  // namespace farpage::test

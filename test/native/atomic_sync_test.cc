@@ -189,13 +189,13 @@ FARPAGE_TEST(atomic_sync_without_room_in_the_journal_changes_nothing) {
   AtomicDesk desk(40);
   for (PageIndex page = 0; page < 40; page++) desk.Put(1, page, 3);
   desk.journal_file->room = 4 * kPageBytes;
-  const Bytes before = desk.journal_bytes;
+  const Bytes before = desk.journal.segments[0];
   auto failed = desk.Sync();
   CHECK(!failed.ok() && failed.error().code == Code::kNoSpace);
   const auto& why = desk.members[1].region->fills.write_back_failure;
   CHECK_EQ(int(why.load()), int(Code::kNoSpace));
   CHECK_EQ(desk.Dirty(), 40u);
-  CHECK(desk.journal_bytes == before);
+  CHECK(desk.journal.segments[0] == before);
   desk.journal_file->room = ~uint64_t{0};
   CHECK(desk.Sync().ok());
   CHECK_EQ(int(why.load()), int(Code::kOk));
@@ -229,9 +229,8 @@ FARPAGE_TEST(atomic_sync_nth_call_fails_and_nothing_is_lost) {
         }
         // What is in the stores now, or would be after a start here: the old sync or the new one.
         std::vector<Bytes> copies = desk.bytes;
-        Bytes journal = desk.journal_bytes;
-        auto found = JournalFolder::Over(desk.folder.File("journal"),
-                                         std::make_unique<MemoryJournalFile>(&journal));
+        MemoryJournal journal{desk.journal.segments};
+        auto found = JournalFolder::Over(desk.folder.File("journal"), journal.Opener());
         REQUIRE(found.ok());
         std::vector<RecoveredStore> done;
         const size_t parts = found.value()->Waiting().size();

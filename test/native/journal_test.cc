@@ -245,8 +245,8 @@ FARPAGE_TEST(journal_folder_keeps_the_part_of_a_store_that_is_away) {
   {
     auto opened = JournalFolder::Open(path);
     REQUIRE(opened.ok());
-    CHECK(Fill(opened.value()->journal(), names, 5, kThreePages).ok());
-    CHECK(opened.value()->journal().Commit().ok());
+    Journal& journal = *opened.value()->Take().value()->journal;
+    CHECK(Fill(journal, names, 5, kThreePages).ok() && journal.Commit().ok());
   }
   const OpenJournalStore only_a = [&](const JournalStore& store) {
     if (store.path != "/a") {
@@ -285,9 +285,10 @@ FARPAGE_TEST(journal_folder_forgets_what_is_abandoned_by_name) {
   const std::string path = folder.File("journal");
   auto opened = JournalFolder::Open(path);
   REQUIRE(opened.ok());
-  CHECK(Fill(opened.value()->journal(), kTwo, 5, kThreePages).ok());
-  CHECK(opened.value()->journal().Commit().ok());
-  CHECK(opened.value()->Finish({0, 1}).ok());
+  JournalSegment* const segment = opened.value()->Take().value();
+  CHECK(Fill(*segment->journal, kTwo, 5, kThreePages).ok() && segment->journal->Commit().ok());
+  segment->unwritten = {0, 1};
+  CHECK(opened.value()->Finish(segment).ok());
   CHECK_EQ(opened.value()->Waiting().size(), 2u);
   CHECK_EQ(opened.value()->Abandon("/a").value(), 2u);
   CHECK_EQ(opened.value()->Abandon("/nobody").value(), 0u);

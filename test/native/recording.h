@@ -146,6 +146,7 @@ class RecordingStore : public PageStore {
   }
   Status Write(std::span<PageImage> images) override {
     for (PageImage& image : images) {
+      if (on_write) on_write();
       image.outcome = Called();
       if (!image.outcome.ok()) continue;
       std::memcpy(bytes_->data() + image.run.offset_bytes(), image.bytes, image.length_bytes);
@@ -161,6 +162,8 @@ class RecordingStore : public PageStore {
     return {};
   }
 
+  // Called for each image before it is written.
+  std::function<void()> on_write;
   uint64_t fails_at = 0;
   int error = EIO;
 
