@@ -6,6 +6,7 @@
 
 #include "memory/region_memory.h"
 #include "os/mapping.h"
+#include "os/page_cache.h"
 
 namespace farpage {
 
@@ -29,6 +30,7 @@ class MappedMemory final : public RegionMemory {
   [[nodiscard]] uint64_t PopulatesInPlace(PageRun run) const override;
   void StartRead(PageRun run) override;
   [[nodiscard]] bool IsRead(PageRun run) const override;
+  [[nodiscard]] bool polls_reads() const override { return tells_reads_; }
   Status Populate(PageRun run) override;
   Status MakeRoom(PageRun run) override;
   // Makes the private copies, and maps no page of the file: one fault for two, and the kernel need
@@ -42,7 +44,11 @@ class MappedMemory final : public RegionMemory {
 
  private:
   MappedMemory(int fd, uint64_t offset_bytes, uint64_t length_bytes, bool writable)
-      : fd_(fd), offset_bytes_(offset_bytes), length_bytes_(length_bytes), writable_(writable) {}
+      : fd_(fd),
+        offset_bytes_(offset_bytes),
+        length_bytes_(length_bytes),
+        writable_(writable),
+        tells_reads_(TellsReads(fd)) {}
   Status Advise(PageRun run, int advice);
   static void Advise(std::byte* at, uint64_t length_bytes);
   [[nodiscard]] uint64_t CachedPages(PageRun run) const;
@@ -56,6 +62,7 @@ class MappedMemory final : public RegionMemory {
   Mapping mapping_;
   std::atomic<std::byte*> address_{nullptr};  // of the mapping, for threads that only look
   bool writable_;
+  bool tells_reads_;  // else its reads are waited for by threads that may
   // The page whose read a look has begun, so that StartRead need not; that of another thread's look
   // in between is begun twice, which the kernel sees.
   static constexpr PageIndex kNoPage = ~PageIndex{0};

@@ -4,12 +4,14 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <limits>
 
 #include "base/page.h"
 
@@ -18,6 +20,9 @@ namespace {
 
 #ifndef __NR_cachestat
 #define __NR_cachestat 451
+#endif
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x00000008
 #endif
 #ifndef MADV_COLD
 #define MADV_COLD 20
@@ -36,6 +41,11 @@ struct Cachestat {
 };
 
 std::atomic<bool> have_cachestat{true};
+
+// As in <linux/magic.h>, of file systems that are memory.
+constexpr uint64_t kTmpfs = 0x01021994;
+constexpr uint64_t kRamfs = 0x858458f6;
+constexpr uint64_t kHugetlbfs = 0x958458f6;
 
 // Pages one mincore call asks about, at most.
 constexpr uint64_t kMincorePagesMax = 64;
@@ -86,6 +96,18 @@ Sought SeekPage(int fd, uint64_t offset_bytes) {
   const ssize_t got = ::preadv2(fd, &into, 1, static_cast<off_t>(offset_bytes), RWF_NOWAIT);
   if (got > 0) return Sought::kFound;
   return got < 0 && errno == EAGAIN ? Sought::kBegun : Sought::kUnknown;
+}
+
+bool TellsReads(int fd) {
+  // Behind the end of any file: nothing is read, but the flag is looked at.
+  std::byte byte;
+  const iovec into{&byte, 1};
+  constexpr off_t kBehind = std::numeric_limits<off_t>::max() - 1;
+  if (::preadv2(fd, &into, 1, kBehind, RWF_NOWAIT) >= 0 || errno != EOPNOTSUPP) return true;
+  struct statfs system{};
+  if (::fstatfs(fd, &system) != 0) return false;
+  const auto kind = static_cast<uint32_t>(system.f_type);
+  return kind == kTmpfs || kind == kRamfs || kind == kHugetlbfs;
 }
 
 bool Uncache(int fd, uint64_t offset_bytes, uint64_t length_bytes) {

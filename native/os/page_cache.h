@@ -22,6 +22,11 @@ enum class Sought : uint8_t {
 // that was advised POSIX_FADV_RANDOM). 0.4 us where it is found. Never waits. Thread: any.
 Sought SeekPage(int fd, uint64_t offset_bytes);
 
+// Whether preadv2(RWF_NOWAIT) tells when a read of this file is done, or none ever waits because
+// its file system is memory (tmpfs, which some kernels let refuse the flag). False: reads may wait
+// and the file system cannot tell (NFS, FUSE). Reads nothing. Thread: any but a fabric thread.
+bool TellsReads(int fd);
+
 // Makes the page cache let go of whole pages, and of no others. True: it holds none of them now.
 // False: pages are mapped or dirty, or nobody can tell; it keeps them. 0.3 us where nothing is
 // held, else some microseconds. Thread: any.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "os/fd.h"
+#include "os/page_cache.h"
 #include "memory/page_store.h"
 #include "stores/direct_writer.h"
 
@@ -47,7 +48,7 @@ class FileStore final : public PageStore {
   void WillRead(PageRun run) override;
   // By preadv2(RWF_NOWAIT) of the last page, which arrives with the others or behind them.
   [[nodiscard]] bool IsRead(PageRun run) const override;
-  [[nodiscard]] bool polls_reads() const override { return true; }
+  [[nodiscard]] bool polls_reads() const override { return tells_reads_; }
   [[nodiscard]] StoreIdentity Identity() const override;
   [[nodiscard]] SinkFile Sink() const override { return {path_, offset_bytes_}; }
   [[nodiscard]] bool has_sink() const override { return writable_; }
@@ -79,6 +80,7 @@ class FileStore final : public PageStore {
         writable_(options.writable),
         origin_(options.origin),
         named_(named),
+        tells_reads_(TellsReads(fd_.get())),
         direct_(std::move(direct)) {}
   // Hands a writer images that nobody else writes; none: there are no more.
   using NextImages = std::function<std::span<PageImage* const>()>;
@@ -102,6 +104,7 @@ class FileStore final : public PageStore {
   bool writable_;
   PageOrigin origin_;
   bool named_;  // the path led to it when it was opened: one may be without a name on purpose
+  bool tells_reads_;  // else its reads are waited for by threads that may
   std::unique_ptr<DirectFile> direct_;  // of a writable file, where there is such a thing
   std::atomic<uint32_t> writes_under_way_{0};
   std::atomic<uint64_t> direct_pages_{0};

@@ -31,7 +31,7 @@ class KeptStore final : public PageStore {
   void WillRead(PageRun run) override;
   void WillWrite(PageRun run) override;
   [[nodiscard]] bool IsRead(PageRun run) const override { return file_->IsRead(run); }
-  [[nodiscard]] bool polls_reads() const override { return true; }
+  [[nodiscard]] bool polls_reads() const override { return file_->polls_reads(); }
   [[nodiscard]] StoreIdentity Identity() const override { return file_->Identity(); }
   [[nodiscard]] SinkFile Sink() const override { return file_->Sink(); }
   void StartRead(PageRun run, std::byte* into, ReadDone done) override;

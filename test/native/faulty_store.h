@@ -152,7 +152,7 @@ class FaultyMemory final : public RegionMemory {
   void StartRead(PageRun) override {
     if (on_start_read) on_start_read();
   }
-  [[nodiscard]] bool IsRead(PageRun) const override { return !hold_fills.load(); }
+  [[nodiscard]] bool IsRead(PageRun) const override { return !polls || !hold_fills.load(); }
   Status Populate(PageRun run) override {
     waiting_fills++;
     while (hold_fills.load()) std::this_thread::sleep_for(std::chrono::microseconds(200));
@@ -176,6 +176,7 @@ class FaultyMemory final : public RegionMemory {
   }
   void DropWindow(PageRun) override { dropped_windows++; }
   [[nodiscard]] bool has_private_copies() const override { return private_copies; }
+  [[nodiscard]] bool polls_reads() const override { return polls; }
 
   // While set, fills wait for it to be cleared, as for a device that does not answer.
   std::atomic<bool> hold_fills{false};
@@ -184,6 +185,7 @@ class FaultyMemory final : public RegionMemory {
   std::function<void(std::span<const PageRun>)> on_drop;  // before it drops them
   bool in_place = false;
   bool by_runs = false;
+  bool polls = true;  // false: IsRead cannot tell, and says yes; fill threads wait
   bool private_copies = false;
   std::atomic<uint64_t> dropped_pages{0};
   std::atomic<uint64_t> private_drops{0};

@@ -1,6 +1,12 @@
 // A device that answers no read must not let regions of other devices wait.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "fetched.h"
 #include "lossy_store.h"
+#include "memory/mapped_memory.h"
+#include "os/page_cache.h"
 #include "slow_fixture.h"
 
 namespace farpage::test {
@@ -27,12 +33,14 @@ FARPAGE_TEST(hung_reads_of_one_device_delay_no_fill_from_another) {
   auto& one = house.AddSilent(16, 7);
   auto& two = house.AddSilent(16, 7);
   auto& other = house.Add(512, false, 8);
+  other.memory->polls = false;  // its fills need those threads, too
   Asking first(house.appliance, one.stag);
   REQUIRE(Await([&] { return Neighbours::HeldReads({&one}) == kThreads; }));
   Asking second(house.appliance, two.stag);
   house.Get(other, 0, 256);
   // A store that is no file waits for no device either.
   auto& anonymous = house.Add(64);
+  anonymous.memory->polls = false;
   house.Get(anonymous, 0, 64);
   CHECK_EQ(Neighbours::HeldReads({&one, &two}), kThreads);
   one.memory->hold_fills = two.memory->hold_fills = false;
@@ -52,6 +60,7 @@ FARPAGE_TEST(hung_reads_of_several_devices_delay_no_fill_from_another) {
     REQUIRE(Await([&] { return Neighbours::HeldReads({silent.back()}) == kThreads; }));
   }
   auto& other = house.Add(64, false, 9);
+  other.memory->polls = false;
   house.Get(other, 0, 64);
   for (auto* each : silent) each->memory->hold_fills = false;
   for (const auto& each : asking) CHECK_EQ(int(AwaitAll(*each->user, kPatienceNs)), 0);
@@ -80,6 +89,28 @@ FARPAGE_TEST(hung_read_is_not_waited_for_by_what_is_queued_behind_it) {
   }
   silent.memory->hold_fills = false;
   CHECK(Await([&] { return silent.region->table->present() == 1; }));
+}
+
+// A file system without RWF_NOWAIT cannot tell when a read is done (NFS, and /proc): a door that
+// took its refusal for an answer would wait in its turn. What is in memory never waits.
+FARPAGE_TEST(hung_read_of_a_file_system_that_cannot_tell_is_no_matter_of_the_door) {
+  const Fd refuses(::open("/proc/self/maps", O_RDONLY | O_CLOEXEC));
+  CHECK(!TellsReads(refuses.get()));
+  const Fd in_memory(::memfd_create("tells", MFD_CLOEXEC));
+  CHECK_EQ(::ftruncate(in_memory.get(), off_t(2 * kPageBytes)), 0);
+  CHECK(TellsReads(in_memory.get()));
+  auto memory = MappedMemory::Create(in_memory.get(), 0, 2 * kPageBytes, false);
+  REQUIRE(memory.ok());
+  CHECK(memory.value()->polls_reads() && memory.value()->IsRead({0, 2}));
+  Neighbours house(64);
+  auto& silent = house.AddSilent(16, 7);
+  auto& other = house.Add(64, false, 8);
+  silent.memory->polls = false;
+  Asking asking(house.appliance, silent.stag);
+  REQUIRE(Await([&] { return Neighbours::HeldReads({&silent}) != 0; }));
+  house.Get(other, 0, 64);
+  silent.memory->hold_fills = false;
+  CHECK_EQ(int(AwaitAll(*asking.user, kPatienceNs)), 0);
 }
 
 FARPAGE_TEST(hung_reads_of_prefetches_delay_no_prefetch_of_another_region) {
