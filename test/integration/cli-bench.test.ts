@@ -24,6 +24,13 @@ const lines = (text: string) =>
     .map((line) => JSON.parse(line));
 
 describe('farpage bench', () => {
+  it('lists its measurements, also as JSON', async () => {
+    const named = (await farpage(['bench', '--list'])).stdout.toString().trim().split('\n');
+    const told = lines((await farpage(['bench', '--list', '--json'])).stdout.toString());
+    expect(told.map(({ name, quick }) => (quick ? name : `${name} (with --full)`))).toEqual(named);
+    expect(told.length).toBeGreaterThan(10);
+  });
+
   it('measures both sides, tells the machine, keeps the result and cleans up', async () => {
     const TMPDIR = folder();
     const saved = join(folder(), 'results', 'today.jsonl');

@@ -42,6 +42,10 @@ it('promise nothing by a sync, and a clean start says that they begin anew', asy
   expect(text).toMatch(
     /^plain: closed when .*begins anew.*\nkept: closed when it was used last, .*nothing lost\n$/,
   );
+  // The loss has made the next number, but nobody has synced.
+  expect(text).toMatch(/^plain: .*, no sync since, .*\nkept: .*, sync 1, /);
+  const untouched = (await second.run(['receipt', 'untouched'])).stdout.toString();
+  expect(untouched).toMatch(/^untouched: used by no process before, /);
   const region = await (await connectClient(second.ready.control)).attach('plain');
   expect((await region.read(0, 4096)).every((byte) => byte === 0xff)).toBe(true);
 });
