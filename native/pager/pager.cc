@@ -37,7 +37,8 @@ Pager::Pager(const Options& options)
       allocator_({[this](std::shared_ptr<Region> region) { AddRegion(std::move(region)); },
                   [this](const std::function<void()>& work) { evictor_.WhileIdle(work); },
                   options.mapped_bytes_max}),
-      reclaim_("reclaim", [this] { ReclaimLoop(); }) {}
+      reclaim_("reclaim", [this] { ReclaimLoop(); }),
+      clock_("clock", [this] { ClockLoop(); }) {}
 
 Pager::~Pager() { Close(); }
 
@@ -48,7 +49,9 @@ void Pager::Close() {
     closing_ = true;
   }
   reclaim_wake_.notify_all();
+  clock_wake_.notify_all();
   reclaim_.Join();
+  clock_.Join();
   prefetcher_.Close();
   filler_.Close();
   write_hints_.Close();

@@ -125,7 +125,7 @@ class Pager final : public FaultHandler {
   // How finely and how far back it is known when pages were used.
   [[nodiscard]] uint64_t use_tick_ns() const { return use_tick_ns_; }
   [[nodiscard]] uint64_t AgeMaxNs() const { return (kAgeTicksMax - 1) * use_tick_ns_; }
-  // The use clock goes on by one tick; the reclaim thread does that. Thread: any but fabric's.
+  // The use clock goes on by one tick; a thread of its own does that. Thread: any but fabric's.
   void TickUses() {
     if (use_clock_.Advance()) evictor_.SweepAges(use_clock_.Now());
   }
@@ -174,6 +174,7 @@ class Pager final : public FaultHandler {
   void WakeReclaim();
   void Press();
   void ReclaimLoop();
+  void ClockLoop();
   void WriteBehind();
 
   std::shared_ptr<TierStack> tiers_;  // outlives the regions that are in it
@@ -194,6 +195,7 @@ class Pager final : public FaultHandler {
   Prefetcher prefetcher_;
   std::mutex reclaim_mutex_;  // guards closing_; the condition variable needs one
   std::condition_variable reclaim_wake_;
+  std::condition_variable clock_wake_;
   bool closing_ = false;
   std::atomic<bool> reclaim_asked_{false};
   // A sweep has found tables that leave no room, and nothing that would make them go.
@@ -202,6 +204,7 @@ class Pager final : public FaultHandler {
   const std::shared_ptr<AllocationAccount> account_;
   RegionAllocator allocator_;
   Thread reclaim_;
+  Thread clock_;
 };
 
 }  // namespace farpage

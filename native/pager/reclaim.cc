@@ -1,4 +1,5 @@
-// The pager's reclaim thread: from the high mark of the budget down to the low one.
+// The pager's reclaim thread: from the high mark of the budget down to the low one. And the thread
+// of what must not wait for a tier as that may: write-behind, the clock of last uses.
 #include <algorithm>
 #include <chrono>
 
@@ -24,20 +25,20 @@ void Pager::WakeReclaim() {
 
 // Called by fills that find nothing but dirty pages, again and again until one of them is clean.
 void Pager::Press() {
-  pressed_.store(true, std::memory_order_release);
+  if (pressed_.exchange(true, std::memory_order_acq_rel)) return;
   reclaim_asked_.store(true, std::memory_order_release);
   { std::lock_guard<std::mutex> lock(reclaim_mutex_); }
+  clock_wake_.notify_one();
   reclaim_wake_.notify_one();
 }
 
-void Pager::ReclaimLoop() {
-  const uint64_t low = LowMark(budget_.max());
+void Pager::ClockLoop() {
   std::unique_lock<std::mutex> lock(reclaim_mutex_);
   const std::chrono::nanoseconds tick(use_tick_ns_);
   auto next_tick = std::chrono::steady_clock::now() + tick;
   while (!closing_) {
-    const bool asked = reclaim_wake_.wait_until(lock, next_tick, [this] {
-      return closing_ || reclaim_asked_.load(std::memory_order_acquire);
+    clock_wake_.wait_until(lock, next_tick, [this] {
+      return closing_ || pressed_.load(std::memory_order_acquire);
     });
     if (closing_) return;
     lock.unlock();
@@ -46,11 +47,20 @@ void Pager::ReclaimLoop() {
       TickUses();
       next_tick = now + tick;
     }
-    if (!asked) {
-      lock.lock();
-      continue;
-    }
     if (pressed_.exchange(false, std::memory_order_acq_rel)) WriteBehind();
+    lock.lock();
+  }
+}
+
+void Pager::ReclaimLoop() {
+  const uint64_t low = LowMark(budget_.max());
+  std::unique_lock<std::mutex> lock(reclaim_mutex_);
+  while (!closing_) {
+    reclaim_wake_.wait(lock, [this] {
+      return closing_ || reclaim_asked_.load(std::memory_order_acquire);
+    });
+    if (closing_) return;
+    lock.unlock();
     (void)evictor_.GiveTablesBack();
     bool freed = true;
     while (freed && budget_.PagesBeyond(low) != 0) {
@@ -62,11 +72,8 @@ void Pager::ReclaimLoop() {
     }
     full_of_tables_.store(budget_.IsFullOfTables(), std::memory_order_relaxed);
     lock.lock();
-    const auto wanted = [this] {
-      return closing_ || pressed_.load(std::memory_order_acquire);
-    };
-    if (!freed) reclaim_wake_.wait_for(lock, kReclaimRest, wanted);
-    reclaim_asked_.store(pressed_.load(std::memory_order_acquire), std::memory_order_release);
+    if (!freed) reclaim_wake_.wait_for(lock, kReclaimRest, [this] { return closing_; });
+    reclaim_asked_.store(false, std::memory_order_release);
   }
 }
 

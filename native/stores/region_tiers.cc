@@ -220,7 +220,7 @@ void RegionTiers::Store(std::span<OverlayPage> pages) {
   for (size_t tier = 0; tier < stack_->size() && !left.empty(); tier++) {
     moving.clear();
     for (const OverlayPage* page : left) moving.push_back({page->bytes, 0, {}});
-    stack_->tiers_[tier]->Put(moving);
+    stack_->Put(tier, moving);
     std::vector<OverlayPage*> refused;
     for (size_t n = 0; n < left.size(); n++) {
       left[n]->outcome = moving[n].outcome;

@@ -52,6 +52,24 @@ TierStats TierStack::stats(size_t index) const {
           from.demoted.load(std::memory_order_relaxed), from.lost.load(std::memory_order_relaxed)};
 }
 
+void TierStack::Put(size_t tier, std::span<TierPage> pages) {
+  Tier& to = *tiers_[tier];
+  if (to.gets_in_place()) {
+    to.Put(pages);
+    return;
+  }
+  TierWriters& writers = levels_[tier].writers;
+  uint64_t began = 0;
+  if (!writers.Begin(&began)) {
+    for (TierPage& page : pages) {
+      page.outcome = Error{Code::kTierAway, 0, "what the tier was given before hangs"};
+    }
+    return;
+  }
+  to.Put(pages);
+  writers.End(began);
+}
+
 void TierStack::Arrive(size_t tier, const std::shared_ptr<RegionTiers>& region, PageIndex page,
                        uint32_t version) {
   if (tier + 1 >= tiers_.size()) return;
@@ -124,12 +142,12 @@ bool TierStack::DemoteSome(size_t tier) {
     moving.push_back({at, 0, {}});
     moves.push_back(std::move(move));
   }
-  tiers_[tier + 1]->Put(moving);
+  Put(tier + 1, moving);
   bool moved = moves.empty() && !unread;  // outdated ones are progress too
   for (size_t n = 0; n < moves.size(); n++) {
     const Move& move = moves[n];
     if (!moving[n].outcome.ok()) {
-      // No room below: it stays, and is the youngest now.
+      // No room below, or it hangs: it stays, and is the youngest now.
       Arrive(tier, move.region, move.page, move.found.version);
       continue;
     }

@@ -16,6 +16,7 @@
 #include "os/mapping.h"
 #include "os/thread.h"
 #include "memory/tier.h"
+#include "stores/tier_writers.h"
 
 namespace farpage {
 
@@ -183,7 +184,10 @@ class TierStack {
     std::mutex mutex;
     std::deque<Arrival> arrivals;
     Counters counters;
+    TierWriters writers;
   };
+  // Tier::Put, unless the tier waits for a device or a peer that hangs: kTierAway then.
+  void Put(size_t tier, std::span<TierPage> pages);
   void Arrive(size_t tier, const std::shared_ptr<RegionTiers>& region, PageIndex page,
               uint32_t version);
   // Drops the arrivals that are outdated once they are the most.

@@ -1,4 +1,5 @@
 // A tier that lets its own region wait must not let others wait.
+#include <array>
 #include <cstring>
 #include <map>
 #include <thread>
@@ -165,6 +166,63 @@ FARPAGE_TEST(slow_tier_has_its_pages_before_they_are_given_up) {
   CHECK_EQ(gone.pages, 8u);
   CHECK_EQ(test.slow->region->table->dirty(), 0u);
   CHECK_EQ(test.slow->region->table->present(), 0u);
+}
+
+// Nothing new goes into a tier that hangs: who needs a frame takes a clean page, and what may be
+// written behind is written.
+FARPAGE_TEST(hung_tier_delays_no_fill_that_finds_a_clean_page) {
+  Spilling test;
+  Neighbours& house = test.house;
+  house.Put(*test.slow, 8, 8, 0x84);
+  auto& behind = house.Add(256, true);
+  Nap(kStuckWriteNs / 1'000'000 + 100);
+  house.Get(*test.other, 0, 256);
+  CHECK(house.appliance.pager.evicted_pages() >= 256 - 64);
+  house.Put(behind, 0, 256, 0x85);
+  CHECK(house.gate.AwaitHeld(1));
+  house.gate.Open();
+  test.demoter.join();
+  CHECK_EQ(test.spilled.load(), 8u);
+  // It answers, and is used again.
+  (void)house.appliance.pager.Demote(test.slow->region, {8, 8});
+  CHECK(test.tier->pages() >= 16);
+}
+
+FARPAGE_TEST(hung_tier_holds_four_who_write_into_it) {
+  bool four = false;
+  // Again where this machine itself stood still for so long.
+  for (int look = 0; look < 20 && !four; look++) {
+    TierWriters writers;
+    std::array<uint64_t, kTierWritersMax> began{};
+    four = std::all_of(began.begin(), began.end(),
+                       [&](uint64_t& each) { return writers.Begin(&each); });
+    if (!four) continue;
+    uint64_t late = 0;
+    CHECK(!writers.Begin(&late));  // waits, and then the others have not ended for so long
+    CHECK(!writers.Begin(&late));
+    for (const uint64_t each : began) writers.End(each);
+    CHECK(writers.Begin(&late));
+  }
+  CHECK(four);
+}
+
+FARPAGE_TEST(slow_tier_gives_the_next_who_writes_into_it_a_turn) {
+  std::atomic<bool> had{false};
+  // Again where this machine itself stood still for so long.
+  for (int look = 0; look < 20 && !had; look++) {
+    TierWriters writers;
+    std::array<uint64_t, kTierWritersMax> began{};
+    for (uint64_t& each : began) (void)writers.Begin(&each);
+    std::thread next([&] {
+      uint64_t mine = 0;
+      had = writers.Begin(&mine);
+    });
+    Nap(5);
+    CHECK(!had);
+    writers.End(began[0]);
+    next.join();
+  }
+  CHECK(had.load());
 }
 
 FARPAGE_TEST(slow_tier_delays_no_prefetch_of_another_region) {
