@@ -23,8 +23,9 @@ class Policy {
 };
 
 // The clock hand over a page table, in address order; with `trial` as the pager's Evictor: pages
-// not used again since they were filled go first, down to a twentieth of the frames, and of the
-// others up to three uses are counted. A page that comes back soon after its trial needs no other.
+// not used again since they were filled go first, down to a twentieth of the frames, by a hand of
+// their own, and of the others up to three uses are counted. A page that comes back soon needs no
+// trial.
 class PageTableClock final : public Policy {
  public:
   PageTableClock(uint64_t pages, uint64_t frames, bool trial)
@@ -51,20 +52,21 @@ class PageTableClock final : public Policy {
 
  private:
   static constexpr uint8_t kUsesMax = 3;
-  static constexpr uint64_t kGhostSteps = 4;
+  static constexpr uint64_t kGhostSteps = 6;
   struct Word {
     bool present = false;
     bool trial = false;
     uint8_t uses = 0;
-    uint64_t went = 0;  // when, if from its trial
+    uint64_t went = 0;  // when
   };
   // Counts evictions, a tenth of the frames each.
   [[nodiscard]] uint64_t Step() const { return 1 + evicted_ / (frames_ / 10); }
   void Evict() {
     const bool only_trial = on_trial_ > frames_ / 20;
     for (uint64_t step = 0;; step++) {
-      Word& word = words_[hand_];
-      hand_ = hand_ + 1 == words_.size() ? 0 : hand_ + 1;
+      uint64_t& hand = only_trial ? trial_hand_ : hand_;
+      Word& word = words_[hand];
+      hand = hand + 1 == words_.size() ? 0 : hand + 1;
       if (!word.present) continue;
       if (only_trial ? !word.trial : word.trial && step < words_.size()) continue;
       if (word.uses != 0) {
@@ -73,7 +75,7 @@ class PageTableClock final : public Policy {
       }
       if (word.trial) on_trial_--;
       evicted_++;
-      word = {false, false, 0, word.trial ? Step() : 0};
+      word = {false, false, 0, Step()};
       used_--;
       return;
     }
@@ -86,6 +88,7 @@ class PageTableClock final : public Policy {
   uint64_t on_trial_ = 0;
   uint64_t evicted_ = 0;
   uint64_t hand_ = 0;
+  uint64_t trial_hand_ = 0;
 };
 
 // S3-FIFO (Yang et al., SOSP 2023): a small queue of a tenth, a main queue, and ghosts.

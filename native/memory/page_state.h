@@ -39,7 +39,7 @@ inline constexpr PageWord kTwice = 1u << 18;     // ACCESSED and used again
 inline constexpr PageWord kOften = 1u << 19;     // and again: more is not counted
 inline constexpr uint32_t kUsedShift = 20;       // from here on: when it was last used, by UseClock
 inline constexpr PageWord kUsed = 0xfffu << kUsedShift;
-// The same bits of an absent page that went while it was on trial: when, in steps of evictions.
+// The same bits of an absent page that was evicted: when, in steps of evictions.
 inline constexpr PageWord kGhost = kUsed;
 
 // Whoever has one of these has bytes that the store may not have: dropped only into a tier.

@@ -1,4 +1,4 @@
-// The hand of the clock: it goes over the present pages of the regions, and takes what is used
+// The hands of the clock: they go over the present pages of the regions, and take what is used
 // least.
 #include <algorithm>
 #include <numeric>
@@ -81,9 +81,11 @@ void Evictor::GoRound(Sweep& work, uint64_t pages, size_t rounds, Pick pick,
   const auto& regions = work.regions;
   Rules rules;
   rules.pick = pick;
-  if (hand_region_ >= regions.size()) hand_region_ = 0;
-  const size_t start_region = work.all ? hand_region_ : 0;
-  const PageIndex start_page = hand_page_;
+  const bool tried = pick == Pick::kOnTrial || pick == Pick::kDirtyTrial;
+  Hand& hand = tried ? trial_hand_ : hand_;
+  if (hand.region >= regions.size()) hand.region = 0;
+  const size_t start_region = work.all ? hand.region : 0;
+  const PageIndex start_page = hand.page;
   uint64_t moved = 0;
   const auto enough = [&] { return work.gone() >= pages || work.spilled >= spills_max_; };
   for (size_t step = 0; step <= rounds * regions.size() && !enough(); step++) {
@@ -110,8 +112,8 @@ void Evictor::GoRound(Sweep& work, uint64_t pages, size_t rounds, Pick pick,
     }
     work.dirty[index] = result->dirty_pages;
     work.pinned[index] = result->pinned_pages;
-    if (work.all) hand_region_ = index;
-    hand_page_ = at;
+    if (work.all) hand.region = index;
+    hand.page = at;
     work.claimed += victims.pages;
     work.spilled += spilling.pages;
     work.cleaning += result->cleaning_pages;

@@ -9,7 +9,7 @@
 namespace farpage {
 namespace {
 
-// What a page loses that has gone, but for what is remembered of its trial.
+// What a page loses that has gone, but for when it went.
 constexpr PageWord kOfUse =
     kReadable | kWritable | kUses | kHeld | kAhead | kTrial | kUnused | kUsed;
 
@@ -47,8 +47,7 @@ void Evictor::Drop(Victims& victims) {
   for (const PageRun& run : victims.runs) {
     for (PageIndex page = run.first; page < run.end(); page++) {
       const PageWord before = ChangePage(*region.table, page, [&](PageWord word) {
-        const PageWord ghost = (word & kTrial) != 0 ? victims.stamp : 0;
-        return WithState(word & ~(kWaiters | kOfUse), PageState::kAbsent) | ghost;
+        return WithState(word & ~(kWaiters | kOfUse), PageState::kAbsent) | victims.stamp;
       });
       if ((before & kWaiters) != 0) waiters_.WakeAll(victims.region, page, Code::kOk);
     }

@@ -1,4 +1,4 @@
-// Eviction: the clock hand over present pages, in batches.
+// Eviction: the clock hands over present pages, in batches.
 #pragma once
 
 #include <algorithm>
@@ -65,10 +65,10 @@ inline constexpr uint64_t kSpillProbePages = 4;
 // The part of the frames that pages may have which were not used again since they were filled.
 inline constexpr uint64_t kTrialPart = 20;
 
-// A page that went while it was on trial, and is wanted again before so many steps of evictions,
-// each of so large a part of the frames, needs no second trial.
+// A page that went, and is wanted again before so many steps of evictions, each of so large a part
+// of the frames, needs no trial any more.
 inline constexpr uint64_t kGhostStepPart = 10;
-inline constexpr uint32_t kGhostSteps = 4;
+inline constexpr uint32_t kGhostSteps = 6;
 
 // How often the hand goes round at most: each time it takes one use away, the last finds victims.
 inline constexpr size_t kRoundsMax = kUsesMax + 1;
@@ -169,7 +169,7 @@ class Evictor {
     std::vector<PageRun> runs;
     uint64_t pages = 0;
     uint64_t chances = 0;  // pages that lost a use instead
-    PageWord stamp = 0;    // for those that were on trial
+    PageWord stamp = 0;    // when they went; 0: that is not remembered
   };
   // Pages of one region on their way into its overlay.
   struct Moving {
@@ -186,6 +186,13 @@ class Evictor {
     kUnaccessed,  // both
     kNeverUsed,   // both, unless the use that a page was filled for has come
     kAll,         // every one, used or not
+  };
+  // Where a hand goes on: no page loses two uses in one of its rounds. There are two: looking for
+  // the few pages on trial moves a hand far, and others would be looked at wherever that ends, some
+  // of them often and some seldom.
+  struct Hand {
+    size_t region = 0;
+    PageIndex page = 0;
   };
   // What a sweep takes.
   struct Rules {
@@ -235,7 +242,7 @@ class Evictor {
                   EvictionResult* result);
   void EvictOnce(Sweep& work, uint64_t pages, std::unique_lock<std::mutex>& sweep,
                  EvictionResult* result);
-  // Moves the hand over the regions, `rounds` times and to where it began, until `pages` in all
+  // Moves a hand over the regions, `rounds` times and to where it began, until `pages` in all
   // were claimed, or as many dirty ones as overlays are given at a time.
   void GoRound(Sweep& work, uint64_t pages, size_t rounds, Pick pick, EvictionResult* result);
   EvictionResult Take(const std::shared_ptr<Region>& region, std::span<const PageRun> runs,
@@ -273,8 +280,8 @@ class Evictor {
   std::mutex tidy_mutex_;     // held while the present bit of a chunk may say too little
   std::mutex regions_mutex_;  // guards regions_ alone
   std::vector<std::shared_ptr<Region>> regions_;
-  size_t hand_region_ = 0;
-  PageIndex hand_page_ = 0;  // where it goes on: no page loses two uses in one round
+  Hand trial_hand_;   // for pages on trial alone
+  Hand hand_;         // for the others, and for all
   uint64_t spills_max_ = kSpillPagesMax;  // of a sweep, as the last ones found room
   std::atomic<uint64_t> evicted_{0};
 };

@@ -145,8 +145,8 @@ FARPAGE_TEST(evictor_puts_what_comes_back_soon_on_no_second_trial) {
   // The frames that count are those of all regions, or fewer of the region's own.
   for (const bool own : {false, true}) {
     Clock clock(512, own ? 1u << 20 : 40, own ? 40 : 1u << 20);
-    clock.Fill({0, 20});
-    CHECK_EQ(clock.table().trial(), 20u);
+    clock.Fill({0, 32});
+    CHECK_EQ(clock.table().trial(), 32u);
     CHECK_EQ(clock.evictor.Evict(4).evicted_pages, 4u);
     for (PageIndex page = 0; page < 4; page++) CHECK(clock.State(page) == PageState::kAbsent);
     clock.Fill({0, 2});
@@ -154,13 +154,22 @@ FARPAGE_TEST(evictor_puts_what_comes_back_soon_on_no_second_trial) {
     // The use that it was filled for is no other, and its stamp is gone.
     CHECK((clock.table().Load(0) & (kUnused | kUses | kGhost)) == 0);
     // Those on trial go first.
-    CHECK_EQ(clock.evictor.Evict(14).evicted_pages, 14u);
+    CHECK_EQ(clock.evictor.Evict(20).evicted_pages, 20u);
+    CHECK_EQ(clock.evictor.Evict(4).evicted_pages, 4u);
     CHECK(clock.State(0) == PageState::kPresent && clock.State(1) == PageState::kPresent);
-    // By now that of page 2 was long ago, four steps of four pages.
+    // By now that of page 2 was long ago, seven steps of four pages.
     clock.Fill({2, 1});
     CHECK(clock.OnTrial(2));
-    clock.Fill({17, 1});
-    CHECK(!clock.OnTrial(17));
+    clock.Fill({27, 1});
+    CHECK(!clock.OnTrial(27));
+    // Who has been used again and went is remembered, too.
+    for (PageIndex page = 28; page < 32; page++) clock.Use(page);
+    CHECK_EQ(clock.evictor.Evict(3).evicted_pages, 3u);
+    PageIndex gone = 0;
+    for (PageIndex page = 0; page < 2; page++) gone += clock.State(page) == PageState::kAbsent;
+    REQUIRE(gone == 2);
+    clock.Fill({0, 2});
+    CHECK(!clock.OnTrial(0) && !clock.OnTrial(1));
     // What somebody wanted to go tells nothing.
     clock.Fill({300, 1});
     CHECK_EQ(clock.evictor.Reclaim(clock.made.region, {300, 1}).evicted_pages, 1u);
@@ -238,6 +247,34 @@ FARPAGE_TEST(evictor_hand_takes_second_chances_away_once_a_round) {
   for (PageIndex page = 0; page < 4; page++) CHECK(clock.State(page) == PageState::kPresent);
   CHECK_EQ(clock.evictor.Evict(4).evicted_pages, 4u);
   CHECK_EQ(clock.table().present(), 0u);
+}
+
+// Looking for pages on trial moves no hand over the others.
+FARPAGE_TEST(evictor_hands_for_trials_and_for_all_go_on_by_themselves) {
+  Clock clock(64);
+  clock.Install({0, 8});
+  CHECK_EQ(clock.evictor.Evict(2).evicted_pages, 2u);
+  clock.Install({32, 20}, kTrial | kUnused);
+  CHECK_EQ(clock.evictor.Evict(10).evicted_pages, 10u);
+  CHECK_EQ(clock.table().trial(), 10u);
+  // The others pass their trial.
+  for (PageIndex page = 42; page < 52; page++) {
+    clock.Use(page);
+    clock.Use(page);
+  }
+  CHECK_EQ(clock.table().trial(), 0u);
+  CHECK_EQ(clock.evictor.Evict(4).evicted_pages, 4u);
+  for (PageIndex page = 2; page < 6; page++) CHECK(clock.State(page) == PageState::kAbsent);
+  CHECK_EQ(clock.evictor.Evict(3).evicted_pages, 3u);
+  for (PageIndex page = 42; page < 52; page++) {
+    CHECK_EQ(clock.State(page) == PageState::kAbsent, page == 42);
+  }
+  // And the other way: the hand for trials is where it was.
+  clock.Install({8, 4}, kTrial);
+  clock.Install({56, 4}, kTrial);
+  CHECK_EQ(clock.evictor.Evict(4).evicted_pages, 4u);
+  CHECK_EQ(clock.table().trial(), 4u);
+  CHECK(clock.State(8) == PageState::kPresent && clock.State(59) == PageState::kAbsent);
 }
 
 FARPAGE_TEST(evictor_recycles_what_was_never_used_and_nothing_else_where_it_spares) {
