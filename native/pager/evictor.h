@@ -52,11 +52,6 @@ struct Cold {
 // Windows that no page may enter while their tables are freed, at once: some 0.1 ms.
 inline constexpr size_t kClosedWindowsMax = 64;
 
-// Windows that no page may enter while holes go over what is evicted of them, and holes after which
-// they are opened: some 0.2 ms.
-inline constexpr size_t kPunchedWindowsMax = 8;
-inline constexpr size_t kPunchedHolesMax = 64;
-
 // Dirty pages that one sweep hands to overlays, at most: a fill waits for them. And while overlays
 // have no room: enough to find out when there is some.
 inline constexpr uint64_t kSpillPagesMax = 256;

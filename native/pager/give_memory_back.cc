@@ -56,14 +56,14 @@ void JoinRuns(const PageTable& table, PageRun window, uint64_t occupied,
 
 // A hole in mapped memory costs 3 us, and a page more in it 1 us. Absent pages between those that
 // go have no memory, so one hole may go over all of them, as long as none of them is filled
-// meanwhile. Sweeps take turns, so one thread closes windows.
+// meanwhile. Who needs a page of a closed window looks again and again, on a core that this thread
+// may want: so one window is closed at a time. Sweeps take turns, so one thread closes windows.
 void Evictor::GiveMemoryBack(Region& region, std::span<const PageRun> runs) {
   if (!region.memory->drops_by_runs()) return region.memory->Drop(runs);
   TablePages& tables = region.table->tables();
   const std::vector<PageRun> parts = CutAtWindows(tables, runs);
   std::vector<PageRun> alone;  // in their windows
   std::vector<PageRun> joined;
-  std::vector<uint64_t> closed;
   for (auto next = parts.begin(); next != parts.end();) {
     const uint64_t window = TablePages::WindowOf(next->first);
     const auto end = std::find_if(next, parts.end(), [&](const PageRun& part) {
@@ -73,16 +73,12 @@ void Evictor::GiveMemoryBack(Region& region, std::span<const PageRun> runs) {
       alone.push_back(*next);
     } else {
       const uint64_t occupied = tables.CloseOccupied(window);
-      closed.push_back(window);
       JoinRuns(*region.table, tables.RunOf(window), occupied, {next, end}, &joined);
+      region.memory->Drop(joined);
+      tables.Open(window, false);
+      joined.clear();
     }
     next = end;
-    const bool more = closed.size() < kPunchedWindowsMax && joined.size() < kPunchedHolesMax;
-    if (closed.empty() || (more && next != parts.end())) continue;
-    region.memory->Drop(joined);
-    for (const uint64_t each : closed) tables.Open(each, false);
-    joined.clear();
-    closed.clear();
   }
   if (!alone.empty()) region.memory->Drop(alone);
 }

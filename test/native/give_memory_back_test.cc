@@ -118,6 +118,24 @@ FARPAGE_TEST(memory_given_back_lets_no_page_in_under_a_hole) {
   CHECK_EQ(Filler::Claim(*region.made.region, {7, 1}), 1u);
 }
 
+// Who needs one of its pages meanwhile waits, so the other windows are open.
+FARPAGE_TEST(memory_given_back_closes_one_window_at_a_time) {
+  Holed region;
+  for (uint64_t window = 0; window < 3; window++) {
+    for (const PageIndex page : {0, 20}) region.Fill({window * kWindowPages + page, 1});
+  }
+  size_t drops = 0;
+  region.meanwhile = [&] {
+    TablePages& tables = region.table().tables();
+    for (uint64_t window = 0; window < 3; window++) {
+      CHECK_EQ(tables.IsClosed(window * kWindowPages), window == drops);
+    }
+    drops++;
+  };
+  CHECK_EQ(region.Reclaim(), 6u);
+  CHECK_EQ(drops, 3u);
+}
+
 // Two clients, in the same windows, with far more pages than frames.
 FARPAGE_TEST(memory_given_back_takes_no_byte_of_pages_that_come_and_go) {
   constexpr uint64_t kWindows = 2;
