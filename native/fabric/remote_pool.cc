@@ -28,6 +28,12 @@ bool IsFull(Code code) {
 
 bool Reads(const PoolJob& job) { return job.requests.front().opcode == Opcode::kRead; }
 
+uint32_t JoinedBytes(const PoolJob& job) {
+  uint32_t bytes = 0;
+  for (const auto& each : job.joined) bytes += each->requests.front().length_bytes;
+  return bytes;
+}
+
 }  // namespace
 
 RemotePool::RemotePool(PoolOptions options)
@@ -157,12 +163,29 @@ PoolJob* RemotePool::Begin(Jobs* queue) {
   return job;
 }
 
+// READs that wait right behind it, of what comes next there and here, come with it.
+void RemotePool::Join(PoolJob* job) {
+  const WorkRequest& first = job->requests.front();
+  uint32_t bytes = first.length_bytes;
+  while (!reads_.empty()) {
+    const WorkRequest& next = reads_.front()->requests.front();
+    const bool follows = next.remote_offset == first.remote_offset + bytes &&
+                         next.local == first.local + bytes;
+    if (!follows || bytes + next.length_bytes > kJoinedBytesMax) return;
+    bytes += next.length_bytes;
+    reads_.front()->door = doors_;
+    job->joined.push_back(std::move(reads_.front()));
+    reads_.pop_front();
+  }
+}
+
 // False: there is no room for all of it now.
 bool RemotePool::PostSome(PoolJob* job) {
   while (job->posted < job->requests.size()) {
     WorkRequest request = job->requests[job->posted];
     request.id = job->number;
     request.stag = stag_;
+    request.length_bytes += JoinedBytes(*job);
     if (initiator_->Post({&request, 1}) != 1) return false;
     job->posted++;
   }
@@ -174,7 +197,9 @@ void RemotePool::Post() {
   bool posted = false;
   while (sending_ == nullptr && !(reads_.empty() && writes_.empty())) {
     posted = true;
-    PoolJob* job = Begin(reads_.empty() ? &writes_ : &reads_);
+    const bool reads = !reads_.empty();
+    PoolJob* job = Begin(reads ? &reads_ : &writes_);
+    if (reads) Join(job);
     if (!PostSome(job)) sending_ = job;
   }
   if (sending_ != nullptr) {
@@ -277,6 +302,10 @@ void RemotePool::Hangup() {
     std::unique_ptr<PoolJob>& job = each->second;
     job->posted = 0;
     job->completed = 0;
+    for (auto joined = job->joined.rbegin(); joined != job->joined.rend(); ++joined) {
+      reads_.push_front(std::move(*joined));
+    }
+    job->joined.clear();
     (Reads(*job) ? reads_ : writes_).push_front(std::move(job));
   }
   flying_.clear();
@@ -287,8 +316,13 @@ void RemotePool::FailAll() {
 }
 
 void RemotePool::End(std::unique_ptr<PoolJob> job, const Status& outcome) {
+  const auto joined = std::exchange(job->joined, {});
   count_.fetch_sub(1, std::memory_order_relaxed);
   job->done(outcome, job->door);
+  for (const auto& each : joined) {
+    count_.fetch_sub(1, std::memory_order_relaxed);
+    each->done(outcome, each->door);
+  }
 }
 
 int RemotePool::LookAfterMs() const {

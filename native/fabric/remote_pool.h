@@ -35,6 +35,8 @@ struct PoolJob {
   uint64_t pool = 0;  // the pool whose places these are, as Opened numbered it
 
   // The pool's own.
+  // READs of the places behind this one's, into the memory behind: one request brings all of them.
+  std::vector<std::unique_ptr<PoolJob>> joined = {};
   uint64_t asked_ns = 0;
   uint64_t number = 0;
   uint64_t door = 0;
@@ -68,6 +70,9 @@ class RemotePool {
   static constexpr uint64_t kAskAgainNs = 1'000'000'000;
   // Connecting and the handshake together.
   static constexpr uint64_t kConnectNs = 1'000'000'000;
+  // Bytes of READs of neighbours that wait together and are sent as one, at most: who asked for the
+  // first page waits for the last one.
+  static constexpr uint32_t kJoinedBytesMax = uint32_t{64} << 10;
   // How long the thread polls for an answer or a job before it sleeps, while that pays.
   static constexpr uint64_t kSpinNs = 50'000;
   // How often deadlines are looked at.
@@ -96,6 +101,7 @@ class RemotePool {
   void Post();
   bool PostSome(PoolJob* job);
   PoolJob* Begin(Jobs* queue);
+  void Join(PoolJob* job);
   Jobs Waiting();
   bool Collect();
   void OnCompletion(const Completion& completion);

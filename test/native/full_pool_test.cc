@@ -1,4 +1,6 @@
-// A pool whose own appliance has no room for more pages.
+// Pools: of an appliance that has no room for more pages; and READs of one that are sent together.
+#include <cstring>
+
 #include "pool_fixture.h"
 
 namespace farpage::test {
@@ -34,7 +36,109 @@ struct FullPool {
   Spiller spiller;
 };
 
+constexpr uint64_t kNeighbours = 40;
+
+// Pages in a pool, which are asked for while there is no connection to it.
+struct Asked {
+  Asked() : bytes(kNeighbours * kPageBytes), found(bytes.size()) {
+    door.LetIn(pool, true);
+    CHECK(door.AwaitState(RemotePool::State::kOpen));
+    std::vector<TierPage> pages(kNeighbours);
+    for (uint64_t page = 0; page < kNeighbours; page++) {
+      const auto some = Spiller::Bytes(page, 1);
+      std::memcpy(&bytes[page * kPageBytes], some.data(), kPageBytes);
+      pages[page].bytes = &bytes[page * kPageBytes];
+    }
+    door.tier->Put(pages);
+    for (const TierPage& page : pages) {
+      CHECK(page.outcome.ok());
+      slots.push_back(page.slot);
+    }
+  }
+  // A connection that ends within the first second of its life is taken for one of many.
+  void LeaveAfterAWhile() {
+    std::this_thread::sleep_for(std::chrono::nanoseconds(RemotePool::kAskAgainNs));
+    door.KeepWaiting();
+    pool.GoAway();
+  }
+  void Return() {
+    pool.Return();
+    door.LetIn(pool, false);
+  }
+  void Ask(uint64_t page, uint64_t to) {
+    door.tier->StartGet(slots[page], &found[to * kPageBytes], [this](const Status& got) {
+      failed += got.ok() ? 0 : 1;
+      ended++;
+    });
+  }
+  // Every page was found where it was wanted.
+  bool Found(uint64_t pages) {
+    return Becomes([&] { return ended == pages; }) && failed == 0;
+  }
+  [[nodiscard]] uint64_t Reads() const {
+    uint64_t all = 0;
+    for (const OperationCounters& lane : pool.appliance.region->operations) {
+      all += lane.bypassed.load() + lane.faulted.load();
+    }
+    return all;
+  }
+
+  Pool pool{4096};
+  PoolTier door;
+  std::vector<std::byte> bytes;
+  std::vector<std::byte> found;
+  std::vector<TierSlot> slots;
+  std::atomic<uint64_t> ended{0};
+  std::atomic<uint64_t> failed{0};
+};
+
 }  // namespace
+
+FARPAGE_TEST(pool_is_asked_for_neighbours_by_one_read) {
+  Asked asked;
+  asked.LeaveAfterAWhile();
+  REQUIRE(asked.door.AwaitState(RemotePool::State::kConnecting));
+  const uint64_t before = asked.Reads();
+  for (uint64_t page = 0; page < kNeighbours; page++) asked.Ask(page, page);
+  asked.Return();
+  REQUIRE(asked.Found(kNeighbours));
+  CHECK(asked.found == asked.bytes);
+  const uint64_t together = RemotePool::kJoinedBytesMax >> kPageShift;
+  CHECK_EQ(asked.Reads() - before, (kNeighbours + together - 1) / together);
+}
+
+// Neighbours in the pool that lie apart in memory, and the other way, are asked for one by one.
+FARPAGE_TEST(pool_is_asked_for_others_one_by_one) {
+  Asked asked;
+  asked.LeaveAfterAWhile();
+  REQUIRE(asked.door.AwaitState(RemotePool::State::kConnecting));
+  const uint64_t before = asked.Reads();
+  const std::vector<uint64_t> order{0, 2, 1, 3, 4, 9};
+  for (uint64_t n = 0; n < order.size(); n++) asked.Ask(order[n], n == 5 ? 20 : n);
+  asked.Return();
+  REQUIRE(asked.Found(order.size()));
+  for (uint64_t n = 0; n < order.size(); n++) {
+    const std::byte* const at = &asked.found[(n == 5 ? 20 : n) * kPageBytes];
+    CHECK(std::memcmp(at, &asked.bytes[order[n] * kPageBytes], kPageBytes) == 0);
+  }
+  CHECK_EQ(asked.Reads() - before, 5u);  // of these, 3 and 4 together
+}
+
+// What was asked for together is asked for again, together or not, once there is a connection.
+FARPAGE_TEST(pool_is_asked_again_for_all_of_a_read_that_was_lost) {
+  Asked asked;
+  asked.LeaveAfterAWhile();
+  REQUIRE(asked.door.AwaitState(RemotePool::State::kConnecting));
+  asked.Return();
+  REQUIRE(asked.door.AwaitState(RemotePool::State::kOpen));
+  std::this_thread::sleep_for(std::chrono::nanoseconds(RemotePool::kAskAgainNs));
+  asked.door.KeepWaiting();
+  for (uint64_t page = 0; page < kNeighbours; page++) asked.Ask(page, page);
+  asked.pool.GoAway();
+  asked.Return();
+  REQUIRE(asked.Found(kNeighbours));
+  CHECK(asked.found == asked.bytes);
+}
 
 // What is there is still to be had, whoever has no room for more; and comes out and goes in again.
 FARPAGE_TEST(full_pool_takes_no_more_and_gives_what_it_has) {

@@ -79,6 +79,10 @@ class PoolTier {
     answer_ = [&pool, fresh](RemoteTier& to) { to.Open(pool.Door(fresh)); };
     Answer();
   }
+  void KeepWaiting() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    answer_ = nullptr;
+  }
   void Refuse(Code code) {
     const std::lock_guard<std::mutex> lock(mutex_);
     answer_ = [code](RemoteTier& to) { to.Refuse({code, 0, "no door"}); };
