@@ -198,6 +198,7 @@ class Pager final : public FaultHandler {
   std::condition_variable clock_wake_;
   bool closing_ = false;
   std::atomic<bool> reclaim_asked_{false};
+  std::atomic<bool> urged_{false};  // to go on without a rest
   // A sweep has found tables that leave no room, and nothing that would make them go.
   std::atomic<bool> full_of_tables_{false};
   std::atomic<bool> pressed_{false};  // fills wait for dirty pages to become clean

@@ -26,6 +26,7 @@ void Pager::WakeReclaim() {
 // Called by fills that find nothing but dirty pages, again and again until one of them is clean.
 void Pager::Press() {
   if (pressed_.exchange(true, std::memory_order_acq_rel)) return;
+  urged_.store(true, std::memory_order_release);
   reclaim_asked_.store(true, std::memory_order_release);
   { std::lock_guard<std::mutex> lock(reclaim_mutex_); }
   clock_wake_.notify_one();
@@ -60,6 +61,7 @@ void Pager::ReclaimLoop() {
       return closing_ || reclaim_asked_.load(std::memory_order_acquire);
     });
     if (closing_) return;
+    urged_.store(false, std::memory_order_relaxed);
     lock.unlock();
     (void)evictor_.GiveTablesBack();
     bool freed = true;
@@ -72,8 +74,10 @@ void Pager::ReclaimLoop() {
     }
     full_of_tables_.store(budget_.IsFullOfTables(), std::memory_order_relaxed);
     lock.lock();
-    if (!freed) reclaim_wake_.wait_for(lock, kReclaimRest, [this] { return closing_; });
-    reclaim_asked_.store(false, std::memory_order_release);
+    // Who presses wants another look at once: pages and tables that are full are found by looking.
+    const auto wanted = [this] { return closing_ || urged_.load(std::memory_order_acquire); };
+    if (!freed) reclaim_wake_.wait_for(lock, kReclaimRest, wanted);
+    reclaim_asked_.store(urged_.load(std::memory_order_acquire), std::memory_order_release);
   }
 }
 
