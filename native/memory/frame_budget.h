@@ -12,6 +12,9 @@ inline constexpr uint64_t kFreeTables = 64;
 // Tables that nothing gives back leave pages this part of the budget, beyond its bound if need be.
 inline constexpr uint64_t kLeastPagesPart = 16;
 
+// Dirty pages that nothing but a write-back can take leave others this part of it.
+inline constexpr uint64_t kUnstuckPart = 16;
+
 // Frames are taken before a page becomes present and returned after its memory is gone. Tables are
 // taken when they are needed, so they may pass the bound by what is under way; then no frame is to
 // be had until pages have gone, and their tables with them.
@@ -33,6 +36,12 @@ class FrameBudget {
 
   void TakeTables(uint64_t pages) { tables_.fetch_add(pages, std::memory_order_relaxed); }
   void ReturnTables(uint64_t pages) { tables_.fetch_sub(pages, std::memory_order_relaxed); }
+
+  // Dirty pages in memory that stay until somebody writes them back: their tables count them here.
+  std::atomic<uint64_t>* stuck_count() { return &stuck_; }
+  [[nodiscard]] uint64_t stuck() const { return stuck_.load(std::memory_order_relaxed); }
+  // As many as leave those who read some frames to take turns in.
+  [[nodiscard]] uint64_t stuck_max() const { return max_ - max_ / kUnstuckPart; }
 
   // Frames taken, and the tables that count.
   [[nodiscard]] uint64_t used() const { return pages() + tables(); }
@@ -64,6 +73,7 @@ class FrameBudget {
   const uint64_t max_;
   std::atomic<uint64_t> pages_{0};
   std::atomic<uint64_t> tables_{0};
+  std::atomic<uint64_t> stuck_{0};
 };
 
 }  // namespace farpage

@@ -229,7 +229,7 @@ PageWord MemoryFiles::Repaired(PageIndex page, PageWord word, bool writable) {
   }
   (dirty != 0 ? report_.dirty_pages : report_.clean_pages)++;
   return lasting | static_cast<PageWord>(PageState::kPresent) | kReadable |
-         (writable ? kWritable : 0) | dirty;
+         (writable && dirty != 0 ? kWritable : 0) | dirty;
 }
 
 void MemoryFiles::NoteConflict(PageIndex page) {

@@ -200,6 +200,13 @@ void PageTable::DropWords(std::span<const uint64_t> windows) {
   for (const uint64_t window : closed) tables_.Open(window, false);
 }
 
+void PageTable::CountDirtyIn(std::atomic<uint64_t>* count) {
+  const uint64_t here = dirty_here_.load(std::memory_order_relaxed);
+  if (dirty_here_of_all_ != nullptr) dirty_here_of_all_->fetch_sub(here, std::memory_order_relaxed);
+  if (count != nullptr) count->fetch_add(here, std::memory_order_relaxed);
+  dirty_here_of_all_ = count;
+}
+
 void PageTable::Count(PageWord from, PageWord to) {
   const auto adjust = [](std::atomic<uint64_t>& count, bool before, bool after) {
     if (before == after) return;
@@ -213,8 +220,15 @@ void PageTable::Count(PageWord from, PageWord to) {
     return StateOf(word) == PageState::kPresent || StateOf(word) == PageState::kCopying;
   };
   const auto is_dirty = [](PageWord word) { return (word & kUnsafe) != 0; };
+  const auto is_dirty_here = [&](PageWord word) { return (word & kDirty) != 0 && HoldsFrame(word); };
   adjust(present_, is_present(from), is_present(to));
   adjust(dirty_, is_dirty(from), is_dirty(to));
+  if (is_dirty_here(from) != is_dirty_here(to)) {
+    adjust(dirty_here_, is_dirty_here(from), is_dirty_here(to));
+    if (dirty_here_of_all_ != nullptr) {
+      adjust(*dirty_here_of_all_, is_dirty_here(from), is_dirty_here(to));
+    }
+  }
   adjust(trial_, OnTrial(from) && !is_dirty(from), OnTrial(to) && !is_dirty(to));
   adjust(dirty_trial_, OnTrial(from) && is_dirty(from), OnTrial(to) && is_dirty(to));
   adjust(elsewhere_, (from & kElsewhere) != 0, (to & kElsewhere) != 0);

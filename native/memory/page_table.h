@@ -160,6 +160,10 @@ class PageTable {
   }
   [[nodiscard]] uint64_t elsewhere() const { return elsewhere_.load(std::memory_order_relaxed); }
 
+  // Dirty pages in memory that no write-back has taken are counted there too, from now on until
+  // null is given. Requires: nobody uses the table.
+  void CountDirtyIn(std::atomic<uint64_t>* count);
+
   // What the table and the kernel's tables of the region cost.
   TablePages& tables() { return tables_; }
   [[nodiscard]] const TablePages& tables() const { return tables_; }
@@ -200,6 +204,8 @@ class PageTable {
   TablePages tables_;
   std::atomic<uint64_t> present_{0};
   std::atomic<uint64_t> dirty_{0};
+  std::atomic<uint64_t> dirty_here_{0};
+  std::atomic<uint64_t>* dirty_here_of_all_ = nullptr;
   std::atomic<uint64_t> written_{0};
   std::atomic<uint64_t> lost_{0};
   std::atomic<uint64_t> elsewhere_{0};

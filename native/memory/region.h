@@ -105,7 +105,8 @@ class Region {
   // The word flags of a page that has just been filled, before what `protection` forbids is taken
   // away. Together with Pager::Resolve this is where words get READABLE and WRITABLE.
   [[nodiscard]] PageWord PresentFlags() const {
-    return static_cast<PageWord>(PageState::kPresent) | kReadable | (writable ? kWritable : 0);
+    const bool freely = writable && !sticks;
+    return static_cast<PageWord>(PageState::kPresent) | kReadable | (freely ? kWritable : 0);
   }
   // Bytes of `run` that belong to the region: less at a last, partial page.
   [[nodiscard]] uint64_t BytesIn(PageRun run) const {
@@ -138,6 +139,9 @@ class Region {
   std::unique_ptr<RegionMemory> memory;
   // Where dirty pages go when memory is short; null: they stay. Set before anybody uses the region.
   std::shared_ptr<PageOverlay> overlay;
+  // Its dirty pages stay until somebody writes them back, so each first write asks whether they may
+  // be more. Set before anybody uses the region.
+  bool sticks = false;
   // That its store's file is on (st_dev); 0: it is no file. Set before anybody uses the region.
   uint64_t device = 0;
   std::array<OperationCounters, kCounterLanesMax> operations;

@@ -68,6 +68,7 @@ void Pager::RemoveRegion(const std::shared_ptr<Region>& region) {
     ::nanosleep(&nap, nullptr);
   }
   budget_.Return(region->frames.used());
+  region->table->CountDirtyIn(nullptr);
   region->Discard();
   budget_.ReturnTables(region->table->tables().charged());
 }
@@ -135,6 +136,8 @@ void Pager::AddRegion(std::shared_ptr<Region> region) {
   }
   region->device = region->store->Identity().device;
   if (region->overlay != nullptr || region->write_behind) region->table->KeepTrials();
+  region->sticks = region->writable && !region->write_behind && region->overlay == nullptr;
+  if (region->sticks) region->table->CountDirtyIn(budget_.stuck_count());
   if (region->atomic) region->table->Follow(&atomic_sync_.epoch());
   region->table->Follow(&use_clock_);
   region->table->tables().ChargeTo(budget_);
@@ -143,6 +146,13 @@ void Pager::AddRegion(std::shared_ptr<Region> region) {
   budget_.Take(adopted);
   evictor_.Add(std::move(region));
   if (adopted != 0) WakeReclaim();
+}
+
+// Whether one more dirty page would be one too many: of those that nothing takes, here or within the
+// bound of its region. Who reads needs some frames to take turns in.
+bool Pager::WouldStick(const Region& region) const {
+  if (!region.sticks) return false;
+  return budget_.stuck() >= budget_.stuck_max() || region.table->dirty() >= region.frames.stuck_max();
 }
 
 Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, FaultKind kind,
@@ -199,6 +209,11 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
           case AtomicSync::Thawed::kWait: break;
         }
         return Await(*region, page, kind, waiter, token) ? Step::kPending : Step::kReady;
+      }
+      if (kind == FaultKind::kWrite && (word & kUnsafe) == 0 && WouldStick(*region)) {
+        region->table->ClearFlags(page, kHeld);
+        *code = Code::kMemoryFull;
+        return Step::kFailed;
       }
       Permit(*region, page, word, RightFor(kind));
       return Step::kReady;

@@ -155,6 +155,7 @@ class Pager final : public FaultHandler {
   Step Resolve(const std::shared_ptr<Region>& region, PageRun rest, FaultKind kind,
                FaultWaiter* waiter, uint64_t token, PolledFills* fills,
                uint64_t* in_place_left, Code* code);
+  [[nodiscard]] bool WouldStick(const Region& region) const;
   bool HandOver(const std::shared_ptr<Region>& region, PageRun run, bool to_write,
                 PolledFills* fills);
   bool HandOverPart(const std::shared_ptr<Region>& region, PageRun run, bool to_write,

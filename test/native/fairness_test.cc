@@ -8,7 +8,7 @@
 
 #include "fabric/adaptive_spin.h"
 #include "fabric/dial.h"
-#include "faulty_fixture.h"
+#include "slow_fixture.h"
 
 namespace farpage::test {
 namespace {
@@ -233,6 +233,40 @@ FARPAGE_TEST(fairness_a_session_that_lasts_keeps_its_ticket) {
   come(std::make_shared<ProtectionDomain>(appliance.pager.shootdown(), 4), kTicketsMax);
   CHECK(appliance.nic->Admit(lasting).ok());
   appliance.domain->Leave();
+}
+
+// Who writes what nothing takes leaves frames to those who read, also where its pages were read
+// first, and goes on once somebody has synced them.
+FARPAGE_TEST(fairness_dirty_pages_that_stay_leave_frames_to_readers) {
+  constexpr uint64_t kFrames = 64;
+  constexpr PageIndex kStuck = kFrames - kFrames / kUnstuckPart;
+  for (const bool reads_first : {false, true}) {
+    Neighbours house(kFrames);
+    auto& written = house.Add(256);
+    auto& read = house.Add(256);
+    if (reads_first) house.Get(written, 0, kFrames);
+    house.Put(written, 0, kStuck, 1);
+    const auto writer = house.appliance.Connect();
+    const std::byte more{2};
+    CHECK_EQ(int(Write(*writer, written.stag, kStuck << kPageShift, &more, 1).code),
+             int(Code::kMemoryFull));
+    CHECK_EQ(written.region->table->dirty(), kStuck);
+    for (int again = 0; again < 2; again++) house.Get(read, 0, 256);
+    house.Put(written, 0, kStuck, 3);  // what is dirty may be written
+    Asked sync(house.appliance, written.region);
+    CHECK(sync.Await() && sync.code == Code::kOk);
+    house.Put(written, kStuck, kStuck, 4);
+    house.Get(read, 0, 256);
+  }
+  // What was dirty when its region was removed counts no more.
+  Neighbours house(kFrames);
+  auto& removed = house.Add(256);
+  house.Put(removed, 0, kStuck, 1);
+  house.appliance.domain->DeregisterAll(removed.region.get());
+  house.appliance.pager.RemoveRegion(removed.region);
+  CHECK_EQ(house.appliance.pager.budget().stuck(), 0u);
+  house.regions.erase(house.regions.begin());
+  house.Put(house.Add(256), 0, kStuck, 1);
 }
 
 }  // namespace farpage::test

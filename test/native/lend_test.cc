@@ -195,7 +195,7 @@ FARPAGE_TEST(lend_is_over_before_a_write_behind_the_read) {
 
 namespace {
 
-void CheckWritesStay(uint64_t frames_max) {
+void CheckWritesStay(uint64_t frames_max, PageIndex pages) {
   ApplianceOptions options;
   options.nic_threads = 2;
   options.frames_max = frames_max;
@@ -203,7 +203,12 @@ void CheckWritesStay(uint64_t frames_max) {
   auto reader = slow.appliance.Connect();
   auto writer = slow.appliance.Connect();
   REQUIRE(reader != nullptr && writer != nullptr);
-  for (PageIndex page = 0; page < kPages; page++) {
+  std::vector<std::byte> rest((kPages - pages) << kPageShift);
+  if (!rest.empty()) {  // present, because one READ wants several
+    const auto length = static_cast<uint32_t>(rest.size());
+    CHECK_EQ(int(Read(*reader, slow.stag, pages << kPageShift, rest.data(), length).code), 0);
+  }
+  for (PageIndex page = 0; page < pages; page++) {
     // Now and then the page takes so long that the write comes in between for certain.
     slow.delay_ms = page % 16 == 0 ? 20 : 0;
     const uint64_t offset = page << kPageShift;
@@ -230,15 +235,15 @@ void CheckWritesStay(uint64_t frames_max) {
     CHECK_EQ(int(Read(*reader, slow.stag, offset + 8, &seen, 8).code), int(Code::kOk));
     CHECK_EQ(seen, ~uint64_t{0});
   }
-  CHECK_EQ(slow.appliance.region->table->dirty(), kPages);
+  CHECK_EQ(slow.appliance.region->table->dirty(), pages);
 }
 
 }  // namespace
 
 FARPAGE_TEST(lend_loses_no_write_of_another_connection) {
-  CheckWritesStay(1u << 20);
+  CheckWritesStay(1u << 20, kPages);
   // The last pages are not initialised for a READ: the WRITE finds them absent again.
-  CheckWritesStay(kPages);
+  CheckWritesStay(kPages, kPages / 2);
 }
 
 // Untouched pages of a value are the same in memory and out of it: for them nothing else goes.
