@@ -82,7 +82,7 @@ void Responder::ServeAndFlush() {
 
 // One receive; false when there was nothing or no room.
 bool Responder::Receive() {
-  if (write_.left != 0 && parsed_ == received_ && healing_ == nullptr) return ReceiveDirect();
+  if (write_.left != 0 && parsed_ == received_ && collected_ == nullptr) return ReceiveDirect();
   if (parsed_ == received_) {
     parsed_ = received_ = 0;
   } else if (kReceiveBufferBytes - received_ < kReceiveBufferBytes / 2 && parsed_ != 0) {
@@ -94,7 +94,7 @@ bool Responder::Receive() {
   if (state_ == State::kHandshake) {
     // Not a byte beyond the frame: what follows belongs to the stream's first FPDU.
     room = std::min<uint32_t>(room, static_cast<uint32_t>(mpa_.missing()));
-  } else if (bulk_ && !crc_ && healing_ == nullptr) {
+  } else if (bulk_ && !crc_ && collected_ == nullptr) {
     room = std::min(room, kBulkReceiveBytes);
   }
   if (room == 0) return false;

@@ -148,11 +148,14 @@ class Responder {
     uint64_t message_bytes = 0;  // of its segments so far
   };
 
-  // A page that is lost and that this WRITE covers as a whole: its bytes, until all are here.
-  struct Healing {
+  // A page that is lost or absent and that this WRITE covers as a whole, as far as is known: its
+  // bytes, until all are here.
+  struct Collected {
     uint32_t stag = 0;
     uint64_t offset = 0;  // of the page in the memory region
     uint32_t got = 0;
+    bool lost = false;     // it has no other bytes
+    bool partly = false;   // the WRITE has turned out to end within it
     std::vector<std::byte> page;  // as long as it is within the region
   };
 
@@ -211,7 +214,12 @@ class Responder {
   bool Place(const std::byte* from, uint32_t bytes, uint32_t* placed);
   uint32_t Writable(const MemoryRegion& target, uint64_t offset, uint32_t bytes);
   bool Heal(const MemoryRegion& target, PageIndex page, uint64_t offset);
-  uint32_t PlaceLost(const MemoryRegion& target, const std::byte* from, uint32_t bytes);
+  [[nodiscard]] bool BringsAll(const MemoryRegion& target, PageIndex page, uint64_t offset) const;
+  void Collect(const MemoryRegion& target, PageIndex page, uint64_t offset, bool lost);
+  [[nodiscard]] bool GoesOn(const FpduHeader& header) const;
+  [[nodiscard]] bool EndsWithin() const;
+  bool PlacePart();
+  uint32_t PlaceCollected(const MemoryRegion& target, const std::byte* from, uint32_t bytes);
   uint32_t PlaceHere(const MemoryRegion& target, const std::byte* from, uint32_t bytes);
   void StallWrite(const MemoryRegion& target, PageIndex page, const FaultOutcome& outcome);
   void FailWrite(TerminateCode code, Code reason);
@@ -254,7 +262,7 @@ class Responder {
   std::shared_ptr<Region> stalled_in_;
   std::shared_ptr<Reservation> stalled_at_;
   Placing write_;
-  std::unique_ptr<Healing> healing_;
+  std::unique_ptr<Collected> collected_;
   std::array<std::byte, kTaggedHeaderBytes> write_header_{};
   uint32_t read_msn_ = 1;
   uint32_t send_msn_ = 1;

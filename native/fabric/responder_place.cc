@@ -15,6 +15,7 @@ bool Responder::BeginWrite(const FpduHeader& header, const std::byte* fpdu) {
     SettleLent();  // this WRITE may be to one of them
   }
   if (state_ != State::kStreaming) return false;
+  if (collected_ != nullptr && !collected_->lost && !GoesOn(header) && !PlacePart()) return false;
   std::memcpy(write_header_.data(), fpdu, kTaggedHeaderBytes);
   skip_ = header.trailer_bytes;
   const bool faulted = write_.faulted;
@@ -22,15 +23,9 @@ bool Responder::BeginWrite(const FpduHeader& header, const std::byte* fpdu) {
   write_ = {header.stag, header.payload_bytes, header.tagged_offset, header.last, faulted,
             before + header.payload_bytes};
   parsed_ += kTaggedHeaderBytes;
-  if (healing_ != nullptr) {
-    const bool goes_on = header.payload_bytes == 0
-                             ? !header.last
-                             : header.stag == healing_->stag &&
-                                   header.tagged_offset == healing_->offset + healing_->got;
-    if (!goes_on) {
-      FailWrite(kTermLocal, Code::kPageLost);
-      return false;
-    }
+  if (collected_ != nullptr && !GoesOn(header)) {
+    FailWrite(kTermLocal, Code::kPageLost);
+    return false;
   }
   if (header.payload_bytes == 0) {
     // RFC 5041 section 5.2: a zero-length segment's STag and offset are not checked; this is also
@@ -83,10 +78,26 @@ uint32_t Responder::Writable(const MemoryRegion& target, uint64_t offset, uint32
       FailWrite(kTermLocal, write_failed_);
       return 0;
     }
+    const PageState state = StateOf(region.table->Load(page));
     // A page that is there only lacks its permission back, which is no fault of initialisation.
-    if (StateOf(region.table->Load(page)) != PageState::kPresent) write_.faulted = true;
-    const FaultOutcome outcome = context_->pager->Fault(
-        target.region, run, FaultKind::kWrite, context_->waiter, token_, &stream_, context_->fills);
+    if (state != PageState::kPresent) write_.faulted = true;
+    if (collected_ == nullptr && BringsAll(target, page, offset) &&
+        context_->pager->TakesWhole(region, page)) {
+      Collect(target, page, offset, false);
+      return 0;
+    }
+    if (collected_ != nullptr && !collected_->partly && state == PageState::kAbsent) {
+      const FaultOutcome put = context_->pager->Overwrite(target.region, page, collected_->page,
+                                                          context_->waiter, token_);
+      if (put.ready_pages != 0) continue;
+      StallWrite(target, page, put);
+      return 0;
+    }
+    // The pages behind one that it brings a part of are not read if it brings all of them.
+    const bool alone = run.count > 1 && context_->pager->TakesWhole(region, page + 1);
+    const FaultOutcome outcome =
+        context_->pager->Fault(target.region, {page, alone ? 1 : run.count}, FaultKind::kWrite,
+                               context_->waiter, token_, &stream_, context_->fills);
     if (outcome.ready_pages != 0) continue;
     const bool lost =
         outcome.next == FaultOutcome::Next::kFailed && outcome.code == Code::kPageLost;
@@ -113,46 +124,94 @@ void Responder::StallWrite(const MemoryRegion& target, PageIndex page,
   }
 }
 
-// The page at `offset` is lost. True: this WRITE may make it well, if it brings all of it. Its
-// bytes are collected beside the region until they are all here, so that a WRITE which is cut off
-// leaves the page as it is; then the pager gets them.
+// Whether this WRITE brings all bytes of the page at `offset`, as far as is known: what this
+// segment has not, the next ones of its message may have.
+bool Responder::BringsAll(const MemoryRegion& target, PageIndex page, uint64_t offset) const {
+  if (target.region_offset + offset != page << kPageShift) return false;
+  return !write_.last || write_.left >= target.region->BytesIn({page, 1});
+}
+
+// The page's bytes are collected beside the region until they are all here, so that a WRITE which
+// is cut off leaves the page as it is; then the pager gets them.
+void Responder::Collect(const MemoryRegion& target, PageIndex page, uint64_t offset, bool lost) {
+  collected_ = std::make_unique<Collected>();
+  collected_->stag = write_.stag;
+  collected_->offset = offset;
+  collected_->lost = lost;
+  collected_->page.resize(target.region->BytesIn({page, 1}));
+  again_ = true;
+}
+
+// The page at `offset` is lost. True: this WRITE may make it well, if it brings all of it.
 bool Responder::Heal(const MemoryRegion& target, PageIndex page, uint64_t offset) {
-  if (healing_ != nullptr) {
-    StallWrite(target, page, context_->pager->Overwrite(target.region, page, healing_->page,
-                                                        context_->waiter, token_));
+  if (collected_ == nullptr) {
+    if (!BringsAll(target, page, offset)) return false;
+    Collect(target, page, offset, true);
     return true;
   }
-  const auto bytes = static_cast<uint32_t>(target.region->BytesIn({page, 1}));
-  if (target.region_offset + offset != page << kPageShift) return false;
-  // What this segment has not, the next ones of its message may have.
-  if (write_.last && write_.left < bytes) return false;
-  healing_ = std::make_unique<Healing>();
-  healing_->stag = write_.stag;
-  healing_->offset = offset;
-  healing_->page.resize(bytes);
-  again_ = true;
+  if (collected_->partly) return false;
+  StallWrite(target, page, context_->pager->Overwrite(target.region, page, collected_->page,
+                                                      context_->waiter, token_));
   return true;
 }
 
-// The next bytes of a page that is being healed; how many are dealt with. The last of them are when
-// the page has them all, so that what follows waits for it.
-uint32_t Responder::PlaceLost(const MemoryRegion& target, const std::byte* from, uint32_t bytes) {
-  Healing& healing = *healing_;
-  const auto whole = static_cast<uint32_t>(healing.page.size());
-  const uint32_t now = std::min(whole - healing.got, bytes);
-  std::memcpy(healing.page.data() + healing.got, from, now);
-  if (healing.got + now < whole) {
-    healing.got += now;
+// Whether a segment may bring the next bytes of the page that is being collected.
+bool Responder::GoesOn(const FpduHeader& header) const {
+  if (header.payload_bytes == 0) return !header.last;
+  return header.stag == collected_->stag &&
+         header.tagged_offset == collected_->offset + collected_->got;
+}
+
+// Whether the WRITE ends within the page that is being collected, which has other bytes.
+bool Responder::EndsWithin() const {
+  return !collected_->lost && write_.last &&
+         collected_->got + write_.left < collected_->page.size();
+}
+
+// It was not the whole page after all: the page is filled, and what has come of it is placed there.
+// False: stalled, failed, or to be tried again.
+bool Responder::PlacePart() {
+  if (stalled_) return false;
+  const MemoryRegion* target = domain_->Find(collected_->stag);
+  if (target == nullptr || target->removed()) {
+    FailWrite(kTermWriteStag, target == nullptr ? Code::kStag : Code::kRegionRemoved);
+    return false;
+  }
+  collected_->partly = true;
+  const uint32_t got = collected_->got;
+  if (got != 0) {
+    if (Writable(*target, collected_->offset, got) == 0) return false;
+    std::byte* to =
+        target->region->memory->address() + target->region_offset + collected_->offset;
+    if (!CopyToRegion(to, collected_->page.data(), got)) {
+      FailWrite(kTermLocal, Code::kPageLost);
+      return false;
+    }
+  }
+  collected_.reset();
+  return true;
+}
+
+// The next bytes of a page that is being collected; how many are dealt with. The last of them are
+// when the page has them all, so that what follows waits for it.
+uint32_t Responder::PlaceCollected(const MemoryRegion& target, const std::byte* from,
+                                   uint32_t bytes) {
+  Collected& collected = *collected_;
+  const auto whole = static_cast<uint32_t>(collected.page.size());
+  const uint32_t now = std::min(whole - collected.got, bytes);
+  std::memcpy(collected.page.data() + collected.got, from, now);
+  if (collected.got + now < whole) {
+    collected.got += now;
     return now;
   }
-  if (Writable(target, healing.offset, whole) == 0) return 0;
+  if (Writable(target, collected.offset, whole) == 0) return 0;
   // Also where the pager has put them there: others may have written the page since.
-  std::byte* to = target.region->memory->address() + target.region_offset + healing.offset;
-  if (!CopyToRegion(to, healing.page.data(), whole)) {
+  std::byte* to = target.region->memory->address() + target.region_offset + collected.offset;
+  if (!CopyToRegion(to, collected.page.data(), whole)) {
     FailWrite(kTermLocal, Code::kPageLost);
     return 0;
   }
-  healing_.reset();
+  collected_.reset();
   return now;
 }
 
@@ -175,10 +234,14 @@ bool Responder::Place(const std::byte* from, uint32_t bytes, uint32_t* placed) {
       FailWrite(kTermWriteStag, target == nullptr ? Code::kStag : Code::kRegionRemoved);
       return false;
     }
-    const bool lost = healing_ != nullptr;
-    const uint32_t now = lost ? PlaceLost(*target, from + *placed, bytes - *placed)
-                              : PlaceHere(*target, from + *placed, bytes - *placed);
-    if (now == 0 && !lost && healing_ != nullptr) continue;
+    if (collected_ != nullptr && EndsWithin()) {
+      if (!PlacePart()) return false;
+      continue;
+    }
+    const bool collects = collected_ != nullptr;
+    const uint32_t now = collects ? PlaceCollected(*target, from + *placed, bytes - *placed)
+                                  : PlaceHere(*target, from + *placed, bytes - *placed);
+    if (now == 0 && !collects && collected_ != nullptr) continue;
     if (now == 0) return false;
     *placed += now;
     write_.left -= now;
@@ -190,7 +253,7 @@ bool Responder::Place(const std::byte* from, uint32_t bytes, uint32_t* placed) {
 }
 
 void Responder::FinishSegment() {
-  if (healing_ != nullptr && write_.last) {  // it was not the whole page after all
+  if (collected_ != nullptr && write_.last) {  // it was not the whole page after all
     FailWrite(kTermLocal, Code::kPageLost);
     return;
   }
@@ -207,7 +270,7 @@ void Responder::FinishSegment() {
 }
 
 void Responder::FailWrite(TerminateCode code, Code reason) {
-  healing_.reset();
+  collected_.reset();
   write_failed_ = Code::kOk;
   Terminate(code, reason, write_header_);
 }
@@ -241,9 +304,13 @@ void Responder::LookAhead() {
     const MemoryRegion* target = domain_->Find(stag);
     const bool within = target != nullptr && !target->removed() && bytes != 0 &&
                         offset <= target->length_bytes && bytes <= target->length_bytes - offset;
+    // What it brings all of is not read, as far as it needs not be.
+    const bool brings = kind == FaultKind::kWrite && (!header.last || bytes >= kPageBytes);
     if (within && target->region == nullptr) {
       AskAhead(*target, stalled_at_);
-    } else if (within) {
+    } else if (within && (!brings || !context_->pager->TakesWhole(
+                                         *target->region,
+                                         (target->region_offset + offset) >> kPageShift))) {
       (void)context_->pager->Fault(target->region,
                                    PagesOf(target->region_offset + offset, bytes), kind, nullptr,
                                    0, nullptr, context_->fills);

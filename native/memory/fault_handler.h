@@ -121,10 +121,15 @@ class FaultHandler {
   // pages that really cannot are LOST from now on. In a turn.
   virtual void Lose(const std::shared_ptr<Region>& region, PageRun run) = 0;
 
-  // Makes a page well whose newest bytes were lost, with all the bytes that it has from now on;
-  // `bytes` are those of the page within the region, and are copied. kAgain: it is not lost (any
-  // more), or too much is asked at the moment; kPending: `waiter` is woken with `token`, with a
-  // failure if it stays lost; kFailed. In a turn; never blocks.
+  // Whether a WRITE of the whole page spares reading it from where it is: it is absent, and comes
+  // from a store, a peer or a tier. The answer may be old at once. In a turn; never blocks.
+  [[nodiscard]] virtual bool TakesWhole(const Region& region, PageIndex page) const = 0;
+
+  // Gives a page that is absent or whose newest bytes were lost all the bytes that it has from now
+  // on, whatever becomes of where it came from; `bytes` are those of the page within the region,
+  // and are copied. kReady: it has them, and is dirty; kAgain: it is neither (any more), or too much
+  // is asked at the moment; kPending: `waiter` is woken with `token`, with a failure if it stays as
+  // it was; kFailed. In a turn; never blocks.
   virtual FaultOutcome Overwrite(const std::shared_ptr<Region>& region, PageIndex page,
                                  std::span<const std::byte> bytes, FaultWaiter* waiter,
                                  uint64_t token) = 0;

@@ -203,6 +203,10 @@ Status Filler::FillNow(const std::shared_ptr<Region>& region, PageRun run, bool 
 void Filler::Install(const std::shared_ptr<Region>& region, PageRun run, PageWord flags) {
   // Counted first: who waits for the page may look at the counters as soon as it is there.
   region->fills.filled_pages.fetch_add(run.count, std::memory_order_relaxed);
+  MakePresent(region, run, flags);
+}
+
+void Filler::MakePresent(const std::shared_ptr<Region>& region, PageRun run, PageWord flags) {
   const PageWord now = evictor_.GhostNow(*region);
   for (PageIndex page = run.first; page < run.end(); page++) {
     PageWord before = 0;

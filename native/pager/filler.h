@@ -59,9 +59,15 @@ class Filler {
   // (HasFilledMemory). Thread: any.
   bool Submit(const std::shared_ptr<Region>& region, PageRun run, bool to_write = false);
 
-  // Queues a page that was LOST and is claimed: it is made present with these bytes, as dirty as it
-  // is, or else lost again. False: the queue is full, nothing was taken. Thread: any.
-  bool SubmitWhole(const std::shared_ptr<Region>& region, PageIndex page,
+  // Makes a claimed page present that was absent and in no tier, and whose frame is taken, with
+  // these bytes; it is dirty then. On failure it is still claimed. In a turn.
+  Status PutWhole(const std::shared_ptr<Region>& region, PageIndex page,
+                  std::span<const std::byte> bytes);
+
+  // Queues a page that is claimed and was LOST or absent: it is made present with these bytes, as
+  // dirty as it is, or else again what it was. False: the queue is full, nothing was taken.
+  // Thread: any.
+  bool SubmitWhole(const std::shared_ptr<Region>& region, PageIndex page, bool was_lost,
                    std::vector<std::byte> bytes);
 
   // Gives up such a claim: the page is LOST as before and its waiters hear `code`.
@@ -129,7 +135,8 @@ class Filler {
     PageRun run;
     std::vector<std::byte> whole = {};  // of one page; empty: they come from where they come from
     bool to_write = false;
-    uint64_t device = 0;  // that its bytes come from
+    uint64_t device = 0;    // that its bytes come from
+    bool was_lost = false;  // the whole page
   };
   // Of a device that threads are busy with, or were. Guarded by the lock.
   struct Line {
@@ -153,6 +160,9 @@ class Filler {
   void Loop(size_t number);
   void Fill(const Job& job);
   void FillWhole(const Job& job);
+  static Status PlaceWhole(const Region& region, PageIndex page, std::span<const std::byte> bytes);
+  // Makes a claimed run present and wakes who waits.
+  void MakePresent(const std::shared_ptr<Region>& region, PageRun run, PageWord flags);
   // False: more than the bound ever holds. `full`: nothing went, and dirty pages alone leave no
   // room for as many.
   // `patient`: where what the region itself has written fills memory, that is waited for.

@@ -148,11 +148,22 @@ void Pager::AddRegion(std::shared_ptr<Region> region) {
   if (adopted != 0) WakeReclaim();
 }
 
-// Whether one more dirty page would be one too many: of those that nothing takes, here or within the
-// bound of its region. Who reads needs some frames to take turns in.
+// Whether one more dirty page would be one too many: of those that nothing takes, here or within
+// the bound of its region. Who reads needs some frames to take turns in.
 bool Pager::WouldStick(const Region& region) const {
   if (!region.sticks) return false;
-  return budget_.stuck() >= budget_.stuck_max() || region.table->dirty() >= region.frames.stuck_max();
+  return budget_.stuck() >= budget_.stuck_max() ||
+         region.table->dirty() >= region.frames.stuck_max();
+}
+
+// Tables have taken all, and the page would need another one.
+bool Pager::LacksTables(Region& region, PageIndex page) {
+  if (!full_of_tables_.load(std::memory_order_relaxed) || !budget_.IsFullOfTables() ||
+      region.table->tables().HasWords(page)) {
+    return false;
+  }
+  WakeReclaim();
+  return true;
 }
 
 Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, FaultKind kind,
@@ -170,9 +181,7 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
         *code = room.error().code;
         return Step::kFailed;
       }
-      if (full_of_tables_.load(std::memory_order_relaxed) && budget_.IsFullOfTables() &&
-          !region->table->tables().HasWords(page)) {
-        WakeReclaim();
+      if (LacksTables(*region, page)) {
         *code = Code::kMemoryFull;
         return Step::kFailed;
       }

@@ -64,6 +64,7 @@ class Pager final : public FaultHandler {
   void Advance(const std::shared_ptr<Region>& region, PageIndex page,
                ReadAheadStream* stream) override;
   void Lose(const std::shared_ptr<Region>& region, PageRun run) override;
+  [[nodiscard]] bool TakesWhole(const Region& region, PageIndex page) const override;
   FaultOutcome Overwrite(const std::shared_ptr<Region>& region, PageIndex page,
                          std::span<const std::byte> bytes, FaultWaiter* waiter,
                          uint64_t token) override;
@@ -155,7 +156,11 @@ class Pager final : public FaultHandler {
   Step Resolve(const std::shared_ptr<Region>& region, PageRun rest, FaultKind kind,
                FaultWaiter* waiter, uint64_t token, PolledFills* fills,
                uint64_t* in_place_left, Code* code);
+  FaultOutcome OverwriteAbsent(const std::shared_ptr<Region>& region, PageIndex page,
+                               std::span<const std::byte> bytes, FaultWaiter* waiter,
+                               uint64_t token);
   [[nodiscard]] bool WouldStick(const Region& region) const;
+  bool LacksTables(Region& region, PageIndex page);
   bool HandOver(const std::shared_ptr<Region>& region, PageRun run, bool to_write,
                 PolledFills* fills);
   bool HandOverPart(const std::shared_ptr<Region>& region, PageRun run, bool to_write,

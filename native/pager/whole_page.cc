@@ -1,4 +1,5 @@
-// Pages whose newest bytes were lost, made well by new bytes for all of them.
+// Pages that are given all their bytes at once: nothing is read for them from where they are, which
+// may be far, slow or away, and those whose newest bytes were lost are well again.
 #include "memory/region_copy.h"
 #include "pager/filler.h"
 #include "pager/page_change.h"
@@ -7,8 +8,15 @@
 
 namespace farpage {
 
-// The page stays claimed until it has the new bytes: nobody sees what its store has of it, which
-// is older than what was lost.
+bool Pager::TakesWhole(const Region& region, PageIndex page) const {
+  // Room in a private mapping comes with the bytes of its file.
+  if (region.memory->has_private_copies()) return false;
+  const PageWord word = region.table->Load(page);
+  if (StateOf(word) != PageState::kAbsent) return false;
+  return (word & kElsewhere) != 0 ||
+         region.memory->OriginOf({page, 1}).origin != PageOrigin::kFill;
+}
+
 FaultOutcome Pager::Overwrite(const std::shared_ptr<Region>& region, PageIndex page,
                               std::span<const std::byte> bytes, FaultWaiter* waiter,
                               uint64_t token) {
@@ -21,12 +29,16 @@ FaultOutcome Pager::Overwrite(const std::shared_ptr<Region>& region, PageIndex p
   outcome.code = Code::kOk;
   outcome.next = FaultOutcome::Next::kAgain;
   PageWord word = region->table->Load(page);
+  if (StateOf(word) == PageState::kAbsent) {
+    return OverwriteAbsent(region, page, bytes, waiter, token);
+  }
   if (StateOf(word) != PageState::kLost) return outcome;
   // Dirty from now on, and of this epoch: what of an earlier one was lost is no sync's any more.
+  // Claimed until it has the new bytes: nobody sees what its store has of it, which is older.
   const PageWord history = (word & kHistory) | kWritten | kDirty | region->table->Epoch();
   if (!region->table->Change(page, word, WithState(history, PageState::kFilling))) return outcome;
   const bool waits = Await(*region, page, FaultKind::kWrite, waiter, token);
-  if (!filler_.SubmitWhole(region, page, {bytes.begin(), bytes.end()})) {
+  if (!filler_.SubmitWhole(region, page, true, {bytes.begin(), bytes.end()})) {
     filler_.LoseAgain(region, page, Code::kOk);
     return outcome;
   }
@@ -34,28 +46,89 @@ FaultOutcome Pager::Overwrite(const std::shared_ptr<Region>& region, PageIndex p
   return outcome;
 }
 
-bool Filler::SubmitWhole(const std::shared_ptr<Region>& region, PageIndex page,
+FaultOutcome Pager::OverwriteAbsent(const std::shared_ptr<Region>& region, PageIndex page,
+                                    std::span<const std::byte> bytes, FaultWaiter* waiter,
+                                    uint64_t token) {
+  FaultOutcome outcome;
+  const auto fail = [&](Code code) {
+    outcome.next = FaultOutcome::Next::kFailed;
+    outcome.code = code;
+    return outcome;
+  };
+  if (Status room = region->table->Reserve({page, 1}); !room.ok()) return fail(room.error().code);
+  if (WouldStick(*region) || LacksTables(*region, page)) return fail(Code::kMemoryFull);
+  outcome.next = FaultOutcome::Next::kAgain;
+  write_hints_.Note(region, {page, 1});
+  if (Filler::Claim(*region, {page, 1}) == 0) return outcome;
+  WakeReclaim();
+  const bool in_place = !IsElsewhere(*region, page);  // a tier may wait before it forgets a page
+  if (in_place && Filler::TryTakeFrames(*region, budget_, 1)) {
+    if (Status put = filler_.PutWhole(region, page, bytes); !put.ok()) {
+      Filler::ReturnFrames(*region, budget_, 1);
+      filler_.GiveUp(region, {page, 1}, put.error().code);
+      return fail(put.error().code);
+    }
+    outcome.ready_pages = 1;
+    outcome.next = FaultOutcome::Next::kReady;
+    return outcome;
+  }
+  const bool waits = Await(*region, page, FaultKind::kWrite, waiter, token);
+  // Clean until the waiter has come again. An atomic region would have it in a pull's file then,
+  // before any sync: its page is filled as if a part of it was written.
+  const bool begun = region->atomic
+                         ? filler_.Submit(region, {page, 1}, true)
+                         : filler_.SubmitWhole(region, page, false, {bytes.begin(), bytes.end()});
+  if (!begun) {
+    filler_.GiveUp(region, {page, 1}, Code::kOk);
+  } else if (waits) {
+    outcome.next = FaultOutcome::Next::kPending;
+  }
+  return outcome;
+}
+
+bool Filler::SubmitWhole(const std::shared_ptr<Region>& region, PageIndex page, bool was_lost,
                          std::vector<std::byte> bytes) {
-  return Queue({region, {page, 1}, std::move(bytes), true, DeviceOf(*region, page)});
+  // It waits for no device but that of a tier, and so in nobody's line.
+  const uint64_t device = IsElsewhere(*region, page) ? DeviceOf(*region, page)
+                                                     : reinterpret_cast<uintptr_t>(this);
+  return Queue({region, {page, 1}, std::move(bytes), true, device, was_lost});
+}
+
+Status Filler::PlaceWhole(const Region& region, PageIndex page, std::span<const std::byte> bytes) {
+  if (Status room = region.memory->MakeRoom({page, 1}); !room.ok()) return room;
+  std::byte* at = region.memory->address() + (page << kPageShift);
+  if (CopyToRegion(at, bytes.data(), bytes.size())) return {};
+  return Error{Code::kPageLost, 0, "copy into a page that is written as a whole"};
+}
+
+Status Filler::PutWhole(const std::shared_ptr<Region>& region, PageIndex page,
+                        std::span<const std::byte> bytes) {
+  if (Status placed = PlaceWhole(*region, page, bytes); !placed.ok()) return placed;
+  // A sync that begins now waits for this turn before it looks (PageTable::MarkDirty).
+  const PageWord epoch = region->table->Epoch();
+  ChangePage(*region->table, page, [](PageWord word) { return word & ~kEpoch; });
+  MakePresent(region, {page, 1}, kDirty | kWritten | epoch);
+  return {};
 }
 
 void Filler::FillWhole(const Job& job) {
+  Region& region = *job.region;
   const PageIndex page = job.run.first;
-  if (const Code room = WaitForFrame(*job.region, true); room != Code::kOk) {
-    LoseAgain(job.region, page, room);
+  if (const Code room = WaitForFrame(region, true); room != Code::kOk) {
+    GiveUp(job, room);
     return;
   }
-  Status placed = job.region->memory->MakeRoom(job.run);
-  std::byte* at = job.region->memory->address() + job.run.offset_bytes();
-  if (placed.ok() && !CopyToRegion(at, job.whole.data(), job.whole.size())) {
-    placed = Error{Code::kPageLost, 0, "copy into a lost page"};
+  if (Status placed = PlaceWhole(region, page, job.whole); !placed.ok()) {
+    ReturnFrames(region, budget_, 1);
+    GiveUp(job, placed.error().code);
+    return;
   }
-  if (placed.ok()) {
-    Install(job.region, job.run);
-  } else {
-    ReturnFrames(*job.region, budget_, 1);
-    LoseAgain(job.region, page, placed.error().code);
+  if (IsElsewhere(region, page)) {
+    // Its bytes there are of no use any more, and it is as dirty as it was.
+    region.overlay->Forget(page);
+    ChangePage(*region.table, page, [](PageWord word) { return word & ~kElsewhere; });
   }
+  MakePresent(job.region, job.run, 0);
 }
 
 void Filler::LoseAgain(const std::shared_ptr<Region>& region, PageIndex page, Code code) {
@@ -66,10 +139,10 @@ void Filler::LoseAgain(const std::shared_ptr<Region>& region, PageIndex page, Co
 }
 
 void Filler::GiveUp(const Job& job, Code code) {
-  if (job.whole.empty()) {
-    GiveUp(job.region, job.run, code);
-  } else {
+  if (job.was_lost) {
     LoseAgain(job.region, job.run.first, code);
+  } else {
+    GiveUp(job.region, job.run, code);
   }
 }
 

@@ -50,6 +50,18 @@ FARPAGE_TEST(hung_reads_of_one_device_delay_no_fill_from_another) {
   house.Get(other, 256, 256);
 }
 
+FARPAGE_TEST(hung_read_is_not_needed_for_what_is_written_as_a_whole) {
+  Neighbours house(1024);
+  auto& silent = house.AddSilent(16, 7);
+  Asking asking(house.appliance, silent.stag);
+  REQUIRE(Await([&] { return Neighbours::HeldReads({&silent}) == kThreads; }));
+  house.Put(silent, kReads, 16 - kReads, 5);
+  house.Get(silent, kReads, 16 - kReads);
+  CHECK_EQ(silent.region->table->dirty(), 16 - kReads);
+  silent.memory->hold_fills = false;
+  CHECK_EQ(int(AwaitAll(*asking.user, kPatienceNs)), 0);
+}
+
 FARPAGE_TEST(hung_reads_of_several_devices_delay_no_fill_from_another) {
   Neighbours house(1024);
   std::vector<std::unique_ptr<Asking>> asking;

@@ -1,4 +1,5 @@
-// A page whose newest bytes were lost is well again once all of it is written anew, and only then.
+// A page that is written as a whole needs nothing of where it is: nothing is read for one that is
+// absent, and one whose newest bytes were lost is well again.
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -6,6 +7,7 @@
 #include <array>
 #include <cstring>
 #include <fstream>
+#include <tuple>
 
 #include "appliance_fixture.h"
 #include "check.h"
@@ -243,6 +245,156 @@ FARPAGE_TEST(whole_page_on_its_way_is_lost_again_after_a_restart) {
              word(PageState::kLost, kDirty | kWritten | kStored));
     CHECK_EQ(files.value()->words()[3].load(), changed == 4 ? kWritten | kStored : 0u);
   }
+}
+
+namespace {
+
+// A staged file of 'a' that is to be written: how many pages were read for it.
+struct Staged {
+  explicit Staged(const ApplianceOptions& options = {}, bool atomic = false)
+      : appliance(options), path(MakeFile(appliance, (kPages << kPageShift) - 100)) {
+    stag = atomic ? appliance.OpenAtomicFile(path)
+                  : appliance.OpenStaged((kPages << kPageShift) - 100,
+                                         std::move(FileStore::Open({path, 0, 0, true})).value());
+  }
+  uint64_t read_pages() { return appliance.region->fills.filled_pages.load(); }
+  bool Syncs(const std::string& all) {
+    return appliance.Sync().ok() && BytesOf(path, 0, all.size()) == all;
+  }
+  Appliance appliance;
+  std::string path;
+  uint32_t stag = 0;
+};
+
+// Keeps pages and never gives one back.
+class OneWayTier final : public Tier {
+ public:
+  void Put(std::span<TierPage> pages) override { pages_ += pages.size(); }
+  Status Get(TierSlot, std::byte*) override { return Error{Code::kIo, EIO, "a one-way tier"}; }
+  void Free(TierSlot) override { pages_--; }
+  [[nodiscard]] bool gets_in_place() const override { return false; }
+  [[nodiscard]] const char* kind() const override { return "one-way"; }
+  [[nodiscard]] uint64_t capacity_bytes() const override { return 1u << 30; }
+  [[nodiscard]] uint64_t used_bytes() const override { return pages_.load() << kPageShift; }
+
+ private:
+  std::atomic<uint64_t> pages_{0};
+};
+
+}  // namespace
+
+FARPAGE_TEST(whole_page_that_is_absent_is_not_read) {
+  for (const bool atomic : {false, true}) {
+    Staged file({}, atomic);
+    std::string model((kPages << kPageShift) - 100, 'a');
+    const auto put = [&](uint64_t offset, uint64_t bytes, char value) {
+      CHECK_EQ(int(Put(file.appliance, file.stag, offset, std::string(bytes, value))), 0);
+      model.replace(offset, bytes, bytes, value);
+    };
+    put(2 << kPageShift, 3 * kPageBytes, 'b');
+    put((kPages - 1) << kPageShift, kPageBytes - 100, 'c');  // as long as its region
+    CHECK_EQ(file.read_pages(), 0u);
+    CHECK_EQ(file.appliance.region->table->dirty(), 4u);
+    CHECK_EQ(Get(file.appliance, file.stag, 4 << kPageShift, kPage), std::string(kPage, 'b'));
+    put((7 << kPageShift) + 10, 2 * kPageBytes, 'd');  // parts of two and the whole one between
+    CHECK_EQ(file.read_pages(), 2u);
+    put(11 << kPageShift, kPageBytes - 1, 'e');
+    put((12 << kPageShift) + 1, kPageBytes - 1, 'f');
+    CHECK_EQ(file.read_pages(), 4u);
+    CHECK(file.Syncs(model));
+    // Once more, from memory that has been given back: the next epoch of an atomic region.
+    for (const char value : {'g', 'h', 'i'}) {
+      Region& region = *file.appliance.region;
+      file.appliance.pager.evictor().Reclaim(file.appliance.region, {0, kPages});
+      CHECK_EQ(region.table->present(), 0u);
+      put(2 << kPageShift, 5 * kPageBytes, value);
+      CHECK_EQ(region.table->dirty(), 5u);
+      CHECK(file.Syncs(model));
+      CHECK_EQ(region.table->dirty(), 0u);
+    }
+    CHECK_EQ(file.read_pages(), 4u);
+  }
+}
+
+// It is known with the last segment only whether a WRITE has brought all of a page.
+FARPAGE_TEST(whole_page_that_is_absent_is_read_where_a_write_ends_within_it) {
+  Staged file;
+  std::string model((kPages << kPageShift) - 100, 'a');
+  using Segment = std::tuple<uint64_t, uint64_t, bool>;  // offset, bytes, the last one
+  const auto say = [&](std::initializer_list<Segment> segments) {
+    auto peer = file.appliance.Connect();
+    for (const auto& [offset, bytes, last] : segments) {
+      Say(*peer, file.stag, offset, std::string(bytes, 's'), last);
+      model.replace(offset, bytes, bytes, 's');
+    }
+    HangUp(std::move(peer));
+  };
+  const auto at = [](uint64_t page, uint64_t offset) { return (page << kPageShift) + offset; };
+  say({{at(1, 0), 1024, false}, {at(1, 1024), 1024, false}, {at(1, 2048), 2048, true}});
+  CHECK_EQ(file.read_pages(), 0u);
+  say({{at(2, 0), 1024, false}, {at(2, 1024), 1024, true}});
+  say({{at(3, 0), 1024, false}, {at(3, 0), 0, true}});  // the last one is empty
+  CHECK_EQ(file.read_pages(), 2u);
+  say({{at(4, 0), 1024, false}, {at(5, 8), 1024, true}});  // goes on elsewhere
+  CHECK_EQ(file.read_pages(), 4u);
+  say({{at(6, 0), 1024, false}, {at(6, 0), 0, false}, {at(6, 1024), 3072, true}});
+  CHECK_EQ(file.read_pages(), 4u);
+  for (PageIndex page = 1; page <= 6; page++) {
+    CHECK(Get(file.appliance, file.stag, page << kPageShift, kPage) ==
+          model.substr(page << kPageShift, kPage));
+  }
+  // Who is cut off within a page has not changed it.
+  auto peer = file.appliance.Connect();
+  Say(*peer, file.stag, at(9, 0), std::string(1024, 'x'), false);
+  HangUp(std::move(peer));
+  CHECK(StateAt(file.appliance, 9) == PageState::kAbsent);
+  CHECK(file.Syncs(model));
+}
+
+FARPAGE_TEST(whole_page_waits_for_a_frame_and_not_for_its_bytes) {
+  for (const bool atomic : {false, true}) {
+    ApplianceOptions options;
+    options.frames_max = 4;
+    Staged file(options, atomic);
+    CHECK_EQ(Get(file.appliance, file.stag, 0, 4 * kPage), std::string(4 * kPage, 'a'));
+    const uint64_t before = file.read_pages();
+    for (PageIndex page = 8; page < 12; page++) {
+      const std::string bytes(kPage, static_cast<char>('A' + page));
+      CHECK_EQ(int(Put(file.appliance, file.stag, page << kPageShift, bytes)), int(Code::kOk));
+    }
+    if (!atomic) CHECK_EQ(file.read_pages(), before);
+    const std::string more(kPage, 'm');
+    CHECK_EQ(int(Put(file.appliance, file.stag, 13 << kPageShift, more)), int(Code::kMemoryFull));
+    CHECK(StateAt(file.appliance, 13) == PageState::kAbsent);
+    CHECK(file.appliance.Sync().ok());
+    CHECK_EQ(BytesOf(file.path, 9 << kPageShift, kPage), std::string(kPage, 'A' + 9));
+  }
+}
+
+FARPAGE_TEST(whole_page_needs_nothing_of_the_tier_that_it_is_in) {
+  ApplianceOptions options;
+  options.frames_max = 4;
+  Appliance appliance(options);
+  std::vector<std::unique_ptr<Tier>> levels;
+  levels.push_back(std::make_unique<OneWayTier>());
+  const Tier& tier = *levels.back();
+  appliance.UseTiers(std::move(levels));
+  const uint32_t stag =
+      appliance.OpenAnonymous(kPages << kPageShift, FillValueStore::Value::kZero);
+  for (const char value : {'1', '2', '3'}) {
+    for (PageIndex page = 0; page < kPages; page++) {
+      const std::string bytes(kPage, value);
+      CHECK_EQ(int(Put(appliance, stag, page << kPageShift, bytes)), int(Code::kOk));
+    }
+  }
+  PageTable& table = *appliance.region->table;
+  CHECK_EQ(table.present() + table.elsewhere(), kPages);
+  CHECK_EQ(tier.used_bytes(), table.elsewhere() << kPageShift);
+  PageIndex gone = 0;
+  while (StateAt(appliance, gone) != PageState::kAbsent) gone++;
+  CHECK_EQ(int(Put(appliance, stag, gone << kPageShift, "part")), int(Code::kIo));
+  CHECK_EQ(int(Put(appliance, stag, gone << kPageShift, std::string(kPage, '4'))), 0);
+  CHECK_EQ(Get(appliance, stag, gone << kPageShift, kPage), std::string(kPage, '4'));
 }
 
 }  // namespace farpage::test
