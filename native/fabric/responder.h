@@ -156,6 +156,7 @@ class Responder {
     uint32_t got = 0;
     bool lost = false;     // it has no other bytes
     bool partly = false;   // the WRITE has turned out to end within it
+    bool put = false;      // the pager has its bytes
     std::vector<std::byte> page;  // as long as it is within the region
   };
 
@@ -218,6 +219,8 @@ class Responder {
   void Collect(const MemoryRegion& target, PageIndex page, uint64_t offset, bool lost);
   [[nodiscard]] bool GoesOn(const FpduHeader& header) const;
   [[nodiscard]] bool EndsWithin() const;
+  [[nodiscard]] bool Spares(const MemoryRegion& target, PageIndex page, uint64_t offset) const;
+  void AskAhead(const MemoryRegion& target, const FpduHeader& header);
   bool PlacePart();
   uint32_t PlaceCollected(const MemoryRegion& target, const std::byte* from, uint32_t bytes);
   uint32_t PlaceHere(const MemoryRegion& target, const std::byte* from, uint32_t bytes);

@@ -74,10 +74,12 @@ uint32_t Responder::Writable(const MemoryRegion& target, uint64_t offset, uint32
       continue;
     }
     if (page != run.first) break;
-    if (write_failed_ != Code::kOk) {
+    // Somebody else's read has failed, or what this WRITE has begun.
+    if (write_failed_ != Code::kOk && !Spares(target, page, offset)) {
       FailWrite(kTermLocal, write_failed_);
       return 0;
     }
+    write_failed_ = Code::kOk;
     const PageState state = StateOf(region.table->Load(page));
     // A page that is there only lacks its permission back, which is no fault of initialisation.
     if (state != PageState::kPresent) write_.faulted = true;
@@ -90,14 +92,18 @@ uint32_t Responder::Writable(const MemoryRegion& target, uint64_t offset, uint32
       const FaultOutcome put = context_->pager->Overwrite(target.region, page, collected_->page,
                                                           context_->waiter, token_);
       if (put.ready_pages != 0) continue;
+      collected_->put = put.next == FaultOutcome::Next::kPending;
       StallWrite(target, page, put);
       return 0;
     }
-    // The pages behind one that it brings a part of are not read if it brings all of them.
-    const bool alone = run.count > 1 && context_->pager->TakesWhole(region, page + 1);
+    // Pages behind it are not read if it brings all of them.
+    PageRun asked{page, 1};
+    while (asked.count < run.count && !context_->pager->TakesWhole(region, asked.end())) {
+      asked.count++;
+    }
     const FaultOutcome outcome =
-        context_->pager->Fault(target.region, {page, alone ? 1 : run.count}, FaultKind::kWrite,
-                               context_->waiter, token_, &stream_, context_->fills);
+        context_->pager->Fault(target.region, asked, FaultKind::kWrite, context_->waiter, token_,
+                               &stream_, context_->fills);
     if (outcome.ready_pages != 0) continue;
     const bool lost =
         outcome.next == FaultOutcome::Next::kFailed && outcome.code == Code::kPageLost;
@@ -122,6 +128,13 @@ void Responder::StallWrite(const MemoryRegion& target, PageIndex page,
   } else {
     again_ = true;
   }
+}
+
+// Whether the failure of a read that was waited for is none of this WRITE, which needs no read.
+bool Responder::Spares(const MemoryRegion& target, PageIndex page, uint64_t offset) const {
+  const bool brings = collected_ != nullptr ? !collected_->partly && !collected_->put
+                                            : BringsAll(target, page, offset);
+  return brings && context_->pager->TakesWhole(*target.region, page);
 }
 
 // Whether this WRITE brings all bytes of the page at `offset`, as far as is known: what this
@@ -275,6 +288,31 @@ void Responder::FailWrite(TerminateCode code, Code reason) {
   Terminate(code, reason, write_header_);
 }
 
+// The pages of a segment to come that it brings a part of, or that are not spared to be read.
+void Responder::AskAhead(const MemoryRegion& target, const FpduHeader& header) {
+  const uint64_t start = target.region_offset + header.tagged_offset;
+  const uint64_t end = start + header.payload_bytes;
+  const PageRun run = PagesOf(start, header.payload_bytes);
+  PageRun asked{run.first, 0};
+  const auto ask = [&] {
+    if (asked.count == 0) return;
+    (void)context_->pager->Fault(target.region, asked, FaultKind::kWrite, nullptr, 0, nullptr,
+                                 context_->fills);
+  };
+  for (PageIndex page = run.first; page < run.end(); page++) {
+    const uint64_t first = page << kPageShift;
+    const bool begins = start <= first;
+    const bool ends = !header.last || end >= first + target.region->BytesIn({page, 1});
+    if (begins && ends && context_->pager->TakesWhole(*target.region, page)) {
+      ask();
+      asked = {page + 1, 0};
+    } else {
+      asked.count++;
+    }
+  }
+  ask();
+}
+
 // While a WRITE waits for its page, the pages of the next whole FPDUs are asked for, once.
 void Responder::LookAhead() {
   if (looked_ahead_) return;
@@ -304,13 +342,11 @@ void Responder::LookAhead() {
     const MemoryRegion* target = domain_->Find(stag);
     const bool within = target != nullptr && !target->removed() && bytes != 0 &&
                         offset <= target->length_bytes && bytes <= target->length_bytes - offset;
-    // What it brings all of is not read, as far as it needs not be.
-    const bool brings = kind == FaultKind::kWrite && (!header.last || bytes >= kPageBytes);
     if (within && target->region == nullptr) {
       AskAhead(*target, stalled_at_);
-    } else if (within && (!brings || !context_->pager->TakesWhole(
-                                         *target->region,
-                                         (target->region_offset + offset) >> kPageShift))) {
+    } else if (within && kind == FaultKind::kWrite) {
+      AskAhead(*target, header);
+    } else if (within) {
       (void)context_->pager->Fault(target->region,
                                    PagesOf(target->region_offset + offset, bytes), kind, nullptr,
                                    0, nullptr, context_->fills);

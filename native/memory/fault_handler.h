@@ -127,9 +127,9 @@ class FaultHandler {
 
   // Gives a page that is absent or whose newest bytes were lost all the bytes that it has from now
   // on, whatever becomes of where it came from; `bytes` are those of the page within the region,
-  // and are copied. kReady: it has them, and is dirty; kAgain: it is neither (any more), or too much
-  // is asked at the moment; kPending: `waiter` is woken with `token`, with a failure if it stays as
-  // it was; kFailed. In a turn; never blocks.
+  // and are copied. kReady: it is writable, and has them but for a page out of a tier; kAgain: it
+  // is neither (any more), or too much is asked at the moment; kPending: `waiter` is woken with
+  // `token`, with a failure if it stays as it was; kFailed. In a turn; never blocks.
   virtual FaultOutcome Overwrite(const std::shared_ptr<Region>& region, PageIndex page,
                                  std::span<const std::byte> bytes, FaultWaiter* waiter,
                                  uint64_t token) = 0;

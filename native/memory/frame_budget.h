@@ -37,11 +37,14 @@ class FrameBudget {
   void TakeTables(uint64_t pages) { tables_.fetch_add(pages, std::memory_order_relaxed); }
   void ReturnTables(uint64_t pages) { tables_.fetch_sub(pages, std::memory_order_relaxed); }
 
-  // Dirty pages in memory that stay until somebody writes them back: their tables count them here.
+  // Dirty pages in memory that stay until a write-back is done with them: their tables count them.
   std::atomic<uint64_t>* stuck_count() { return &stuck_; }
   [[nodiscard]] uint64_t stuck() const { return stuck_.load(std::memory_order_relaxed); }
   // As many as leave those who read some frames to take turns in.
-  [[nodiscard]] uint64_t stuck_max() const { return max_ - max_ / kUnstuckPart; }
+  [[nodiscard]] uint64_t stuck_max() const {
+    const uint64_t room = max_ - std::min(tables(), max_ - std::min(max_, least_pages()));
+    return room - room / kUnstuckPart;
+  }
 
   // Frames taken, and the tables that count.
   [[nodiscard]] uint64_t used() const { return pages() + tables(); }

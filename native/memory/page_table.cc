@@ -220,7 +220,9 @@ void PageTable::Count(PageWord from, PageWord to) {
     return StateOf(word) == PageState::kPresent || StateOf(word) == PageState::kCopying;
   };
   const auto is_dirty = [](PageWord word) { return (word & kUnsafe) != 0; };
-  const auto is_dirty_here = [&](PageWord word) { return (word & kDirty) != 0 && HoldsFrame(word); };
+  const auto is_dirty_here = [](PageWord word) {
+    return (word & (kDirty | kWriteback)) != 0 && HoldsFrame(word);
+  };
   adjust(present_, is_present(from), is_present(to));
   adjust(dirty_, is_dirty(from), is_dirty(to));
   if (is_dirty_here(from) != is_dirty_here(to)) {

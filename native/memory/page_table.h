@@ -160,8 +160,9 @@ class PageTable {
   }
   [[nodiscard]] uint64_t elsewhere() const { return elsewhere_.load(std::memory_order_relaxed); }
 
-  // Dirty pages in memory that no write-back has taken are counted there too, from now on until
-  // null is given. Requires: nobody uses the table.
+  // Pages in memory that are dirty or being written.
+  [[nodiscard]] uint64_t dirty_here() const { return dirty_here_.load(std::memory_order_relaxed); }
+  // They are counted there too, from now on until null is given. Requires: nobody uses the table.
   void CountDirtyIn(std::atomic<uint64_t>* count);
 
   // What the table and the kernel's tables of the region cost.

@@ -64,9 +64,11 @@ class Filler {
   Status PutWhole(const std::shared_ptr<Region>& region, PageIndex page,
                   std::span<const std::byte> bytes);
 
-  // Queues a page that is claimed and was LOST or absent: it is made present with these bytes, as
-  // dirty as it is, or else again what it was. False: the queue is full, nothing was taken.
-  // Thread: any.
+  // The end of one that has failed so.
+  void DropWhole(const std::shared_ptr<Region>& region, PageIndex page, Code code);
+
+  // Queues a page that is claimed and was LOST or absent: it is made present with these bytes and
+  // dirty, or else again what it was. False: the queue is full, nothing was taken. Thread: any.
   bool SubmitWhole(const std::shared_ptr<Region>& region, PageIndex page, bool was_lost,
                    std::vector<std::byte> bytes);
 

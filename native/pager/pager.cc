@@ -153,7 +153,7 @@ void Pager::AddRegion(std::shared_ptr<Region> region) {
 bool Pager::WouldStick(const Region& region) const {
   if (!region.sticks) return false;
   return budget_.stuck() >= budget_.stuck_max() ||
-         region.table->dirty() >= region.frames.stuck_max();
+         region.table->dirty_here() >= region.frames.stuck_max();
 }
 
 // Tables have taken all, and the page would need another one.
@@ -181,7 +181,7 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
         *code = room.error().code;
         return Step::kFailed;
       }
-      if (LacksTables(*region, page)) {
+      if (LacksTables(*region, page) || (kind == FaultKind::kWrite && WouldStick(*region))) {
         *code = Code::kMemoryFull;
         return Step::kFailed;
       }
@@ -219,10 +219,14 @@ Pager::Step Pager::Resolve(const std::shared_ptr<Region>& region, PageRun rest, 
         }
         return Await(*region, page, kind, waiter, token) ? Step::kPending : Step::kReady;
       }
-      if (kind == FaultKind::kWrite && (word & kUnsafe) == 0 && WouldStick(*region)) {
-        region->table->ClearFlags(page, kHeld);
-        *code = Code::kMemoryFull;
-        return Step::kFailed;
+      if (kind == FaultKind::kWrite && region->sticks && (word & kUnsafe) == 0) {
+        // One by one, each when the one before is dirty and counts; who only asks ahead gets none.
+        if (waiter == nullptr) return Step::kPending;
+        if (WouldStick(*region)) {
+          region->table->ClearFlags(page, kHeld);
+          *code = Code::kMemoryFull;
+          return Step::kFailed;
+        }
       }
       Permit(*region, page, word, RightFor(kind));
       return Step::kReady;

@@ -61,11 +61,18 @@ FaultOutcome Pager::OverwriteAbsent(const std::shared_ptr<Region>& region, PageI
   write_hints_.Note(region, {page, 1});
   if (Filler::Claim(*region, {page, 1}) == 0) return outcome;
   WakeReclaim();
-  const bool in_place = !IsElsewhere(*region, page);  // a tier may wait before it forgets a page
+  // A tier may wait before it forgets a page; one in memory gives it faster than a thread comes.
+  uint64_t one = 1;
+  const bool elsewhere = IsElsewhere(*region, page);
+  if (elsewhere && TakeInPlace(region, {page, 1}, &one) == 1) {
+    outcome.ready_pages = 1;
+    outcome.next = FaultOutcome::Next::kReady;
+    return outcome;
+  }
+  const bool in_place = !elsewhere && !region->memory->has_private_copies();
   if (in_place && Filler::TryTakeFrames(*region, budget_, 1)) {
     if (Status put = filler_.PutWhole(region, page, bytes); !put.ok()) {
-      Filler::ReturnFrames(*region, budget_, 1);
-      filler_.GiveUp(region, {page, 1}, put.error().code);
+      filler_.DropWhole(region, page, put.error().code);
       return fail(put.error().code);
     }
     outcome.ready_pages = 1;
@@ -73,8 +80,8 @@ FaultOutcome Pager::OverwriteAbsent(const std::shared_ptr<Region>& region, PageI
     return outcome;
   }
   const bool waits = Await(*region, page, FaultKind::kWrite, waiter, token);
-  // Clean until the waiter has come again. An atomic region would have it in a pull's file then,
-  // before any sync: its page is filled as if a part of it was written.
+  // Which epoch it becomes dirty in is only known in a turn: a page of an atomic region is filled
+  // as if a part of it was written.
   const bool begun = region->atomic
                          ? filler_.Submit(region, {page, 1}, true)
                          : filler_.SubmitWhole(region, page, false, {bytes.begin(), bytes.end()});
@@ -111,24 +118,51 @@ Status Filler::PutWhole(const std::shared_ptr<Region>& region, PageIndex page,
   return {};
 }
 
+// A claimed page whose bytes could not be placed, and whose frame is taken, is what it was. A part
+// of them may be there already.
+void Filler::DropWhole(const std::shared_ptr<Region>& region, PageIndex page, Code code) {
+  const PageRun run{page, 1};
+  region->memory->Drop({&run, 1});
+  ReturnFrames(*region, budget_, 1);
+  GiveUp(region, run, code);
+}
+
 void Filler::FillWhole(const Job& job) {
   Region& region = *job.region;
   const PageIndex page = job.run.first;
-  if (const Code room = WaitForFrame(region, true); room != Code::kOk) {
+  Code room = WaitForFrame(region, true);
+  if (room == Code::kNoSpace && IsElsewhere(region, page)) {
+    // As in Fill: it leaves its place in a tier to what goes there for it.
+    region.frames.Take(1);
+    budget_.Take(1);
+    room = Code::kOk;
+  }
+  if (room != Code::kOk) {
     GiveUp(job, room);
     return;
   }
-  if (Status placed = PlaceWhole(region, page, job.whole); !placed.ok()) {
+  const Status placed = PlaceWhole(region, page, job.whole);
+  if (job.was_lost) {
+    if (placed.ok()) {
+      MakePresent(job.region, job.run, 0);
+      return;
+    }
     ReturnFrames(region, budget_, 1);
-    GiveUp(job, placed.error().code);
+    LoseAgain(job.region, page, placed.error().code);
+    return;
+  }
+  // Who forbids it from now on comes after this WRITE.
+  const bool may = MayHave(region, page, kWritable);
+  if (!placed.ok() || !may) {
+    DropWhole(job.region, page, placed.ok() ? Code::kAccess : placed.error().code);
     return;
   }
   if (IsElsewhere(region, page)) {
-    // Its bytes there are of no use any more, and it is as dirty as it was.
-    region.overlay->Forget(page);
+    region.overlay->Forget(page);  // its bytes there are of no use any more
     ChangePage(*region.table, page, [](PageWord word) { return word & ~kElsewhere; });
   }
-  MakePresent(job.region, job.run, 0);
+  // Dirty before anybody can read it, though the waiter has still to come: never an atomic region.
+  MakePresent(job.region, job.run, kDirty | kWritten);
 }
 
 void Filler::LoseAgain(const std::shared_ptr<Region>& region, PageIndex page, Code code) {

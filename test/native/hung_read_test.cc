@@ -62,6 +62,32 @@ FARPAGE_TEST(hung_read_is_not_needed_for_what_is_written_as_a_whole) {
   CHECK_EQ(int(AwaitAll(*asking.user, kPatienceNs)), 0);
 }
 
+// The read that it waits for, because it was begun for somebody else, may fail.
+FARPAGE_TEST(hung_read_that_fails_is_no_failure_of_what_is_written_as_a_whole) {
+  Neighbours house(1024);
+  auto& silent = house.AddSilent(16, 7);
+  const auto reader = house.appliance.Connect();
+  const auto writer = house.appliance.Connect();
+  std::vector<std::byte> into;
+  PostReads(*reader, silent.stag, 1, 8, into);
+  REQUIRE(Await([&] { return Neighbours::HeldReads({&silent}) == 1; }));
+  const std::vector<std::byte> bytes(kPageBytes, std::byte{6});
+  WorkRequest write;
+  write.opcode = Opcode::kWrite;
+  write.stag = silent.stag;
+  write.length_bytes = uint32_t(kPageBytes);
+  write.local = const_cast<std::byte*>(bytes.data());
+  REQUIRE(writer->Post({&write, 1}) == 1u);
+  writer->Flush();
+  REQUIRE(Await([&] { return silent.region->fills.demands.load() == 2; }));
+  silent.plan.Arm(kFaultyRead, 1);
+  silent.memory->hold_fills = false;
+  CHECK_EQ(int(AwaitAll(*reader, kPatienceNs)), int(Code::kIo));
+  CHECK_EQ(int(AwaitAll(*writer, kPatienceNs)), 0);
+  house.Get(silent, 0, 1);
+  CHECK_EQ(silent.region->table->dirty(), 1u);
+}
+
 FARPAGE_TEST(hung_reads_of_several_devices_delay_no_fill_from_another) {
   Neighbours house(1024);
   std::vector<std::unique_ptr<Asking>> asking;

@@ -131,6 +131,13 @@ FARPAGE_TEST(spill_without_room_stops_writers_and_not_readers) {
     const PageIndex at = each % (page - 1);
     REQUIRE(Read(*initiator, stag, at << kPageShift, &one, 1).code == Code::kOk);
   }
+  // And written, all of it or a part: it takes the place of what it was.
+  for (PageIndex each = 0; each < 2 * (page - 1); each++) {
+    const uint32_t bytes = each % 3 == 0 ? 100 : uint32_t(kPageBytes);
+    for (std::byte& byte : noise) byte = static_cast<std::byte>(random());
+    const uint64_t at = (each % (page - 1)) << kPageShift;
+    REQUIRE(Write(*initiator, stag, at, noise.data(), bytes).code == Code::kOk);
+  }
   CHECK(appliance.pager.budget().used() <= 24 + 4);
 }
 
