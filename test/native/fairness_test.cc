@@ -253,7 +253,7 @@ FARPAGE_TEST(fairness_dirty_pages_that_stay_leave_frames_to_readers) {
     CHECK_EQ(written.region->table->dirty(), kStuck);
     for (int again = 0; again < 2; again++) house.Get(read, 0, 256);
     house.Put(written, 0, kStuck, 3);  // what is dirty may be written
-    // Nor may one that wants to write many pages at once.
+    // Nor does anybody get more who wants to write many pages at once.
     const auto long_writer = house.appliance.Connect();
     const std::vector<std::byte> many(32 << kPageShift);
     CHECK_EQ(int(Write(*long_writer, written.stag, (kStuck - 16) << kPageShift, many.data(),
@@ -263,7 +263,13 @@ FARPAGE_TEST(fairness_dirty_pages_that_stay_leave_frames_to_readers) {
     CHECK_EQ(written.region->table->dirty(), kStuck);
     Asked sync(house.appliance, written.region);
     CHECK(sync.Await() && sync.code == Code::kOk);
-    house.Put(written, kStuck, kStuck, 4);
+    // Nor one that wants to write many which are there and clean.
+    house.Put(written, kStuck, kStuck - 4, 4);
+    house.Get(written, 200, 8);
+    const auto last = house.appliance.Connect();
+    CHECK_EQ(int(Write(*last, written.stag, 200 << kPageShift, many.data(), 8 << kPageShift).code),
+             int(Code::kMemoryFull));
+    CHECK_EQ(written.region->table->dirty(), kStuck);
     house.Get(read, 0, 256);
   }
   // What was dirty when its region was removed counts no more.
