@@ -27,12 +27,15 @@ export function callerOf(attached: Attached, session: Caller): Caller {
 
 /** How many sessions one call may find ended. */
 const SESSIONS_MAX = 3;
+/** What part of its life a ticket may have behind it when a connection is begun with it. */
+const TICKET_SHARE = 2;
 
 export class ClientSession {
   readonly #control: ControlClient;
   readonly #attached = new Set<Attached>();
   #reply: SessionReply | undefined;
-  #fresh = false;
+  /** Until when the ticket that came with the session is shown, in ms of `performance.now()`. */
+  #freshUntil = 0;
   #renewal: Promise<void> | undefined;
   #endHold: (() => void) | undefined;
   #closed = false;
@@ -55,10 +58,11 @@ export class ClientSession {
 
   /** Opens it; ERR_NO_APPLIANCE, ERR_TOKEN, ERR_QUOTA. */
   async open(limits: Limits): Promise<string> {
+    const asked = performance.now();
     const reply = await this.#control.call('openSession', limits);
     this.#endHold?.();
     this.#reply = reply;
-    this.#fresh = true;
+    this.#freshUntil = asked + reply.ticketMs / TICKET_SHARE;
     // At once: who blocks this thread for longer than the grace is alive all the same.
     if (!this.#closed) this.#endHold = holdSession(this.#control, reply);
     return reply.session;
@@ -68,9 +72,10 @@ export class ClientSession {
   async door(): Promise<Pick<QueuePairOptions, 'path' | 'host' | 'port' | 'ticket'>> {
     // Who connects before the STags are those of the new session would ask with old ones.
     await this.#renewal;
-    // The first ticket came with the session; it is good for one connection's worth of time.
-    const ticket = this.#fresh ? this.#current.ticket : await this.#ticket();
-    this.#fresh = false;
+    // The first ticket came with the session; whoever was held up since then shows another one.
+    const fresh = performance.now() < this.#freshUntil;
+    this.#freshUntil = 0;
+    const ticket = fresh ? this.#current.ticket : await this.#ticket();
     return {
       ...fabricDoorOf(this.#control.address, this.#current.fabric),
       ticket: Buffer.from(ticket, 'hex'),

@@ -179,8 +179,12 @@ export class FabricLink {
         this.#pair = pair;
         return pair;
       } catch (error) {
-        const first = this.made === 0;
-        if (first || this.#closed || tries >= TRIES_MAX || !hasCode(error, ...PASSING)) throw error;
+        // Who connects for the first time is told at once, but for a ticket that came too late.
+        const worth =
+          this.made === 0
+            ? tries === 1 && hasCode(error, 'ERR_TICKET')
+            : tries < TRIES_MAX && hasCode(error, ...PASSING);
+        if (this.#closed || !worth) throw error;
       }
       await pause(Math.min(PAUSE_MS * 2 ** tries, PAUSE_MS_MAX));
     }

@@ -21,6 +21,10 @@ export class CountingProxy {
   /** Requests to the control plane, and bytes on the fabric in both directions. */
   requests = 0;
   fabricBytes = 0;
+  /** Requests for another ticket than the one that came with a session. */
+  tickets = 0;
+  /** What becomes of the appliance's answers, as of one that a peer elsewhere would give. */
+  alter: (body: string) => string = (body) => body;
   /** The sessions that requests were of. */
   readonly sessions = new Set<string>();
   readonly #sockets = new Set<Socket>();
@@ -48,6 +52,7 @@ export class CountingProxy {
       const { method, url, headers } = near;
       const [, session] = /^\/v1\/sessions\/([0-9a-f]{32})/.exec(url ?? '') ?? [];
       if (session !== undefined) this.sessions.add(session);
+      if (url?.endsWith('/tickets')) this.tickets += 1;
       const far = request({ ...doors.control, method, path: url, headers }, (reply) => {
         const parts: Buffer[] = [];
         // A reply that stays open is passed on as it comes, all others once they are whole.
@@ -60,7 +65,7 @@ export class CountingProxy {
         reply.on('data', (bytes: Buffer) => (held ? answer.write(bytes) : parts.push(bytes)));
         reply.on('end', () => {
           if (held) return answer.end();
-          const text = Buffer.concat(parts).toString();
+          const text = this.alter(Buffer.concat(parts).toString());
           const body = text.replace(
             `"port":${doors.fabric.port}`,
             `"port":${portOf(this.#fabric)}`,

@@ -64,6 +64,44 @@ describe('a connection that is lost', () => {
   });
 });
 
+describe('a ticket', () => {
+  const NONE = '0'.repeat(32);
+
+  /** Connects through a proxy that alters what the appliance says; how many tickets that took. */
+  async function connectAltered(alter: (body: string) => string) {
+    const { appliance } = await serveAppliance({ listen: LOOPBACK });
+    const { tcp, fabric } = appliance.doors;
+    const proxy = await CountingProxy.start({ control: tcp!, fabric: fabric.tcp! });
+    proxy.alter = alter;
+    const code = await codeOf(async () => {
+      const region = await (await connectClient(proxy.url)).allocate({ size: 4096, fill: 'one' });
+      expect([...(await region.read(0, 2))]).toEqual([255, 255]);
+    });
+    return { code, tickets: proxy.tickets };
+  }
+
+  it('that came with the session is used, and no other asked for', async () => {
+    expect(await connectAltered((body) => body)).toEqual({ code: 'nothing', tickets: 0 });
+  });
+
+  it('that may be old by now is not shown: another one is asked for', async () => {
+    const short = (body: string) => body.replace('"ticketMs":30000', '"ticketMs":0');
+    expect(await connectAltered(short)).toEqual({ code: 'nothing', tickets: 1 });
+  });
+
+  it('that the appliance does not know any more is replaced, once', async () => {
+    let asked = 0;
+    const first = (body: string) =>
+      body.replace(/"ticket":"[0-9a-f]{32}"/, (found) => {
+        asked += 1;
+        return asked === 1 ? `"ticket":"${NONE}"` : found;
+      });
+    expect(await connectAltered(first)).toEqual({ code: 'nothing', tickets: 1 });
+    const all = (body: string) => body.replace(/"ticket":"[0-9a-f]{32}"/, `"ticket":"${NONE}"`);
+    expect(await connectAltered(all)).toEqual({ code: 'ERR_TICKET', tickets: 1 });
+  });
+});
+
 describe('an appliance that is killed', () => {
   it('leaves its clients an error in time, and serves them when it is back', async () => {
     const folder = scratch();
