@@ -159,7 +159,7 @@ export const pageMapQuery = v.strictObject({
   length: v.optional(digits('length')),
   cells: v.optional(v.pipe(digits('cells'), v.minValue(1), v.maxValue(MAP_CELLS_MAX)), '64'),
 });
-/** Cells in base64, one byte each, with the bits of `regionPageMap` in `native/binding.ts`. */
+/** Cells in base64, one byte each, with the bits of `regionPageMap` in `native/region.ts`. */
 export const pageMap = v.object({
   region: regionName,
   offset: bytes,

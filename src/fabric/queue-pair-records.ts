@@ -1,4 +1,4 @@
-/** The records of `native/binding.ts`'s `QueuePair`, written and read in place. */
+/** The records of `native/queue-pair.ts`'s `QueuePair`, written and read in place. */
 import type { QueuePair as NativeQueuePair } from '../native/binding.js';
 
 const REQUEST_WORDS = 8;

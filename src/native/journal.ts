@@ -1,5 +1,6 @@
 /** Atomic syncs and their journal, as the native half has them. */
-import type { PagerHandle, RegionHandle } from './binding.js';
+import type { PagerHandle } from './pager.js';
+import type { RegionHandle } from './region.js';
 import type { WriteBackReceipt } from './region-options.js';
 
 /** A range of an atomic region. */

@@ -1,5 +1,5 @@
 /** What of prefetches crosses the border between TypeScript and C++. */
-import type { RegionHandle } from './binding.js';
+import type { RegionHandle } from './region.js';
 
 declare const tag: unique symbol;
 export type PrefetchHandle = object & { readonly [tag]: 'prefetch' };

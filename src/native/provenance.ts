@@ -1,5 +1,5 @@
 /** What of provenance crosses the border between TypeScript and C++. */
-import type { RegionHandle } from './binding.js';
+import type { RegionHandle } from './region.js';
 
 export interface ProvenanceOptions {
   readonly offset: number;

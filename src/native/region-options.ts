@@ -1,5 +1,8 @@
 /** Regions at the border: what they are opened with, and what is told of them. */
-import type { Access, AccountHandle } from './binding.js';
+import type { AccountHandle } from './pager.js';
+
+/** What a region is opened for, or whoever attaches it may do. */
+export type Access = 'read-only' | 'read-write';
 
 /** When a region is allocated, and what that is charged to. */
 export interface AllocationOptions {
