@@ -11,11 +11,12 @@ export { Client, type ConnectOptions, connect } from './client/client.js';
 export { type BlockingLimits, ExternalMemory } from './client/external-memory.js';
 export {
   type DemoteOptions,
-  ExternalRegion,
+  ExternalPages,
   type PageMap,
   type PrefetchOptions,
   type RangeOptions,
-} from './client/external-region.js';
+} from './client/external-pages.js';
+export { ExternalRegion } from './client/external-region.js';
 export type { Limits } from './client/limits.js';
 export { RegionWorkingSet } from './client/region-working-set.js';
 export { Slab } from './client/slab.js';

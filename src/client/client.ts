@@ -9,7 +9,8 @@ import { checkQueuePair, QueuePair, type QueuePairOptions } from '../fabric/queu
 import type { Access } from '../native/binding.js';
 import type { Attached } from './attached.js';
 import { ClientSession } from './client-session.js';
-import { ExternalRegion, RANGE_KEYS } from './external-region.js';
+import { RANGE_KEYS } from './external-pages.js';
+import { ExternalRegion } from './external-region.js';
 import { givenLimits, type Limits, limitsAmong, NO_LIMITS, within } from './limits.js';
 import { FabricLink } from './reconnect.js';
 
