@@ -1,6 +1,5 @@
 /** The region access unit: reserves, allocates, finds, attaches and frees regions. */
 import { createHash, randomBytes } from 'node:crypto';
-import { join } from 'node:path';
 import type { Door } from '../control/authorize.js';
 import { isGivenName } from '../control/region-name.js';
 import type {
@@ -18,30 +17,18 @@ import type { AccountHandle, PagerHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { callbackRecord } from './callback-record.js';
 import type { Catalog } from './catalog.js';
-import { pagesOf, probe } from './elsewhere.js';
-import { FileClaims } from './file-claims.js';
+import { probe } from './elsewhere.js';
 import { syncTogether } from './group-sync.js';
-import { makingFiles } from './making-files.js';
-import type { MemoryDirectory } from './memory-directory.js';
 import { PageCallbacks, type RegionSource } from './page-callbacks.js';
-import { admit } from './quota.js';
 import type { Range } from './range.js';
 import { type Found, nameOfFile, type RegionRecord, toRecord } from './record.js';
-import { Region } from './region.js';
+import type { Region } from './region.js';
+import { RegionTable, type TableOptions } from './region-table.js';
 import { resolveFile } from './root.js';
-import { differenceOf } from './same-region.js';
 import { ServedRanges } from './served-ranges.js';
 import type { SyncJournal } from './sync-journal.js';
-import { savedSets } from './working-set-file.js';
 
 const UNNAMED_BYTES = 6;
-
-/** The session that a region is made for, if any, and who supplies its pages, if functions do. */
-interface Asker {
-  readonly owner?: string | undefined;
-  readonly account?: AccountHandle | undefined;
-  readonly supply?: () => PageCallbacks;
-}
 
 function servedId({ name, source }: RegionRecord): string {
   // Not by its size: memory of a file that was cut or has grown is found, and is a conflict.
@@ -49,69 +36,28 @@ function servedId({ name, source }: RegionRecord): string {
   return createHash('sha256').update(what).digest('hex').slice(0, 32);
 }
 
-/** All regions of an appliance by name, and what comes back of them at the next start. */
-export class RegionAccessUnit {
+/** All regions of an appliance, who may make which, and what comes back at the next start. */
+export class RegionAccessUnit extends RegionTable {
   readonly #pager: PagerHandle;
   readonly #catalog: Catalog;
   readonly #root: string | undefined;
   readonly #allowedUrls: readonly string[];
-  readonly #regionsMax: number;
-  readonly #keepFolder: string;
-  readonly #memory: MemoryDirectory | undefined;
+  /** Memory outlives the process, of files too. */
+  readonly #staged: boolean;
   readonly #journal: SyncJournal;
-  readonly #claims = new FileClaims();
   readonly #servedRanges: ServedRanges;
-  readonly #regions = new Map<string, Region>();
 
-  constructor(options: {
-    pager: PagerHandle;
-    catalog: Catalog;
-    root: string | undefined;
-    allowedUrls: readonly string[];
-    regionsMax: number;
-    keepFolder: string;
-    memory?: MemoryDirectory | undefined;
-    journal: SyncJournal;
-  }) {
+  constructor(options: TableOptions & { catalog: Catalog; root: string | undefined }) {
+    super(options);
     this.#pager = options.pager;
-    this.#keepFolder = options.keepFolder;
-    this.#servedRanges = new ServedRanges(options.keepFolder);
-    this.#memory = options.memory;
-    this.#journal = options.journal;
     this.#catalog = options.catalog;
     this.#root = options.root;
     this.#allowedUrls = options.allowedUrls;
-    this.#regionsMax = options.regionsMax;
+    this.#staged = options.memory !== undefined;
+    this.#journal = options.journal;
+    this.#servedRanges = new ServedRanges(options.keepFolder);
     // Only reserved: each is opened when somebody first uses it.
-    for (const record of options.catalog.regions) this.#reserve(record, { fresh: false });
-  }
-
-  /** All regions, by name. */
-  list(): Region[] {
-    return [...this.#regions.values()].sort((left, right) =>
-      left.record.name < right.record.name ? -1 : 1,
-    );
-  }
-
-  /**
-   * Opens the regions whose working set was saved, as the names in the folder of their files tell:
-   * it is brought near in the background.
-   */
-  warm(names: readonly string[]): void {
-    const sets = savedSets(names);
-    for (const region of this.#regions.values()) {
-      if (!sets.has(region.record.id) || !region.workingSet.isSaved) continue;
-      try {
-        region.open();
-      } catch {} // It tells why it is unavailable.
-    }
-  }
-
-  /** The region of a name; ERR_NO_SUCH_REGION. */
-  find(name: string): Region {
-    const region = this.#regions.get(name);
-    if (region === undefined) throw new FarpageError('ERR_NO_SUCH_REGION', `${name}`);
-    return region;
+    for (const record of options.catalog.regions) this.reserve(record, { fresh: false });
   }
 
   /**
@@ -124,13 +70,13 @@ export class RegionAccessUnit {
     options: { origin?: Found | undefined; account?: AccountHandle } = {},
   ): Region {
     const record = this.#record(spec, door, options.origin);
-    const found = this.#same(record, spec);
-    const region = found ?? this.#allocate(record, { account: options.account });
+    const found = this.same(record, spec);
+    const region = found ?? this.add(record, { account: options.account });
     try {
       this.#catalog.put(region.record);
       this.#servedRanges.forget(region.record);
     } catch (error) {
-      if (found === undefined) this.#drop(region);
+      if (found === undefined) this.drop(region);
       throw error;
     }
     return region;
@@ -157,8 +103,8 @@ export class RegionAccessUnit {
   supply(spec: RegionSpec, source: RegionSource): Region {
     const { name = '' } = spec;
     const record = callbackRecord(spec, source);
-    if (this.#regions.has(name)) throw new FarpageError('ERR_REGION_EXISTS', name);
-    return this.#allocate(record, { supply: () => new PageCallbacks(source) });
+    if (this.isTaken(name)) throw new FarpageError('ERR_REGION_EXISTS', name);
+    return this.add(record, { supply: () => new PageCallbacks(source) });
   }
 
   /**
@@ -168,7 +114,7 @@ export class RegionAccessUnit {
   async detachSource(name: string): Promise<void> {
     const region = this.find(name);
     const record = await region.detachable();
-    if (this.#regions.get(name) !== region) throw new FarpageError('ERR_NO_SUCH_REGION', name);
+    if (!this.holds(region)) throw new FarpageError('ERR_NO_SUCH_REGION', name);
     this.#catalog.put(record);
     region.detachSource(record);
   }
@@ -180,18 +126,7 @@ export class RegionAccessUnit {
     // so: its memory and its count of syncs are found again by this.
     const asked = this.#record(spec, 'unix', origin);
     const record = { ...asked, id: servedId(asked) };
-    return this.#same(record, spec) ?? this.#allocate(this.#servedRanges.restore(record));
-  }
-
-  /** Whether a region elsewhere is one of these: of those whose file is gone none is. */
-  has(identity: string): boolean {
-    return this.list().some((region) => {
-      try {
-        return region.identity === identity;
-      } catch {
-        return false;
-      }
-    });
+    return this.same(record, spec) ?? this.add(this.#servedRanges.restore(record));
   }
 
   /** What allocations of one session are charged to, beside the appliance's bound. */
@@ -223,7 +158,7 @@ export class RegionAccessUnit {
       path: this.#path(spec, options.door),
       origin,
     });
-    const region = this.#allocate(record, { owner: options.session, account });
+    const region = this.add(record, { owner: options.session, account });
     region.carving.give(options.session);
     return region;
   }
@@ -293,39 +228,20 @@ export class RegionAccessUnit {
     if (dirty !== 'discard' && region.dirtyPages > 0) {
       throw new FarpageError('ERR_REGION_DIRTY', `${name} has ${region.dirtyPages}`);
     }
-    if (this.#regions.get(name) !== region) throw new FarpageError('ERR_NO_SUCH_REGION', name);
+    if (!this.holds(region)) throw new FarpageError('ERR_NO_SUCH_REGION', name);
     this.#catalog.remove(name);
-    this.#regions.delete(name);
+    this.take(region);
     await region.close();
     region.forget();
     this.#servedRanges.forget(region.record);
     this.#catalog.restock();
   }
 
-  /** Ends what a session had: its unnamed regions and its rights to carve. */
-  async release(session: string): Promise<void> {
-    const closing: Promise<void>[] = [];
-    for (const region of this.#regions.values()) {
-      region.carving.take(session);
-      if (region.owner !== session) continue;
-      this.#regions.delete(region.record.name);
-      closing.push(region.close());
-    }
-    await Promise.all(closing);
-  }
-
-  /** Closes every region; what is dirty is dropped. Idempotent. */
-  async close(): Promise<void> {
-    const regions = [...this.#regions.values()];
-    this.#regions.clear();
-    await Promise.all(regions.map((region) => region.close()));
-  }
-
   /** A start finds what of a region is protected and pinned, unless it was removed meanwhile. */
-  #keepRanges({ record }: Region): void {
-    if (this.#regions.get(record.name)?.record !== record) return;
-    this.#catalog.update(record);
-    this.#servedRanges.update(record);
+  #keepRanges(region: Region): void {
+    if (!this.holds(region)) return;
+    this.#catalog.update(region.record);
+    this.#servedRanges.update(region.record);
   }
 
   #path(spec: RegionSpec, door: Door): string | undefined {
@@ -339,56 +255,6 @@ export class RegionAccessUnit {
     const { name = spec.file && nameOfFile(spec.file) } = spec;
     if (name === undefined) throw new FarpageError('ERR_NAME', 'this region needs a name');
     if (!isGivenName(name)) throw new FarpageError('ERR_NAME', `"${name}"`);
-    const staged = this.#memory !== undefined;
-    return toRecord(spec, { path, name, door, origin, staged });
-  }
-
-  /** The region of this name, if it is what was asked for in every point that was given. */
-  #same(record: RegionRecord, spec: RegionSpec): Region | undefined {
-    const { name } = record;
-    const found = this.#regions.get(name);
-    if (found === undefined) return undefined;
-    const differs = differenceOf(found.record, record, spec);
-    if (differs !== undefined) throw new FarpageError('ERR_REGION_EXISTS', `${name}, ${differs}`);
-    if (record.source.kind !== 'anonymous') found.open();
-    return found;
-  }
-
-  #reserve(record: RegionRecord, options: Asker & { fresh: boolean }): Region {
-    const region = new Region({
-      record,
-      owner: options.owner,
-      account: options.account,
-      fresh: options.fresh,
-      pager: this.#pager,
-      claims: this.#claims,
-      keepFolder: this.#keepFolder,
-      memory: this.#memory,
-      supply: options.supply ?? (() => pagesOf(record, this.#allowedUrls)),
-      journal: this.#journal,
-    });
-    this.#regions.set(record.name, region);
-    return region;
-  }
-
-  #allocate(record: RegionRecord, asker: Asker = {}): Region {
-    admit('regionsMax', { wanted: this.#regions.size + 1, max: this.#regionsMax });
-    const region = this.#reserve(record, { ...asker, fresh: true });
-    // Without a file there is nothing that could be wrong with it.
-    if (record.source.kind === 'anonymous' && !record.source.persist) return region;
-    const { id } = record;
-    const files = [join(this.#keepFolder, `${id}.pages`), ...(this.#memory?.filesOf(id) ?? [])];
-    try {
-      makingFiles(files, () => region.open());
-      return region;
-    } catch (error) {
-      this.#regions.delete(record.name);
-      throw error;
-    }
-  }
-
-  #drop(region: Region): void {
-    this.#regions.delete(region.record.name);
-    void region.close().then(() => region.forget());
+    return toRecord(spec, { path, name, door, origin, staged: this.#staged });
   }
 }
