@@ -1,9 +1,7 @@
 /** What must survive a restart: the regions that `create` made. */
-import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { parseJson, validate } from '../control/message.js';
 import {
   access,
   fill,
@@ -14,11 +12,11 @@ import {
 } from '../control/schema.js';
 import { ERROR_TEXT, FarpageError } from '../errors.js';
 import { formatCount } from '../units.js';
+import { CheckedJson } from './checked-json.js';
 import { fileFailure, replaceFile } from './durable-file.js';
 import type { RegionRecord } from './record.js';
 import { giveUpSpare, keepSpare } from './spare-file.js';
 
-const FORMAT = 'farpage-catalog';
 const VERSION = 2;
 
 const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -66,45 +64,22 @@ const record = v.object({
   ]),
 });
 type Kept = v.InferOutput<typeof record>;
-const heading = v.object({ format: v.literal(FORMAT), version: v.pipe(v.number(), v.integer()) });
-const document = v.object({
-  format: v.literal(FORMAT),
-  version: v.literal(VERSION),
-  checksum: v.string(),
-  regions: v.array(record),
+const file = new CheckedJson({
+  format: 'farpage-catalog',
+  version: VERSION,
+  key: 'regions',
+  schema: v.array(record),
+  advise: (version) =>
+    version > VERSION
+      ? 'use the newer Farpage that wrote it, or another --state'
+      : 'it is of a build before the first release; move it away to begin an empty one',
 });
-
-const checksumOf = (regions: readonly Kept[]) =>
-  createHash('sha256').update(JSON.stringify(regions)).digest('hex');
-
-/**
- * What a catalog's text says. ERR_STATE_VERSION when it is of another version, ERR_STATE_DAMAGED
- * with what is wrong.
- */
-function regionsOf(text: string): Kept[] {
-  const json = parseJson(text, 'ERR_STATE_DAMAGED');
-  // Only these two stand in every version to come.
-  const { version } = validate(heading, json, 'ERR_STATE_DAMAGED');
-  if (version !== VERSION) {
-    const what = `is of version ${version}, and this Farpage reads version ${VERSION}`;
-    const advice =
-      version > VERSION
-        ? 'use the newer Farpage that wrote it, or another --state'
-        : 'it is of a build before the first release; move it away to begin an empty one';
-    throw new FarpageError('ERR_STATE_VERSION', `it ${what}; ${advice}`);
-  }
-  const found = validate(document, json, 'ERR_STATE_DAMAGED');
-  if (checksumOf(found.regions) !== found.checksum) {
-    throw new FarpageError('ERR_STATE_DAMAGED', 'its checksum does not match');
-  }
-  return found.regions;
-}
 
 /** What can be done about a damaged one; the version before it is only offered, never taken. */
 function adviceOn(path: string): string {
   const previous = `${path}.previous`;
   try {
-    const { length } = regionsOf(readFileSync(previous, 'utf8'));
+    const { length } = file.decode(readFileSync(previous, 'utf8'));
     const held = formatCount(length, 'region');
     const when = statSync(previous).mtime.toISOString();
     return `${previous} is whole, of ${when} with ${held}: copy it over to go back to it`;
@@ -144,7 +119,7 @@ export class Catalog {
       throw fileFailure(cause, path);
     }
     try {
-      return new Catalog(path, regionsOf(text), Buffer.byteLength(text));
+      return new Catalog(path, file.decode(text), Buffer.byteLength(text));
     } catch (cause) {
       if (!(cause instanceof FarpageError)) throw cause;
       const why = cause.message.slice(ERROR_TEXT[cause.code].length + 2);
@@ -166,7 +141,7 @@ export class Catalog {
   removed(): ReadonlySet<string> {
     let before: Kept[] = [];
     try {
-      before = regionsOf(readFileSync(`${this.#path}.previous`, 'utf8'));
+      before = file.decode(readFileSync(`${this.#path}.previous`, 'utf8'));
     } catch {} // Then nobody knows of any.
     const now = new Set(this.#regions.map(({ id }) => id));
     return new Set(before.map(({ id }) => id).filter((id) => !now.has(id)));
@@ -210,12 +185,7 @@ export class Catalog {
   }
 
   #replace(regions: Kept[]): void {
-    const text = JSON.stringify({
-      format: FORMAT,
-      version: VERSION,
-      checksum: checksumOf(regions),
-      regions,
-    } satisfies v.InferOutput<typeof document>);
+    const text = file.encode(regions);
     replaceFile(this.#path, text, `${this.#path}.previous`);
     this.#regions = regions;
     this.#bytes = Buffer.byteLength(text);

@@ -4,15 +4,12 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { contextOf } from '../control/codes.js';
-import { parseJson, validate } from '../control/message.js';
 import { pinnedRange, protectedRange, regionName } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import type { PinnedRange, ProtectedRange } from '../native/binding.js';
+import { CheckedJson } from './checked-json.js';
 import { fileFailure, replaceFile } from './durable-file.js';
 import type { RegionRecord } from './record.js';
-
-const FORMAT = 'farpage-ranges';
-const VERSION = 1;
 
 const kept = v.object({
   name: regionName,
@@ -21,28 +18,12 @@ const kept = v.object({
   pins: v.array(pinnedRange),
 });
 type Kept = v.InferOutput<typeof kept>;
-const heading = v.object({ format: v.literal(FORMAT), version: v.pipe(v.number(), v.integer()) });
-const document = v.object({
-  format: v.literal(FORMAT),
-  version: v.literal(VERSION),
-  checksum: v.string(),
-  kept,
+const file = new CheckedJson({
+  format: 'farpage-ranges',
+  version: 1,
+  key: 'kept',
+  schema: kept,
 });
-
-const checksumOf = (ranges: Kept) =>
-  createHash('sha256').update(JSON.stringify(ranges)).digest('hex');
-
-function decode(text: string): Kept {
-  const json = parseJson(text, 'ERR_STATE_DAMAGED');
-  const { version } = validate(heading, json, 'ERR_STATE_DAMAGED');
-  if (version !== VERSION) {
-    const what = `it is of version ${version}, and this Farpage reads version ${VERSION}`;
-    throw new FarpageError('ERR_STATE_VERSION', what);
-  }
-  const found = validate(document, json, 'ERR_STATE_DAMAGED');
-  if (checksumOf(found.kept) === found.checksum) return found.kept;
-  throw new FarpageError('ERR_STATE_DAMAGED', 'its checksum does not match');
-}
 
 /** Those of a file that may be shorter by now; one of all that there was is of what was added. */
 function protectionOf({ size: before, protection }: Kept, size: number): ProtectedRange[] {
@@ -96,9 +77,7 @@ export class ServedRanges {
       return;
     }
     // Parsed, so that keys stand in the order that the checksum will be taken in again.
-    const ranges = v.parse(kept, { name, size, protection, pins });
-    const text = { format: FORMAT, version: VERSION, checksum: checksumOf(ranges), kept: ranges };
-    replaceFile(path, JSON.stringify(text));
+    replaceFile(path, file.encode(v.parse(kept, { name, size, protection, pins })));
   }
 
   /** The region is gone, or somebody else's to keep. */
@@ -118,7 +97,7 @@ export class ServedRanges {
 
 function read(path: string, name: string): Kept | undefined {
   try {
-    return decode(readFileSync(path, 'utf8'));
+    return file.decode(readFileSync(path, 'utf8'));
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     if (!(cause instanceof FarpageError)) throw fileFailure(cause, path);
