@@ -30,15 +30,33 @@ Block Peek(const std::byte* from) {
 }
 
 const Error kDamaged{Code::kIo, 0, "a committed sync in the journal is damaged"};
+const Error kNoHead{Code::kIo, 0, "no head of the journal can be read"};
+
+// True: its checksum fits, if need be with one bit of it flipped back.
+bool Mend(Head* head) {
+  if (head->checksum == Sum(*head)) return true;
+  for (size_t bit = 0; bit < sizeof(Head) * 8; bit++) {
+    Head other = *head;
+    reinterpret_cast<std::byte*>(&other)[bit / 8] ^= static_cast<std::byte>(1u << (bit % 8));
+    if (other.checksum != Sum(other)) continue;
+    *head = other;
+    return true;
+  }
+  return false;
+}
+
+bool IsZero(std::span<const std::byte> bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+}
 
 }  // namespace
 
 Result<std::unique_ptr<Journal>> Journal::Open(std::unique_ptr<JournalFile> file,
-                                               uint64_t* damaged_at) {
+                                               uint64_t* damaged_at, bool begun) {
   std::unique_ptr<Journal> journal(new Journal(std::move(file)));
   journal->buffer_.resize(ChunkBytes());
   Head newest{};
-  if (Status heads = journal->ReadHeads(&newest); !heads.ok()) {
+  if (Status heads = journal->ReadHeads(begun, &newest); !heads.ok()) {
     // Not one that the device reports: that is no damage of the journal's own.
     const bool damaged = heads.error().code == Code::kIo && heads.error().system_errno == 0;
     if (damaged && damaged_at != nullptr) *damaged_at = 0;
@@ -50,39 +68,46 @@ Result<std::unique_ptr<Journal>> Journal::Open(std::unique_ptr<JournalFile> file
   return journal;
 }
 
-Status Journal::ReadHeads(Head* newest) {
-  bool blank = true;
-  bool found = false;
+Status Journal::ReadHeads(bool begun, Head* newest) {
+  int found = 0;
+  int whole = 0;  // or torn by a crash, which leaves what all heads begin with
   for (uint64_t slot = 0; slot < 2; slot++) {
     Head head{};
     uint64_t got = 0;
     Status read = file_->Read(slot * kPageBytes,
                               {reinterpret_cast<std::byte*>(&head), sizeof(head)}, &got);
     if (!read.ok()) return read;
-    const Head zero{};
-    blank = blank && std::memcmp(&head, &zero, sizeof(head)) == 0;
-    if (head.magic != journal_format::kMagic || head.checksum != Sum(head)) continue;
+    const bool fits = Mend(&head);
+    whole += head.magic == journal_format::kMagic ? 1 : 0;
+    if (head.magic != journal_format::kMagic || !fits) continue;
     if (head.format < journal_format::kFormatOldest || head.format > journal_format::kFormat ||
         head.page_bytes != kPageBytes) {
       return Error{Code::kStateVersion, 0, "the journal is of another version or page size"};
     }
-    if (!found || head.serial > newest->serial) *newest = head;
-    found = true;
+    if (found++ == 0 || head.serial > newest->serial) *newest = head;
   }
   serial_ = newest->serial;
   sequence_ = newest->sequence;
   marked_ = newest->format == journal_format::kFormat;
-  if (found || blank) return {};
-  // The first head was being written and no sync had begun, or both are damaged.
-  StoresHead first{};
-  uint64_t got = 0;
-  Status read = file_->Read(StreamStart(), {reinterpret_cast<std::byte*>(&first), sizeof(first)},
-                            &got);
-  if (!read.ok()) return read;
-  if (first.mark == journal_format::kStoresMark) {
-    return Error{Code::kIo, 0, "both heads of the journal are damaged"};
-  }
-  return {};
+  // The first one has a place of its own, so from the second on there are two.
+  doubtful_ = whole < 2 && serial_ != 1;
+  if (found != 0) return {};
+  return begun ? Status(kNoHead) : ReadBlank();
+}
+
+// No head, and no sync is known to have begun. So it is new, or the first head, which is that of
+// the second page, was being written, or it is of the first format, which wrote its first sync
+// before.
+Status Journal::ReadBlank() {
+  buffer_.assign(buffer_.size(), std::byte{0});
+  if (auto loaded = Load(0, 0, StreamStart() + kPageBytes); !loaded.ok()) return loaded.error();
+  const std::span<const std::byte> bytes(buffer_);
+  const size_t behind = kPageBytes + sizeof(Head);
+  const bool blank = IsZero(bytes.first(kPageBytes)) &&
+                     IsZero(bytes.subspan(behind, StreamStart() - behind));
+  const auto first = Peek<StoresHead>(buffer_.data() + StreamStart());
+  const bool later = first.mark == journal_format::kStoresMark && first.sequence != 1;
+  return blank && !later ? Status() : Status(kNoHead);
 }
 
 // Reads into the buffer behind its first `skip` bytes; false: the file ends before.
@@ -241,6 +266,10 @@ Status Journal::Begin(std::span<const JournalStore> stores, uint64_t pages_max,
   // What was given up must not be found complete one day, among parts of this sync or alone.
   if (!marked_) void_ = false;
   if (Status emptied = MakeVoid(); !emptied.ok()) return emptied;
+  if (tell_begun_) {
+    if (Status told = tell_begun_(); !told.ok()) return told;
+    tell_begun_ = nullptr;
+  }
   sequence_ = std::max(sequence_ + 1, sequence);
   stores_.assign(stores.begin(), stores.end());
   state_ = State::kFilling;

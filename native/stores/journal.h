@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -45,18 +46,22 @@ struct JournalPage {
 //  - a complete stream newer than what was retired: takes the sync for committed, and applies it;
 //  - an incomplete one that no head calls committed: has a sync that never happened;
 //  - an incomplete one that a head calls committed: has a damaged journal, and touches nothing.
-// Applying twice does no harm. Thread: one at a time.
+// Applying twice does no harm. Both heads gone are told from a file in which no sync has begun by
+// who keeps it (JournalFolder). Thread: one at a time.
 class Journal {
  public:
-  // Reads what the file holds. Fails: kStateVersion (or another page size), kIo (damaged;
-  // `damaged_at`, if any, is where).
+  // Reads what the file holds; one that has `begun` has had a durable head. Fails: kStateVersion
+  // (or another page size), kIo (damaged; `damaged_at`, if any, is where).
   static Result<std::unique_ptr<Journal>> Open(std::unique_ptr<JournalFile> file,
-                                               uint64_t* damaged_at = nullptr);
+                                               uint64_t* damaged_at = nullptr, bool begun = false);
 
   // A committed sync that was not retired; its stores and pages are below.
   [[nodiscard]] bool committed() const { return state_ == State::kCommitted; }
   [[nodiscard]] uint64_t sequence() const { return sequence_; }
   [[nodiscard]] const std::vector<JournalStore>& stores() const { return stores_; }
+  // A head was written and is none any more, not even half of one: what it said of the newest sync
+  // is not known.
+  [[nodiscard]] bool doubtful() const { return doubtful_; }
   // Sorted by store and page once committed.
   [[nodiscard]] const std::vector<JournalPage>& pages() const { return pages_; }
 
@@ -77,6 +82,8 @@ class Journal {
   [[nodiscard]] bool IsVoid() const { return state_ == State::kIdle && void_; }
   // Makes void what was given up, if it is not. Requires: nothing committed.
   Status MakeVoid();
+  // Called by the next Begin, when there is a durable head and before anything else is written.
+  void TellBegun(std::function<Status()> tell) { tell_begun_ = std::move(tell); }
 
   // Writes the pages of one store in place, and makes them durable. Requires: committed.
   Status Apply(uint32_t store, PageStore& to);
@@ -94,7 +101,8 @@ class Journal {
   explicit Journal(std::unique_ptr<JournalFile> file) : file_(std::move(file)) {}
   // What stands at a place of the stream.
   enum class Found : uint8_t { kNothing, kPart, kEnd };
-  Status ReadHeads(journal_format::Head* newest);
+  Status ReadHeads(bool begun, journal_format::Head* newest);
+  Status ReadBlank();
   Status ReadStream(const journal_format::Head& newest, uint64_t* damaged_at);
   Result<Found> ReadStores(uint64_t sequence_min, uint64_t* at);
   Result<Found> ReadNext(uint64_t* at);
@@ -109,12 +117,14 @@ class Journal {
 
   std::unique_ptr<JournalFile> file_;
   uint64_t keep_bytes_ = kJournalKeepBytes;
+  std::function<Status()> tell_begun_;  // empty: nobody asks
   State state_ = State::kIdle;
   uint64_t serial_ = 0;
   uint64_t sequence_ = 0;      // of the newest sync that was begun
   uint64_t stream_bytes_ = 0;  // so far
   bool void_ = true;           // nothing of a sync that was given up can come back
   bool marked_ = false;        // there is a head of this format
+  bool doubtful_ = false;
   uint32_t chunks_ = 0;
   uint32_t chain_ = 0;
   std::vector<std::byte> buffer_;  // one chunk

@@ -67,6 +67,7 @@ Result<std::unique_ptr<JournalFolder>> JournalFolder::Over(const std::string& pa
       return opened.error();
     }
   }
+  if (Status sure = folder->CheckDoubtful(damage); !sure.ok()) return sure.error();
   if (Status found = folder->FindParts(); !found.ok()) return found.error();
   return folder;
 }
@@ -189,6 +190,7 @@ Status JournalFolder::WritePart(const std::string& path, const Journal& journal,
 }
 
 Status JournalFolder::ApplyPart(const Part& part, PageStore& to) {
+  if (part.unlinked) return {};
   auto journal = OpenPart(part.path);
   if (!journal.ok()) return journal.error();
   if (!journal.value()->committed()) return Error{Code::kIo, 0, "a kept part is damaged"};
@@ -197,9 +199,13 @@ Status JournalFolder::ApplyPart(const Part& part, PageStore& to) {
 
 Status JournalFolder::Remove(const std::string& part_path) {
   if (::unlink(part_path.c_str()) != 0 && errno != ENOENT) return SystemError("unlink");
-  std::erase_if(parts_, [&](const Part& part) { return part.path == part_path; });
+  const auto is = [&](const Part& part) { return part.path == part_path; };
+  for (Part& part : parts_) part.unlinked = part.unlinked || is(part);
+  // Until then it may come back, over what is written to the store from now on.
+  if (Status gone = MakeFolderDurable(part_path); !gone.ok()) return gone;
+  std::erase_if(parts_, is);
   waiting_.store(parts_.size());
-  return MakeFolderDurable(part_path);
+  return {};
 }
 
 Status JournalFolder::Admit(const JournalStore& store, PageStore& to) {

@@ -63,7 +63,9 @@ struct JournalDamage {
 // is committed in their order. Who syncs sees to it that no store is in two of them. A store that
 // cannot take its pages (it is missing, replaced, full, broken) must not keep the others from
 // theirs: its part goes to a file of its own, PATH-part-N, in the same format, and the segment is
-// free. Nobody may use the store until that part is in it, or was abandoned by name. Thread: any.
+// free. Nobody may use the store until that part is in it, or was abandoned by name. Before the
+// first sync begins in a file of the journal it has a head, and then an empty file FILE.begun:
+// where that is, a file without a head, or no file, is no new one but damaged. Thread: any.
 class JournalFolder {
  public:
   // Opens the journal, or makes it. Fails: as Journal::Open, and kQuota (kJournalPartsMax).
@@ -113,12 +115,17 @@ class JournalFolder {
     std::string path;
     JournalStore store;
     uint64_t pages;
+    bool unlinked = false;  // not durably, or it would not be here
   };
   JournalFolder(std::string path, OpenJournalFile open_file)
       : path_(std::move(path)), open_file_(std::move(open_file)) {}
   [[nodiscard]] std::string PathOf(size_t segment) const;
   // The segment's file, made if it is not there.
   Status OpenSegment(size_t segment, bool make, JournalDamage* damage);
+  // From here on it is known that the segment has a head.
+  static Status SetBegun(const std::string& path);
+  // What a head that cannot be read leaves unknown must not come back over what is newer.
+  Status CheckDoubtful(JournalDamage* damage);
   // One that nobody has; null: others have all of them.
   Result<JournalSegment*> TakeFree();
   Status FindParts();

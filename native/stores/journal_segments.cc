@@ -1,4 +1,7 @@
 // The files of the journal: which sync has which.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <string>
@@ -7,6 +10,11 @@
 #include "stores/journal_folder.h"
 
 namespace farpage {
+namespace {
+
+std::string BegunPath(const std::string& path) { return path + ".begun"; }
+
+}  // namespace
 
 std::string JournalFolder::PathOf(size_t segment) const {
   return segment == 0 ? path_ : path_ + "-segment-" + std::to_string(segment);
@@ -14,19 +22,44 @@ std::string JournalFolder::PathOf(size_t segment) const {
 
 Status JournalFolder::OpenSegment(size_t segment, bool make, JournalDamage* damage) {
   const std::string path = PathOf(segment);
-  auto file = open_file_(path, make);
+  const bool begun = ::access(BegunPath(path).c_str(), F_OK) == 0;
+  auto file = open_file_(path, make && !begun);
+  if (begun && !file.ok() && file.error().code == Code::kFileNotFound) {
+    if (damage != nullptr) *damage = {path, 0};
+    return Error{Code::kIo, 0, "a file of the journal is missing"};
+  }
   if (!file.ok()) return file.error();
   constexpr uint64_t kNowhere = ~uint64_t{0};
   uint64_t damaged_at = kNowhere;
-  auto journal = Journal::Open(std::move(file).value(), &damaged_at);
+  auto journal = Journal::Open(std::move(file).value(), &damaged_at, begun);
   if (!journal.ok()) {
     if (damage != nullptr && damaged_at != kNowhere) *damage = {path, damaged_at};
     return journal.error();
   }
   segments_[segment].journal = std::move(journal).value();
+  // Behind the first head: a crash between the two leaves one that nobody needs to know of.
+  if (!begun) segments_[segment].journal->TellBegun([path] { return SetBegun(path); });
   if (segment != 0) segments_[segment].journal->KeepBytes(kSegmentKeepBytes);
   const uint64_t newest = segments_[segment].journal->sequence();
   if (newest > sequence_) sequence_ = newest;
+  return {};
+}
+
+Status JournalFolder::SetBegun(const std::string& path) {
+  const std::string mark = BegunPath(path);
+  const Fd made(::open(mark.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  return made.valid() ? MakeFolderDurable(mark) : SystemError("open journal mark");
+}
+
+Status JournalFolder::CheckDoubtful(JournalDamage* damage) {
+  for (size_t n = 0; n < kJournalSegmentsMax; n++) {
+    const Journal* const journal = segments_[n].journal.get();
+    if (journal == nullptr || !journal->committed() || !journal->doubtful()) continue;
+    // The newest of all may be written once more; another one may be retired since long.
+    if (journal->sequence() == sequence_) continue;
+    if (damage != nullptr) *damage = {PathOf(n), 0};
+    return Error{Code::kIo, 0, "a head of the journal cannot be read"};
+  }
   return {};
 }
 

@@ -6,6 +6,16 @@ import type { AtomicReceipt, PagerHandle, RecoveredFile, SyncMember } from '../n
 import { native } from '../native/load.js';
 import { fileFailure } from './durable-file.js';
 
+/** What is damaged, and what can be done; the heads are at byte 0. */
+function sentenceOf({ path, at }: { path: string; at: number }): string {
+  const heads = `its heads cannot be read, so what it has committed is not known`;
+  const what = at === 0 ? heads : `a committed sync is damaged at byte ${at}`;
+  const files = at === 0 ? 'the files of atomic regions' : 'the files it names';
+  const away = `then move it and ${basename(path)}.begun away`;
+  const why = existsSync(path) ? what : 'it is missing, and it may have committed a sync';
+  return `${path}: ${why}; nothing was written; restore ${files} from a backup, ${away}`;
+}
+
 export class SyncJournal {
   readonly path: string;
   /** What the start found committed, file by file. */
@@ -26,9 +36,7 @@ export class SyncJournal {
     try {
       const { damage, recovered } = native().pagerOpenJournal(this.#pager, { path: this.path });
       if (damage !== null) {
-        const what = `${damage.path}: a committed sync is damaged at byte ${damage.at}`;
-        const advice = 'restore the files it names from a backup, then move that file away';
-        throw new FarpageError('ERR_STATE_DAMAGED', `${what}; nothing was written; ${advice}`);
+        throw new FarpageError('ERR_STATE_DAMAGED', sentenceOf(damage));
       }
       this.recovered = recovered;
       this.#open = true;
@@ -56,8 +64,9 @@ export class SyncJournal {
   get #exists(): boolean {
     if (existsSync(this.path)) return true;
     try {
-      // Parts that wait for their file ("journal-part-1"), further segments ("journal-segment-1").
-      const other = `${basename(this.path)}-`;
+      // Parts that wait for their file ("journal-part-1"), further segments ("journal-segment-1"),
+      // and what says that one of these was there ("journal.begun").
+      const other = basename(this.path);
       return readdirSync(dirname(this.path)).some((name) => name.startsWith(other));
     } catch (cause) {
       throw fileFailure(cause, this.path);

@@ -192,6 +192,7 @@ it('brings syncs to their files from whatever file of the journal has them', asy
   await died(folder, file);
   const journal = join(folder, 'state', 'journal');
   renameSync(journal, `${journal}-segment-3`);
+  renameSync(`${journal}.begun`, `${journal}-segment-3.begun`);
   const run = await farpage(['recover', file, '--state', join(folder, 'state'), '--json']);
   expect(JSON.parse(run.stdout.toString())).toMatchObject({ pages: 1, outcome: 'recovered' });
   expect(readFileSync(file).subarray(40_960, 40_963).toString()).toBe('new');
@@ -205,10 +206,30 @@ it('brings syncs to their files from whatever file of the journal has them', asy
     `${journal}-segment-3: a committed sync is damaged at byte ${at}`,
   );
   expect(Buffer.compare(readFileSync(file), patternOf(LENGTH))).toBe(0);
-  // Without that file there is nothing to be recovered.
+  // Without that file there is nothing to be recovered, once somebody says so.
   renameSync(`${journal}-segment-3`, join(folder, 'damaged'));
+  expect((await farpage(words)).stderr).toContain(`${journal}-segment-3: it is missing`);
+  renameSync(`${journal}-segment-3.begun`, join(folder, 'damaged.begun'));
   const serve = await ServeProcess.start(folder);
   expect(serve.ready.recovered).toEqual([]);
+});
+
+it('takes a journal without heads for a damaged one, and not for a new one', async () => {
+  const folder = scratch();
+  const file = patternFile(folder, { length: LENGTH });
+  await died(folder, file);
+  const journal = join(folder, 'state', 'journal');
+  const words = ['serve', '--socket', join(folder, 's'), '--state', join(folder, 'state')];
+  const zeroed = readFileSync(journal).fill(0, 0, 8192);
+  for (const left of [zeroed, Buffer.alloc(zeroed.length), Buffer.alloc(0)]) {
+    writeFileSync(journal, left);
+    const run = await farpage(words);
+    expect(run.code).toBe(1);
+    expect(run.stderr).toContain('ERR_STATE_DAMAGED');
+    expect(run.stderr).toContain(`${journal}: its heads cannot be read`);
+    expect(Buffer.compare(readFileSync(journal), left)).toBe(0);
+    expect(Buffer.compare(readFileSync(file), patternOf(LENGTH))).toBe(0);
+  }
 });
 
 it('refuses a damaged journal, says where, and writes nothing', async () => {

@@ -1,6 +1,9 @@
 // A journal of several files: which sync comes first, and what is refused.
+#include <unistd.h>
+
 #include <array>
 #include <cstring>
+#include <fstream>
 
 #include "appliance_fixture.h"
 #include "check.h"
@@ -58,6 +61,13 @@ struct Segments {
   void PutHead(size_t segment, size_t slot, journal_format::Head head) {
     head.checksum = journal_format::Sum(head);
     std::memcpy(files.segments[segment].data() + slot * kPageBytes, &head, sizeof(head));
+  }
+  [[nodiscard]] std::string MarkOf(size_t segment) const {
+    return folder.File("journal") + (segment == 0 ? "" : "-segment-1") + ".begun";
+  }
+  void SetBegun(size_t segment) const { std::ofstream(MarkOf(segment)).close(); }
+  void RemoveMarks() const {
+    for (const size_t segment : {0, 1}) ::unlink(MarkOf(segment).c_str());
   }
 
   static constexpr uint64_t kWord = 0x0909090909090909;  // no byte of it is zero
@@ -182,6 +192,111 @@ FARPAGE_TEST(journal_of_the_first_version_is_recovered_and_becomes_one_of_this) 
   JournalSegment* const segment = journal.value()->Take().value();
   CHECK(segment->journal->Begin({&test.names[0], 1}, 1, journal.value()->NextSequence()).ok());
   CHECK_EQ(std::max(test.Head(0, 0).format, test.Head(0, 1).format), journal_format::kFormat);
+}
+
+// Of the first or the second file, while its sync is committed and when it is retired.
+FARPAGE_TEST(journal_without_heads_is_refused_once_a_sync_has_begun_in_it) {
+  for (const bool retired : {false, true}) {
+    for (const size_t segment : {0, 1}) {
+      Segments test;
+      test.CommitBoth();
+      if (retired) CHECK(test.Recover(*test.Open().value()).ok());
+      const Bytes whole = test.files.segments[segment];
+      Bytes headless = whole;
+      std::memset(headless.data(), 0, 2 * kPageBytes);
+      Bytes garbage = whole;
+      std::memset(garbage.data(), 0x5a, 2 * kPageBytes);
+      // The last one is a file that is not there.
+      for (const Bytes& left : {headless, garbage, Bytes(whole.size()), Bytes()}) {
+        test.files.segments[segment] = left;
+        JournalDamage damage{"", 1};
+        auto journal = test.Open(&damage);
+        CHECK(!journal.ok() && journal.error().code == Code::kIo);
+        CHECK(damage.path == test.folder.File("journal") + (segment == 0 ? "" : "-segment-1"));
+        CHECK_EQ(damage.at, 0u);
+        CHECK(test.files.segments[segment] == left);
+      }
+    }
+  }
+}
+
+// Whatever a crash leaves of a journal that is being made is a new one.
+FARPAGE_TEST(journal_half_made_is_a_new_one) {
+  const uint64_t head_bytes = sizeof(journal_format::Head);
+  Segments made;
+  made.CommitBoth();
+  const Bytes whole = made.files.segments[0];
+  REQUIRE(whole.size() >= kPageBytes + head_bytes);
+  const bool marked[] = {false, true};
+  for (const size_t segment : {0, 1}) {
+    for (uint64_t written = 0; written <= head_bytes; written++) {
+      for (const bool begun : marked) {
+        // The mark comes behind the head.
+        if (begun && written < head_bytes) continue;
+        Segments test;
+        Bytes& bytes = test.files.segments[segment];
+        bytes.resize(9 * kPageBytes);
+        std::memcpy(bytes.data() + kPageBytes, whole.data() + kPageBytes, written);
+        if (begun) test.SetBegun(segment);
+        test.CommitBoth();
+        auto journal = test.Open();
+        REQUIRE(journal.ok());
+        CHECK(test.Recover(*journal.value()).ok());
+        CHECK(test.Has(0, Segments::kWord) && test.Has(1, Segments::kWord + 1));
+      }
+    }
+  }
+}
+
+// Who wrote it before there were marks: a first sync whose head was still to come is recovered, a
+// later one, or one that is older than what another file has, is not taken for it.
+FARPAGE_TEST(journal_without_marks_and_heads_is_recovered_where_nothing_is_newer) {
+  Segments test;
+  test.CommitBoth();
+  const auto both = test.files.segments;
+  test.RemoveMarks();
+  test.files.segments[1].clear();
+  std::memset(test.files.segments[0].data(), 0, 2 * kPageBytes);
+  auto journal = test.Open();
+  REQUIRE(journal.ok());
+  CHECK(test.Recover(*journal.value()).ok());
+  CHECK(test.Has(0, Segments::kWord) && test.done.size() == 1);
+  for (const size_t segment : {0, 1}) {
+    test.RemoveMarks();
+    test.files.segments = both;
+    std::memset(test.files.segments[segment].data(), 0, 2 * kPageBytes);
+    JournalDamage damage;
+    CHECK(!test.Open(&damage).ok());
+    CHECK(damage.path == test.folder.File("journal") + (segment == 0 ? "" : "-segment-1"));
+  }
+}
+
+// The head that says "retired" is gone, and the one before it says "committed".
+FARPAGE_TEST(journal_with_one_head_brings_no_old_sync_back_over_a_newer_one) {
+  Segments test;
+  {
+    auto journal = test.Open();
+    JournalFolder& folder = *journal.value();
+    JournalSegment* const first = folder.Take().value();
+    test.Commit(folder, first, 1, 7);
+    JournalSegment* const second = folder.Take().value();
+    test.Commit(folder, second, 0, 11);
+    CHECK(folder.Finish(first).ok() && folder.Finish(second).ok());
+    test.Commit(folder, first, 0, 12);
+    CHECK(folder.Finish(first).ok());
+  }
+  const auto whole = test.files.segments;
+  for (const size_t segment : {0, 1}) {
+    test.files.segments = whole;
+    const size_t newest = test.Head(segment, 0).serial > test.Head(segment, 1).serial ? 0 : 1;
+    std::memset(test.files.segments[segment].data() + newest * kPageBytes, 0, kPageBytes);
+    auto journal = test.Open();
+    // The newest sync of all may come once more.
+    CHECK_EQ(journal.ok(), segment == 0);
+    if (!journal.ok()) continue;
+    CHECK(test.Recover(*journal.value()).ok());
+    CHECK(test.Has(0, 12));
+  }
 }
 
 }  // namespace farpage::test
