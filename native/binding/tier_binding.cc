@@ -130,6 +130,32 @@ void TierRefuseDoor(const Napi::CallbackInfo& info) {
   tier->Refuse({CodeOfName(name).value_or(Code::kInternal), 0, "the pool of this tier"});
 }
 
+// Runs as [offset, length] in bytes, and the pool that they are of.
+Napi::Value TierTakeFreed(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  RemoteTier* tier = TierOf(info);
+  RemoteTier::Freed freed;
+  if (tier != nullptr) freed = tier->TakeFreed(info[2].ToBoolean().Value());
+  Napi::Object told = Napi::Object::New(env);
+  Napi::Array runs = Napi::Array::New(env, freed.runs.size());
+  for (uint32_t n = 0; n < freed.runs.size(); n++) {
+    Napi::Array run = Napi::Array::New(env, 2);
+    run.Set(0u, static_cast<double>(freed.runs[n].offset_bytes()));
+    run.Set(1u, static_cast<double>(freed.runs[n].length_bytes()));
+    runs.Set(n, run);
+  }
+  told.Set("pool", static_cast<double>(freed.pool));
+  told.Set("runs", runs);
+  return told;
+}
+
+void TierEndFreed(const Napi::CallbackInfo& info) {
+  RemoteTier* tier = TierOf(info);
+  if (tier == nullptr) return;
+  const auto pool = static_cast<uint64_t>(info[2].ToNumber().Int64Value());
+  tier->EndFreed(pool, info[3].ToBoolean().Value());
+}
+
 Napi::Value RegionDemote(const Napi::CallbackInfo& info) {
   const auto object = ReservedRegion(info);
   if (object == nullptr) return info.Env().Undefined();
@@ -167,6 +193,8 @@ void ExportTiers(Napi::Env env, Napi::Object exports) {
   exports.Set("pagerTiers", Napi::Function::New(env, PagerTiers));
   exports.Set("tierOpenDoor", Napi::Function::New(env, TierOpenDoor));
   exports.Set("tierRefuseDoor", Napi::Function::New(env, TierRefuseDoor));
+  exports.Set("tierTakeFreed", Napi::Function::New(env, TierTakeFreed));
+  exports.Set("tierEndFreed", Napi::Function::New(env, TierEndFreed));
   exports.Set("regionDemote", Napi::Function::New(env, RegionDemote));
   exports.Set("regionPromote", Napi::Function::New(env, RegionPromote));
 }

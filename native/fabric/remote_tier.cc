@@ -80,11 +80,15 @@ void RemoteTier::BeginPool(uint64_t bytes) {
   places_ = SlotMap(bytes >> kPageShift);
   freed_.clear();
   full_until_ns_ = 0;
+  traces_.clear();
+  forgetting_.clear();
+  forgetting_places_ = 0;
 }
 
 // Requires the lock.
 void RemoteTier::Count() {
-  used_.store((places_.used() - freed_.size()) << kPageShift, std::memory_order_relaxed);
+  const uint64_t free = freed_.size() + forgetting_places_;
+  used_.store((places_.used() - free) << kPageShift, std::memory_order_relaxed);
 }
 
 // Whether places may be taken where no page was lately. Requires the lock.
@@ -115,6 +119,14 @@ uint64_t RemoteTier::OnGone() {
   return pool_number_;
 }
 
+void RemoteTier::Open(PoolDoor door) {
+  if (door.fresh) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    renewed_ = true;
+  }
+  connection_.Open(std::move(door));
+}
+
 // The connection before has gone, and its session: what was on its way there is no more.
 uint64_t RemoteTier::OnOpened(const PoolDoor& door, uint64_t number) {
   const uint64_t most = (kPlaceMask + 1) << kPageShift;
@@ -122,8 +134,10 @@ uint64_t RemoteTier::OnOpened(const PoolDoor& door, uint64_t number) {
   if (options_.capacity_bytes != 0) bytes = std::min(bytes, options_.capacity_bytes);
   const std::lock_guard<std::mutex> lock(mutex_);
   door_ = number;
-  if (door.fresh || pool_number_ == 0) {
+  // Also where another door has led to the new pool first, and no connection came of it.
+  if (door.fresh || renewed_ || pool_number_ == 0) {
     BeginPool(bytes);
+    renewed_ = false;
   } else {
     for (const Suspect& each : suspects_) places_.Release(each.place, 1);
   }
@@ -139,6 +153,7 @@ size_t RemoteTier::TakePlaces(std::span<TierPage> pages, uint64_t* pool) {
   size_t taken = 0;
   const bool grows = MayGrow();
   while (!grows && !takes_none_ && taken < pages.size() && !freed_.empty()) {
+    Touch(freed_.back());
     pages[taken++].slot = pool_number_ << kPlaceBits | freed_.back();
     freed_.pop_back();
   }
@@ -147,6 +162,7 @@ size_t RemoteTier::TakePlaces(std::span<TierPage> pages, uint64_t* pool) {
     const uint64_t count = places_.Take(pages.size() - taken, &first);
     if (count == 0) break;
     for (uint64_t n = 0; n < count; n++) {
+      Touch(first + n);
       pages[taken++].slot = pool_number_ << kPlaceBits | (first + n);
     }
   }

@@ -37,10 +37,29 @@ class RemoteTier final : public Tier {
   // How long nothing new is put into a pool whose appliance had no room for it.
   static constexpr uint64_t kFullNs = 1'000'000'000;
 
+  // Groups of places (kSlotGroup) that one TakeFreed looks at, and takes, at most; and which part
+  // of all it takes at most.
+  static constexpr uint64_t kLookedGroupsMax = 4096;
+  static constexpr uint64_t kFreedGroupsMax = 64;
+  static constexpr uint64_t kFreedPart = 16;
+
+  // Places of one pool.
+  struct Freed {
+    uint64_t pool = 0;
+    std::vector<PageRun> runs;
+  };
+
   explicit RemoteTier(RemoteTierOptions options);
 
+  // Takes groups of places where pages were once, and none is now, nor was at the last call that
+  // looked there: the pool may forget what they hold. Until EndFreed says whether it did no page is
+  // put there, and all calls give the same. With `last` it is all places where pages ever were:
+  // nobody will want them.
+  Freed TakeFreed(bool last);
+  void EndFreed(uint64_t pool, bool forgotten);
+
   // The answers to `need_door`.
-  void Open(PoolDoor door) { connection_.Open(std::move(door)); }
+  void Open(PoolDoor door);
   void Refuse(const Error& error) { connection_.Refuse(error); }
 
   void Put(std::span<TierPage> pages) override;
@@ -69,12 +88,21 @@ class RemoteTier final : public Tier {
     uint64_t place = 0;
     uint64_t door = 0;
   };
+  // What a group has of the tier's pages.
+  enum class Trace : uint8_t {
+    kNone,   // nothing: the pool has forgotten it
+    kPages,  // pages, or bytes of them
+    kIdle,   // bytes of them, as the last look found
+  };
   uint64_t OnOpened(const PoolDoor& door, uint64_t number);
   uint64_t OnGone();
   void BeginPool(uint64_t bytes);
   bool MayGrow();
   void OnFull();
   void Count();
+  void Touch(uint64_t place);
+  void Take(uint64_t group, std::vector<PageRun>* runs) const;
+  void LookForFreed();
   size_t TakePlaces(std::span<TierPage> pages, uint64_t* pool);
   void GiveBack(std::span<const TierPage> pages, uint64_t pool, uint64_t door);
 
@@ -89,6 +117,11 @@ class RemoteTier final : public Tier {
   uint64_t full_until_ns_ = 0;
   std::vector<uint64_t> freed_;  // places that were freed while it was full, still taken in the map
   bool takes_none_ = false;      // not even there
+  bool renewed_ = false;         // the pool behind the last door is another one than is known here
+  std::vector<Trace> traces_;    // of each group, as far as pages were ever put
+  uint64_t looked_to_ = 0;       // the group where the next TakeFreed begins
+  std::vector<PageRun> forgetting_;  // that TakeFreed has taken
+  uint64_t forgetting_places_ = 0;   // how many these are
 
   RemotePool connection_;  // the last one: its thread uses the rest
 };

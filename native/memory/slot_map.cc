@@ -27,6 +27,15 @@ uint64_t SlotMap::Take(uint64_t want, uint64_t* first) {
   return count;
 }
 
+uint64_t SlotMap::TakeGroup(uint64_t group) {
+  const uint64_t first = group * kSlotGroup;
+  const uint64_t end = std::min(first + kSlotGroup, slots_);
+  if (taken_.size() * 64 < end) taken_.resize((end + 63) / 64);
+  for (uint64_t slot = first; slot < end; slot++) taken_[slot / 64] |= uint64_t{1} << (slot % 64);
+  used_ += end - first;
+  return end - first;
+}
+
 void SlotMap::Release(uint64_t first, uint64_t count) {
   for (uint64_t slot = first; slot < first + count; slot++) {
     taken_[slot / 64] &= ~(uint64_t{1} << (slot % 64));

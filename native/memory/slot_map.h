@@ -22,6 +22,8 @@ class SlotMap {
 
   // Up to `want` places that follow one another, from `*first` on; how many.
   uint64_t Take(uint64_t want, uint64_t* first);
+  // Takes all places of a group of which none is taken; how many they are.
+  uint64_t TakeGroup(uint64_t group);
   // Gives places back that were taken.
   void Release(uint64_t first, uint64_t count);
 

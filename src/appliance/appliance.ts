@@ -324,8 +324,9 @@ export class Appliance implements AsyncDisposable {
       });
     }
     await this.#unit.close();
-    native().pagerClose(this.#pager);
+    // No region has pages in them any more, and the pools may forget what they hold.
     await this.#tiers.close();
+    native().pagerClose(this.#pager);
     rmSync(`${this.doors.socket}.fabric`, { force: true });
     if (lost.length === 0) this.#predecessor.end();
     await this.#memory?.[Symbol.asyncDispose]();

@@ -124,9 +124,13 @@ function rangeHandlers({ unit }: ServiceParts) {
       return await region.pages.reclaim(body);
     },
     invalidate: async ({ params, body, door }) => {
+      const { carver, ...range } = body;
       const region = unit.find(params.region);
+      const work = () => unit.invalidate(params.region, range);
+      // What the session that carves it put there is its own.
+      if (carver !== undefined) return await region.carving.inTurn(carver, work);
       if (body.dirty === 'discard') ownOnly(region, { door, what: 'discarding in' });
-      return await unit.invalidate(params.region, body);
+      return await work();
     },
     protection: ({ params }) => unit.find(params.region).pages.protection(),
     protect: async ({ params, body, door }) => {

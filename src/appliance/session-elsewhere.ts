@@ -26,6 +26,7 @@ export function refusalOf(error: unknown): ErrorCode {
 
 /** The region as it is attached now, the way to it, and the end of both. */
 export interface SessionElsewhere {
+  readonly id: string;
   readonly attached: Attachment;
   readonly door: SourceDoor;
   /** Settles once the other appliance lets nothing of this session through any more. */
@@ -56,7 +57,7 @@ export async function openElsewhere(
     const ticket = Buffer.from(opened.ticket, 'hex');
     const where = fabricDoorOf(control.address, opened.fabric);
     const door = { ...where, ticket, stag: attached.stag };
-    return { attached, door, end };
+    return { id: opened.session, attached, door, end };
   } catch (error) {
     end().catch(() => {});
     throw error;

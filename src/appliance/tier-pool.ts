@@ -2,10 +2,13 @@
 import { parseUrl } from '../control/address.js';
 import { ControlClient } from '../control/http-client.js';
 import { type ErrorCode, FarpageError } from '../errors.js';
-import type { PoolDoor } from '../native/binding.js';
+import type { FreedPlaces, PoolDoor } from '../native/binding.js';
 import { PAGE_BYTES } from '../units.js';
 import { openElsewhere, type SessionElsewhere } from './session-elsewhere.js';
 import { readToken } from './token.js';
+
+/** A sweep over 64 MiB of pages there, at most. */
+const FORGET_TIMEOUT_MS = 5000;
 
 /** What may pass by itself: an appliance that is not up yet, our own session before a crash. */
 const PASSING: readonly ErrorCode[] = [
@@ -16,6 +19,18 @@ const PASSING: readonly ErrorCode[] = [
   'ERR_SESSION_ENDED',
   'ERR_TIMEOUT',
 ];
+
+/** What does not tell whether a request is done, or will be. */
+const UNTOLD: readonly ErrorCode[] = [
+  'ERR_CONNECTION',
+  'ERR_NO_APPLIANCE',
+  'ERR_PROTOCOL',
+  'ERR_REGION_BUSY',
+  'ERR_TIMEOUT',
+];
+
+/** What has become of bytes that nobody wants. */
+export type Forgotten = 'forgotten' | 'kept' | 'unknown';
 
 interface Seen {
   readonly identity: string;
@@ -51,6 +66,8 @@ export class TierPool {
   /** What the pool was when it was last seen. */
   #seen: Seen | undefined;
   #prepared: PoolDoor | undefined;
+  /** The last request to forget something: of all its sessions. */
+  #turn = 0;
   #closed = false;
   /** Why there was no door, the last time that one was wanted. */
   error: FarpageError | undefined;
@@ -66,15 +83,17 @@ export class TierPool {
   }
 
   /**
-   * Looks at the pool before anybody needs it; `isOwn` tells an identity of a region of this very
-   * appliance. Throws what no later try can mend: ERR_ARGUMENT, ERR_ACCESS, ERR_NO_SUCH_REGION,
-   * ERR_TOKEN, ERR_RANGE for a pool smaller than was said; not that it cannot be reached.
+   * Looks at the pool before anybody needs it; whether it could be reached. `isOwn` tells an
+   * identity of a region of this very appliance. Throws what no later try can mend: ERR_ARGUMENT,
+   * ERR_ACCESS, ERR_NO_SUCH_REGION, ERR_TOKEN, ERR_RANGE for a pool smaller than was said.
    */
-  async probe(isOwn: (identity: string) => boolean): Promise<void> {
+  async probe(isOwn: (identity: string) => boolean): Promise<boolean> {
     try {
       this.#prepared = await this.door(isOwn);
+      return true;
     } catch (error) {
       if (!(error instanceof FarpageError) || !PASSING.includes(error.code)) throw error;
+      return false;
     }
   }
 
@@ -92,6 +111,32 @@ export class TierPool {
       if (code === 'ERR_NO_SUCH_REGION') this.#seen = undefined;
       this.error = error instanceof FarpageError ? error : new FarpageError(code, String(error));
       throw this.error;
+    }
+  }
+
+  /**
+   * Tells the other appliance that nobody wants the bytes of these runs any more, up to the first
+   * that it does not answer: it may do that one later, unless it answers to another try.
+   */
+  async forget(runs: FreedPlaces['runs']): Promise<Forgotten> {
+    const session = this.#session?.id;
+    if (session === undefined) return 'unknown';
+    const params = { region: this.#region };
+    try {
+      for (const [offset, length] of runs) {
+        this.#turn += 1;
+        const body = {
+          offset,
+          length,
+          dirty: 'discard',
+          carver: { session, turn: this.#turn },
+        } as const;
+        await this.#control.call('invalidate', { timeoutMs: FORGET_TIMEOUT_MS, params, body });
+      }
+      return 'forgotten';
+    } catch (error) {
+      const refused = error instanceof FarpageError && !UNTOLD.includes(error.code);
+      return refused ? 'kept' : 'unknown';
     }
   }
 

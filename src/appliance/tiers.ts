@@ -1,6 +1,7 @@
 /** The levels below memory: how they are named, opened and reached, and their figures. */
 import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import * as v from 'valibot';
 import { parseUrl } from '../control/address.js';
 import { checkObject, checkOptions, nameOf } from '../control/given-options.js';
@@ -123,6 +124,12 @@ export function makeTierDirectories(tiers: readonly TierSpec[]): void {
   }
 }
 
+/** How long a start waits for the connections to pools that it has found, and between looks. */
+const CONNECT_MS = 2000;
+const CONNECTED_LOOK_MS = 2;
+/** Between looks for places of pools that hold nothing any more. */
+const GIVE_BACK_MS = 1000;
+
 /** The tiers of one appliance, and its sessions at others for them. */
 export class Tiers {
   readonly #specs: readonly TierSpec[];
@@ -131,6 +138,9 @@ export class Tiers {
   #begin: () => void = () => {};
   #isOwn: (identity: string) => boolean = () => false;
   #pager: PagerHandle | undefined;
+  #looking: NodeJS.Timeout | undefined;
+  /** Settles when the round that is under way has ended; never rejects. */
+  #giving: Promise<unknown> | undefined;
 
   /** Contacts nobody yet. ERR_TOKEN, ERR_ARGUMENT. */
   constructor(specs: readonly TierSpec[]) {
@@ -156,9 +166,13 @@ export class Tiers {
    */
   async start(pager: PagerHandle, isOwn: (identity: string) => boolean): Promise<void> {
     this.#isOwn = isOwn;
-    await Promise.all(this.#pools.map((pool) => pool?.probe(isOwn)));
+    const found = await Promise.all(this.#pools.map((pool) => pool?.probe(isOwn)));
     this.#pager = pager;
     this.#begin();
+    if (!this.#pools.some((pool) => pool !== undefined)) return;
+    const look = () => void this.#giveBack({ last: false });
+    this.#looking = setInterval(look, GIVE_BACK_MS).unref();
+    await this.#connected(pager, found);
   }
 
   /** Memory and the tiers below it as they are now. */
@@ -173,9 +187,22 @@ export class Tiers {
 
   /** Ends the sessions at other appliances. Idempotent. */
   async close(): Promise<void> {
+    clearInterval(this.#looking);
+    await this.#giving;
+    await this.#giveBack({ last: true });
     this.#pager = undefined;
     this.#begin();
     await Promise.all(this.#pools.map((pool) => pool?.close()));
+  }
+
+  /** The first write that needs a pool shall not come before it: so long a start waits for it. */
+  async #connected(pager: PagerHandle, found: readonly (boolean | undefined)[]): Promise<void> {
+    const until = performance.now() + CONNECT_MS;
+    const connecting = ({ state }: TierStats, index: number) =>
+      state === 'connecting' && found[index] === true;
+    while (native().pagerTiers(pager).some(connecting) && performance.now() < until) {
+      await sleep(CONNECTED_LOOK_MS);
+    }
   }
 
   #told({ reason, ...tier }: TierStats, index: number): TierList['tiers'][number] {
@@ -185,6 +212,25 @@ export class Tiers {
     const error = this.#pools[index]?.error;
     const code = error?.code ?? reason ?? 'ERR_TIER_AWAY';
     return { ...tier, error: { code, message: error?.message ?? code } };
+  }
+
+  /** Tells the pools which of their places hold nothing any more; one round at a time. */
+  async #giveBack(how: { last: boolean }): Promise<void> {
+    if (this.#giving !== undefined) return;
+    this.#giving = Promise.all(this.#pools.map((pool, index) => this.#giveTo(pool, index, how)));
+    await this.#giving;
+    this.#giving = undefined;
+  }
+
+  async #giveTo(pool: TierPool | undefined, index: number, { last }: { last: boolean }) {
+    const pager = this.#pager;
+    if (pool === undefined || pager === undefined) return;
+    const freed = native().tierTakeFreed(pager, index, last);
+    if (freed.runs.length === 0) return;
+    const forgotten = await pool.forget(freed.runs);
+    // Of what is not known the native side asks again.
+    if (last || forgotten === 'unknown') return;
+    native().tierEndFreed(pager, index, freed.pool, forgotten === 'forgotten');
   }
 
   /** Gives the native side a door to a pool, or the reason why there is none. */

@@ -28,7 +28,20 @@ export const pins = v.object({ region: regionName, ranges: v.array(pinnedRange) 
 /** What becomes of dirty pages that are to go. */
 export const dirtyRule = v.picklist(['refuse', 'sync', 'discard']);
 const reclaimRule = v.picklist(['keep', 'sync', 'discard']);
-export const invalidateBody = v.strictObject({ ...range, dirty: v.optional(dirtyRule, 'refuse') });
+export const invalidateBody = v.strictObject({
+  ...range,
+  dirty: v.optional(dirtyRule, 'refuse'),
+  /**
+   * The session that carves the region, which may discard in it through every door, and the number
+   * of this request of its: none is done after one of a higher number.
+   */
+  carver: v.optional(
+    v.strictObject({
+      session: v.string(),
+      turn: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+    }),
+  ),
+});
 export const reclaimBody = v.strictObject({ ...range, dirty: v.optional(reclaimRule, 'keep') });
 
 /** How far a prefetch is, or was when it ended; in pages. */

@@ -31,6 +31,13 @@ export type PoolDoor = SourceDoor & {
   readonly fresh: boolean;
 };
 
+/** Places of a pool that hold nothing any more, as [offset, length] in bytes. */
+export interface FreedPlaces {
+  /** The native side's number of the pool. */
+  readonly pool: number;
+  readonly runs: readonly (readonly [number, number])[];
+}
+
 /** One tier's figures; pages unless a name says otherwise. */
 export interface TierStats {
   readonly kind: 'compressed' | 'file' | 'appliance';
@@ -59,6 +66,13 @@ export interface TierBinding {
   tierOpenDoor(pager: PagerHandle, index: number, door: PoolDoor): void;
   /** No door; ERR_SOURCE_CHANGED: the pool is gone, and what was there is lost. */
   tierRefuseDoor(pager: PagerHandle, index: number, code: string): void;
+  /**
+   * Takes places that were free for two calls, for the pool to forget what they hold; the same ones
+   * again until tierEndFreed says whether it did. With `last` it is all where pages ever were: none
+   * is wanted again.
+   */
+  tierTakeFreed(pager: PagerHandle, index: number, last: boolean): FreedPlaces;
+  tierEndFreed(pager: PagerHandle, index: number, pool: number, forgotten: boolean): void;
   /**
    * The same as reclaim, and dirty pages go into the tiers; how many went. With `coldMs` only what
    * nobody has used for so long, a multiple of `ageTickMs` up to `ageMaxMs`.

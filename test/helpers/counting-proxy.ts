@@ -6,11 +6,19 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { onTestFinished } from 'vitest';
 
 interface Endpoint {
   readonly host: string;
   readonly port: number;
+}
+
+interface Doors {
+  readonly control: Endpoint;
+  readonly fabric: Endpoint;
+  /** How long a connection to the fabric takes. */
+  readonly fabricDelayMs?: number;
 }
 
 function portOf(server: Server | HttpServer): number {
@@ -32,8 +40,9 @@ export class CountingProxy {
   readonly #fabric: Server;
   readonly #control: HttpServer;
 
-  private constructor(doors: { control: Endpoint; fabric: Endpoint }) {
-    this.#fabric = createServer((near) => {
+  private constructor(doors: Doors) {
+    this.#fabric = createServer(async (near) => {
+      await sleep(doors.fabricDelayMs ?? 0);
       const far = connect(doors.fabric);
       for (const [from, to] of [
         [near, far],
@@ -83,7 +92,7 @@ export class CountingProxy {
   }
 
   /** Starts it; it ends with the test. */
-  static async start(doors: { control: Endpoint; fabric: Endpoint }): Promise<CountingProxy> {
+  static async start(doors: Doors): Promise<CountingProxy> {
     const proxy = new CountingProxy(doors);
     for (const server of [proxy.#fabric, proxy.#control]) {
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

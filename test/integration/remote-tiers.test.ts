@@ -48,6 +48,29 @@ it('keeps more than memory holds at another appliance, and finds it there again'
   await stateOf(next).toBe('connected');
 });
 
+it.each(['its socket', 'TCP'])('gives a pool its memory back, asked through %s', async (door) => {
+  const there = await ServeProcess.start(scratch(), ['--listen', '127.0.0.1:0']);
+  await there.json(['create', 'pool', '--size', '64MiB']);
+  const { tcp, control } = there.ready;
+  const url = door === 'TCP' ? `${tcp}/pool` : `${control}?region=pool`;
+  const here = await ServeProcess.start(scratch(), ['--memory', '256KiB', '--tier', url]);
+  const client = await connectClient(here.ready.control);
+  const [goes, stays] = [
+    await client.allocate({ size: '8MiB' }),
+    await client.allocate({ size: '8MiB' }),
+  ];
+  const present = async () => (await pagesOf(there, 'pool')).present;
+  await goes.write(0, patternOf(2 * LENGTH));
+  const expected = patternOf(LENGTH / 2);
+  await stays.write(0, expected);
+  expect(await present()).toBeGreaterThanOrEqual((2 * LENGTH) / PAGE);
+  await here.json(['rm', goes.name, '--discard']);
+  await expect.poll(present, POLL).toBeLessThan((1.25 * LENGTH) / PAGE);
+  expect(Buffer.compare(await stays.read(0, expected.length), expected)).toBe(0);
+  expect(await here.end()).toBe(0);
+  expect(await present()).toBe(0);
+});
+
 it('syncs a file whose dirty pages are at another appliance', async () => {
   const { url, there } = await servePair();
   const folder = scratch();

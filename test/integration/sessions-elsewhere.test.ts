@@ -16,19 +16,25 @@ async function whenConnected(serve: ServeProcess): Promise<void> {
 }
 
 /** An appliance with a region `pool`, behind a proxy, and another one with its tier there. */
-async function servePair() {
+async function servePair(fabricDelayMs = 0) {
   const there = await serveAppliance({ listen: { host: '127.0.0.1', port: 0 } });
   const { tcp: control, fabric } = there.appliance.doors;
   if (control === undefined || fabric.tcp === undefined) throw new Error('no TCP');
-  const proxy = await CountingProxy.start({ control, fabric: fabric.tcp });
+  const proxy = await CountingProxy.start({ control, fabric: fabric.tcp, fabricDelayMs });
   await there.appliance.create({ name: 'pool', size: 64 * 2 ** 20 });
   const words = ['--memory', '256KiB', '--tier', `${proxy.url}/pool`];
   const here = await ServeProcess.start(scratch(), words);
-  await whenConnected(here);
   return { there, proxy, here };
 }
 
 describe('a session at another appliance', () => {
+  it('is there before the first write that needs its pool, however long it takes', async () => {
+    const { here } = await servePair(150);
+    const region = await (await connectClient(here.ready.control)).allocate({ size: '8MiB' });
+    await region.write(0, patternOf(LENGTH));
+    expect(Buffer.compare(await region.read(0, LENGTH), patternOf(LENGTH))).toBe(0);
+  });
+
   it('is held again each time that its connection ends', async () => {
     const { there, proxy, here } = await servePair();
     await there.appliance.create({ name: 'data', size: 2 ** 20, fill: 'one' });

@@ -156,6 +156,89 @@ FARPAGE_TEST(full_pool_takes_no_more_and_gives_what_it_has) {
   CheckQuiet(full.spiller.appliance);
 }
 
+// Places that hold nothing any more are the pool's to forget: none is used before it has, and what
+// the others hold stays.
+FARPAGE_TEST(full_pool_may_forget_what_was_freed) {
+  Pool pool(uint64_t{1} << 20);
+  PoolTier door;
+  const std::unique_ptr<Tier> owner = door.Take();
+  RemoteTier& tier = *door.tier;
+  door.LetIn(pool, true);
+  REQUIRE(door.AwaitState(RemotePool::State::kOpen));
+  const std::vector<std::byte> bytes(kPageBytes, std::byte{7});
+  const auto put = [&](size_t count) {
+    std::vector<TierPage> pages(count, TierPage{bytes.data(), 0, {}});
+    tier.Put(pages);
+    std::vector<uint64_t> places;
+    for (const TierPage& page : pages) {
+      CHECK(page.outcome.ok());
+      places.push_back(page.slot & ((uint64_t{1} << RemoteTier::kPlaceBits) - 1));
+    }
+    return places;
+  };
+  const uint64_t pool_bits = uint64_t{1} << RemoteTier::kPlaceBits;
+  for (uint64_t n = 0; n < 600; n += 100) CHECK_EQ(put(100).front(), n);
+  CHECK(tier.TakeFreed(false).runs.empty());
+  for (uint64_t place = 0; place < 550; place++) tier.Free(pool_bits | place);
+  // Not those that may be wanted again at once: they have to be free for two looks.
+  CHECK(tier.TakeFreed(false).runs.empty());
+  RemoteTier::Freed freed = tier.TakeFreed(false);
+  REQUIRE(freed.runs.size() == 1u);
+  CHECK_EQ(freed.runs[0].first, 0u);
+  CHECK_EQ(freed.runs[0].count, 2 * kSlotGroup);
+  CHECK_EQ(tier.used_bytes(), 50u << kPageShift);
+  for (uint64_t n = 0; n < 20; n++) CHECK(put(10).front() >= 2 * kSlotGroup);
+  // As long as nobody knows whether it has, or will, the same is asked again.
+  freed = tier.TakeFreed(false);
+  REQUIRE(freed.runs.size() == 1u);
+  CHECK_EQ(freed.runs[0].count, 2 * kSlotGroup);
+  // It does not: they may be used, and are given again later.
+  tier.EndFreed(freed.pool, false);
+  CHECK(tier.TakeFreed(false).runs.empty());
+  freed = tier.TakeFreed(false);
+  REQUIRE(freed.runs.size() == 1u);
+  tier.EndFreed(freed.pool + 1, true);  // of another pool
+  CHECK_EQ(tier.TakeFreed(false).runs.size(), 1u);
+  tier.EndFreed(freed.pool, true);
+  CHECK(tier.TakeFreed(false).runs.empty());
+  CHECK(tier.TakeFreed(false).runs.empty());
+  // At the end nothing that is there is wanted, and nothing where no page was.
+  freed = tier.TakeFreed(true);
+  REQUIRE(freed.runs.size() == 1u);
+  CHECK_EQ(freed.runs[0].first, 2 * kSlotGroup);
+  CHECK_EQ(freed.runs[0].count, 2 * kSlotGroup);
+}
+
+// Of a pool made anew nothing is known, also where the first door to it leads nowhere: nothing of
+// the one before is forgotten in it.
+FARPAGE_TEST(full_pool_that_is_another_one_keeps_what_the_last_one_was_to_forget) {
+  Pool pool(uint64_t{1} << 20);
+  PoolTier door;
+  const std::unique_ptr<Tier> owner = door.Take();
+  RemoteTier& tier = *door.tier;
+  door.LetIn(pool, true);
+  REQUIRE(door.AwaitState(RemotePool::State::kOpen));
+  const std::vector<std::byte> bytes(kPageBytes, std::byte{7});
+  TierPage page{bytes.data(), 0, {}};
+  tier.Put({&page, 1});
+  tier.Free(page.slot);
+  CHECK(tier.TakeFreed(false).runs.empty());
+  REQUIRE(tier.TakeFreed(false).runs.size() == 1u);
+  door.KeepWaiting();
+  PoolDoor nowhere = pool.Door(true);
+  nowhere.remote.connect.path += ".none";
+  tier.Open(nowhere);
+  CHECK(tier.TakeFreed(false).runs.empty());
+  REQUIRE(door.AwaitState(RemotePool::State::kAway));
+  CHECK(tier.TakeFreed(true).runs.empty());
+  door.LetIn(pool, false);
+  REQUIRE(door.AwaitState(RemotePool::State::kOpen));
+  CHECK(tier.TakeFreed(true).runs.empty());
+  CHECK_EQ(tier.used_bytes(), 0u);
+  tier.Put({&page, 1});
+  CHECK_EQ(page.slot >> RemoteTier::kPlaceBits, 2u);
+}
+
 // It is asked again after a while.
 FARPAGE_TEST(full_pool_takes_pages_again_once_it_has_room) {
   FullPool full;
