@@ -59,6 +59,17 @@ export class RegionKeeping {
     throw new FarpageError('ERR_FILE_CHANGED', `${file}, has ${found.size} bytes, not ${size}`);
   }
 
+  /** Opening it would find nothing: it is only reserved, without memory, its own file whole. */
+  get isSilent(): boolean {
+    if (!this.reserves || this.usesMemory) return false;
+    try {
+      this.look();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   /** What is written to it outlives the process once it is synced: it has a file. */
   get persists(): boolean {
     const record = this.#record();

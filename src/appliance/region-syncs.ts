@@ -95,6 +95,19 @@ export class RegionSyncs {
     return restartReceiptOf(stat, { facts: this.#restart, syncs: this.#record });
   }
 
+  /**
+   * The same of a region that stays idle, because its record tells all that opening it would:
+   * nothing begins by it. ERR_IO.
+   */
+  idleReceipt(stat: RegionStat, { recorded }: { recorded: boolean }): RestartReceipt {
+    const found = recorded && existsSync(this.#path) ? SyncRecord.open(this.#path) : undefined;
+    if (found === undefined) return this.restartReceipt(stat);
+    const facts = restartFacts(null, found);
+    const { lostSince } = facts;
+    const lost = { epoch: found.epoch + 1, lost: lostSince };
+    return restartReceiptOf(stat, { facts, syncs: lostSince === null ? found : lost });
+  }
+
   /** It is closed, with all that was written in its store, or some of it in memory alone. */
   end(how: { inMemory: boolean }): void {
     try {

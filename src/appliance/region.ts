@@ -230,8 +230,11 @@ export class Region {
     }
   }
 
-  /** What the last start found of it; opens it, because only that can tell. */
+  /** What the last start found of it; opens it where only that can tell. As `open` fails. */
   restartReceipt(): RestartReceipt {
+    if (this.#opened === undefined && !this.#removing && this.#keeping.isSilent) {
+      return this.syncs.idleReceipt(this.stat(), { recorded: this.#keeping.isRecorded });
+    }
     this.open();
     return this.syncs.restartReceipt(this.stat());
   }

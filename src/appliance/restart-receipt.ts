@@ -3,6 +3,12 @@ import type { RegionStat, RestartReceipt } from '../control/schema.js';
 import type { AdoptionReport } from '../native/binding.js';
 import type { SyncRecord } from './sync-record.js';
 
+/** What is known of a region's syncs: their count, and the last whose later writes were lost. */
+export interface SyncsKnown {
+  readonly epoch: number;
+  readonly lost: number | null;
+}
+
 /** What is known once the region has been opened, and does not change afterwards. */
 export interface RestartFacts {
   readonly start: RestartReceipt['start'];
@@ -40,7 +46,7 @@ export function restartFacts(adoption: AdoptionReport | null, syncs: SyncRecord)
 /** The receipt as it stands now: pages are restored and filled as they are touched. */
 export function restartReceiptOf(
   stat: RegionStat,
-  known: { facts: RestartFacts | undefined; syncs: SyncRecord | undefined },
+  known: { facts: RestartFacts | undefined; syncs: SyncsKnown | undefined },
 ): RestartReceipt {
   const { facts, syncs } = known;
   const adoption = facts?.adoption;

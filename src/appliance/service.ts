@@ -6,7 +6,7 @@ import type { ControlService, Handlers } from '../control/handlers.js';
 import type { Endpoints, RegionStat, StartReport, TierList } from '../control/schema.js';
 import { ERROR_TEXT, FarpageError, isErrorCode } from '../errors.js';
 import { PAGE_BYTES } from '../units.js';
-import { statsOf } from './all-stats.js';
+import { receiptsOf, statsOf } from './all-stats.js';
 import type { Exports } from './exports.js';
 import type { Snapshot } from './metrics.js';
 import type { Region } from './region.js';
@@ -46,6 +46,11 @@ function lineageAsFarAsKnown(region: Region): string | undefined {
   }
 }
 
+/** At the TCP door the name of an unnamed region is as good as a secret. */
+function listedAt(door: Door): (region: Region) => boolean {
+  return ({ owner }) => door === 'unix' || owner === undefined;
+}
+
 /** Figures as a door may tell them: where a file lies on this machine is the administrator's. */
 function shownAt(door: Door, stat: RegionStat): RegionStat {
   const { file } = stat;
@@ -76,8 +81,7 @@ const sentenceOf = (code: string) => (isErrorCode(code) ? ERROR_TEXT[code] : cod
 function regionHandlers({ unit, sessions, exports }: ServiceParts) {
   return {
     regions: async ({ door }) => {
-      // At the TCP door the name of an unnamed region is as good as a secret.
-      const shown = unit.list().filter(({ owner }) => door === 'unix' || owner === undefined);
+      const shown = unit.list().filter(listedAt(door));
       const stats = await statsOf(shown);
       return {
         regions: shown.map((region, at) => ({
@@ -111,6 +115,9 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
       await unit.detachSource(params.region);
       return { region: params.region, detached: true, pages: region.stat().pages.total };
     },
+    receipts: async ({ door }) => ({
+      receipts: await receiptsOf(unit.list().filter(listedAt(door))),
+    }),
     receipt: ({ params }) => unit.find(params.region).restartReceipt(),
   } satisfies Partial<Handlers>;
 }

@@ -14,7 +14,7 @@ const FOR_ALL: readonly ErrorCode[] = [
 ];
 
 /** The same failure, with the region that it is about. */
-function named(region: string, error: FarpageError): FarpageError {
+export function named(region: string, error: FarpageError): FarpageError {
   const context = contextOf(error);
   const says = context === region || [' ', ':'].some((end) => context.startsWith(region + end));
   if (says) return error;

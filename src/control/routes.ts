@@ -221,6 +221,12 @@ export const ROUTES = {
     summary: 'What the last start found: restored, kept in memory, filled, lost, in conflict',
     reply: s.restartReceipt,
   },
+  receipts: {
+    method: 'GET',
+    path: '/v1/receipts',
+    summary: 'The same of all regions',
+    reply: s.restartReceiptList,
+  },
   provenance: {
     method: 'GET',
     path: `${REGION}/provenance`,
@@ -266,12 +272,12 @@ export const PARAMS = {
   port: digits,
 } as const;
 
-/** A route whose reply stays open for as long as the session shall live. */
 /**
  * Header of a request about regions: the lineages of those that are meant, in order, where their
  * names alone may stand for others by now. ERR_REGION_REMOVED where they do.
  */
 export const LINEAGE_HEADER = 'farpage-lineage';
+/** A route whose reply stays open for as long as the session shall live. */
 export const HOLD_PATH = `${SESSION}/hold`;
 
 type Table = typeof ROUTES;

@@ -140,6 +140,12 @@ export const groupBody = v.strictObject({
 });
 export const receiptList = v.object({ receipts: v.array(receipt) });
 
+export const failure = v.object({
+  code: v.pipe(v.string(), v.regex(/^ERR_[A-Z0-9_]+$/)),
+  message: v.string(),
+  context: v.string(),
+});
+
 /** What the last start found of a region; in pages. */
 export const restartReceipt = v.object({
   region: regionName,
@@ -165,6 +171,11 @@ export const restartReceipt = v.object({
     /** Where the bytes are, each page at its offset. */
     file: v.optional(v.string()),
   }),
+});
+
+/** Those of all regions, by name; of one that cannot be opened, why. */
+export const restartReceiptList = v.object({
+  receipts: v.array(v.union([restartReceipt, v.object({ region: regionName, error: failure })])),
 });
 
 export const removeQuery = v.strictObject({ dirty: v.optional(dirtyRule, 'refuse') });
@@ -245,16 +256,11 @@ export const health = v.object({
   uptimeMs: v.pipe(v.number(), v.minValue(0)),
 });
 
-export const failure = v.object({
-  code: v.pipe(v.string(), v.regex(/^ERR_[A-Z0-9_]+$/)),
-  message: v.string(),
-  context: v.string(),
-});
-
 export type RegionBody = v.InferInput<typeof regionBody>;
 export type RegionSpec = v.InferOutput<typeof regionBody>;
 export type RegionStat = v.InferOutput<typeof region>;
 export type RestartReceipt = v.InferOutput<typeof restartReceipt>;
+export type RestartReceiptList = v.InferOutput<typeof restartReceiptList>;
 export type Receipt = v.InferOutput<typeof receipt>;
 export type SessionReply = v.InferOutput<typeof session>;
 export type Endpoints = v.InferOutput<typeof endpoints>;

@@ -14,7 +14,7 @@ import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { expect, it, onTestFinished } from 'vitest';
-import type { RestartReceipt, StartReport } from '../../src/control/schema.js';
+import type { RegionStat, RestartReceipt, StartReport } from '../../src/control/schema.js';
 import { connectClient } from '../helpers/appliance.js';
 import { farpage, ServeProcess } from '../helpers/cli.js';
 import { memoryFolder, pageOf } from '../helpers/crash.js';
@@ -100,6 +100,47 @@ it('tells the receipts of all regions behind one that is unavailable, which it n
   const one = await second.run(['receipt', 'b']);
   expect([one.code, one.stdout.toString()]).toEqual([1, '']);
   expect(one.stderr).toMatch(/^farpage: .*: b: .* \[ERR_FILE_NOT_FOUND\]\n$/);
+});
+
+it("tells what a region's opening would find, and leaves idle what is only reserved", async () => {
+  const folder = scratch();
+  const first = await ServeProcess.start(folder);
+  for (const name of ['lost', 'synced', 'unused']) {
+    await first.json(['create', name, '--size', '1MiB', '--persist']);
+  }
+  await first.json(['create', 'plain', '--size', '1TiB']);
+  const client = await connectClient(first.ready.control);
+  for (const name of ['lost', 'plain', 'synced']) {
+    await (await client.attach(name)).writeSync(0, pageOf(1));
+    if (name !== 'plain') await first.json(['sync', name]);
+  }
+  await (await client.attach('lost')).writeSync(0, pageOf(2));
+  await client.close();
+  await first.end('SIGKILL');
+  const second = await ServeProcess.start(folder);
+  const receipts = async () => {
+    const output = (await second.run(['receipt', '--json'])).stdout.toString().trim();
+    return output
+      .split('\n')
+      .slice(1)
+      .map((line) => JSON.parse(line) as RestartReceipt);
+  };
+  const told = await receipts();
+  expect(told.map(({ region, start, epoch }) => [region, start, epoch])).toEqual([
+    ['lost', 'unclean', 2],
+    ['plain', 'unclean', 1],
+    ['synced', 'unclean', 2],
+    ['unused', 'unclean', 0],
+  ]);
+  const states = async () => {
+    const output = (await second.run(['regions', '--json'])).stdout.toString().trim();
+    return output.split('\n').map((line) => (JSON.parse(line) as RegionStat).state);
+  };
+  expect(await states()).toEqual(Array(4).fill('idle'));
+  const again = await connectClient(second.ready.control);
+  for (const { region } of told) await again.attach(region);
+  expect(await states()).not.toContain('idle');
+  expect(await receipts()).toEqual(told);
 });
 
 it('names files of no region in the memory directory too, but for those of no page', async () => {

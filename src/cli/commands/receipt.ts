@@ -1,10 +1,11 @@
 /** `farpage receipt`: what the last start of the appliance found of its regions. */
 import { Command } from 'commander';
 import { describeStart } from '../../appliance/start-report.js';
+import { fromFailure } from '../../control/message.js';
 import type { RestartReceipt } from '../../control/schema.js';
 import { FarpageError } from '../../errors.js';
 import { formatCount } from '../../units.js';
-import { forEachRegion } from '../each-region.js';
+import { forEachRegion, named, type RegionTarget } from '../each-region.js';
 import {
   type ConnectionOptions,
   regionTarget,
@@ -36,8 +37,15 @@ function describe(receipt: RestartReceipt): string {
   return `${region}: ${BEFORE[start]}, ${memory}, ${touched}, ${sync}, ${lost}${conflict}`;
 }
 
-/** All regions; before them, what the appliance itself found is told. */
-async function allNames(options: ConnectionOptions, shell: Shell): Promise<string[]> {
+type Failed = (region: string, error: FarpageError) => void;
+
+/** Of all regions; before them, what the appliance itself found is told. */
+async function tellAll(
+  options: ConnectionOptions,
+  shell: Shell,
+  tell: (receipt: RestartReceipt) => void,
+  failed: Failed,
+): Promise<FarpageError[]> {
   const { control, wait } = targetOf(options, shell);
   // Paths of the appliance's files are its administrator's: TCP clients get the regions alone.
   if ('path' in control.address) {
@@ -45,34 +53,47 @@ async function allNames(options: ConnectionOptions, shell: Shell): Promise<strin
     if (options.json) shell.out.object(start);
     else shell.out.line(`started: ${describeStart(start)}`);
   }
-  const { regions } = await control.call('regions', wait);
-  return regions.map(({ name }) => name);
+  const { receipts } = await control.call('receipts', wait);
+  const failures: FarpageError[] = [];
+  for (const receipt of receipts) {
+    if ('error' in receipt) {
+      const failure = named(receipt.region, fromFailure(receipt.error));
+      failures.push(failure);
+      failed(receipt.region, failure);
+    } else {
+      tell(receipt);
+    }
+  }
+  return failures;
 }
 
 export function receiptCommand(shell: Shell): Command {
   const command = new Command('receipt')
     .description('tell what the last start found: restored, kept, filled, lost, in conflict')
     .argument('[region...]', 'names of the regions; all of them by default');
-  return withConnection(command).action(async (named: string[], options: ConnectionOptions) => {
-    const names = named.length > 0 ? named : await allNames(options, shell);
+  return withConnection(command).action(async (names: string[], options: ConnectionOptions) => {
+    let told = 0;
+    const tell = (receipt: RestartReceipt) => {
+      told += 1;
+      if (options.json) shell.out.object(receipt);
+      else shell.out.line(describe(receipt));
+    };
+    const failed: Failed = (region, { code, message }) => {
+      if (names.length === 1) return; // It is told by the end of the command.
+      if (options.json) shell.out.object({ region, error: { code, message } });
+      else shell.out.line(`${region}: unavailable: ${message}`);
+    };
+    const one = async ({ control, wait, region }: RegionTarget) =>
+      tell(await control.call('receipt', { ...wait, params: { region } }));
     const targets = names.map((name) => regionTarget(name, options, shell));
-    const failures = await forEachRegion(
-      targets,
-      async ({ control, wait, region }) => {
-        const receipt = await control.call('receipt', { ...wait, params: { region } });
-        if (options.json) shell.out.object(receipt);
-        else shell.out.line(describe(receipt));
-      },
-      (region, { code, message }) => {
-        if (named.length === 1) return; // It is told by the end of the command.
-        if (options.json) shell.out.object({ region, error: { code, message } });
-        else shell.out.line(`${region}: unavailable: ${message}`);
-      },
-    );
+    const failures =
+      names.length > 0
+        ? await forEachRegion(targets, one, failed)
+        : await tellAll(options, shell, tell, failed);
     const [first, ...others] = failures;
     if (first === undefined) return;
     if (others.length === 0) throw first;
-    const regions = `${failures.length} of ${targets.length} regions are unavailable`;
+    const regions = `${failures.length} of ${told + failures.length} regions are unavailable`;
     throw new FarpageError(first.code, regions);
   });
 }
