@@ -76,6 +76,7 @@ export const ERROR_TEXT = {
   ERR_INTERNAL: 'Farpage broke one of its own rules; please report this with the message',
 } as const satisfies Record<`ERR_${string}`, string>;
 
+/** Every code that an error of this library can have. */
 export type ErrorCode = keyof typeof ERROR_TEXT;
 
 /** True for a code of the registry, for instance one that arrived over the control plane. */
@@ -84,8 +85,8 @@ export function isErrorCode(value: unknown): value is ErrorCode {
 }
 
 /**
- * The only error this library throws on purpose. Branch on `code`; `context` says what it happened
- * to, and `cause` keeps the origin.
+ * The only error this library throws on purpose. Branch on `code`; `message` says what to do and
+ * what it happened to, and `cause` keeps the origin.
  */
 export class FarpageError extends Error {
   override readonly name: string = 'FarpageError';

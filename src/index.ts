@@ -22,22 +22,25 @@ export { RegionWorkingSet } from './client/region-working-set.js';
 export { Slab } from './client/slab.js';
 export type { RegionOptions } from './control/region-options.js';
 export type {
-  DirtyRule,
   Endpoints,
   Exported,
   InvalidateReply,
-  Permission,
-  Pins,
   PrefetchReply,
-  Protection,
   ProvenanceRun,
   Receipt,
-  ReclaimRule,
-  RegionBody,
   RegionStat,
   RestartReceipt,
   StartReport,
+  ToldError,
   WorkingSetReply,
+} from './control/replies.js';
+export type {
+  DirtyRule,
+  Permission,
+  Pins,
+  Protection,
+  ReclaimRule,
+  RegionBody,
 } from './control/schema.js';
 export {
   ERROR_TEXT,

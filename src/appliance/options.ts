@@ -18,6 +18,7 @@ import { type Spill, spillIn } from './spill.js';
 import { checkTiers, makeTierDirectories, type TierSpec } from './tiers.js';
 import { keepToken, readToken } from './token.js';
 
+/** Where to listen: a name or an address, and a port, of which 0 picks a free one. */
 export interface HostPort {
   readonly host: string;
   readonly port: number;
@@ -68,6 +69,7 @@ export interface ApplianceOptions {
   readonly regions?: readonly RegionOptions[] | undefined;
   /** How long a session outlives its control connection; 10 s. */
   readonly sessionGraceMs?: number | undefined;
+  /** Bounds on what sessions take, and all of them together; each has a default. */
   readonly quota?: Partial<Quota> | undefined;
   /** Event loops of the NIC; 1. */
   readonly nicThreads?: number | undefined;

@@ -2,6 +2,7 @@
 import { checkObject } from '../control/given-options.js';
 import { FarpageError } from '../errors.js';
 
+/** Bounds of the appliance and of each of its sessions: beyond them ERR_QUOTA, which names one. */
 export interface Quota {
   /** Sessions at most. */
   readonly sessionsMax: number;

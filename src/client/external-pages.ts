@@ -21,22 +21,26 @@ import { RegionWorkingSet } from './region-working-set.js';
 
 /** A range in bytes: the whole region unless it says otherwise. */
 export interface RangeOptions extends Limits {
+  /** From the beginning of the region on; 0. */
   readonly offset?: number;
+  /** To the end of the region by default. */
   readonly length?: number;
 }
 
 /** By name. */
 export const RANGE_KEYS: readonly string[] = ['offset', 'length'];
 
+/** Which pages of a range leave memory: all that nobody uses now, unless `cold` says more. */
 export interface DemoteOptions extends RangeOptions {
   /** How long nobody has used a page that goes: `30s`, `10m`, `2h`, `1d`, or milliseconds. */
   readonly cold?: string | number;
 }
 
+/** What is brought near, and whether its end is waited for. */
 export interface PrefetchOptions extends RangeOptions {
-  /** Until it has ended. */
+  /** Settles when it has ended, and not when it has begun. */
   readonly wait?: boolean;
-  /** Called now and then while it waits. */
+  /** Called every 100 ms while it waits. */
   readonly onProgress?: (progress: PrefetchReply) => void;
 }
 

@@ -6,7 +6,9 @@ import { checkTimeout } from '../fabric/queue-pair-requests.js';
 
 /** How long to wait, at most 10 s by default; the signal ends it earlier. */
 export interface Limits {
+  /** Ends the wait with ERR_ABORTED; what was sent may be done all the same. */
   readonly signal?: AbortSignal;
+  /** ERR_TIMEOUT after so many milliseconds; 0 for no bound. */
   readonly timeoutMs?: number;
 }
 

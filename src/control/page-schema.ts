@@ -2,6 +2,8 @@
 import * as v from 'valibot';
 import { bytes, count, milliseconds, regionName } from './schema-values.js';
 
+export type { InvalidateReply, PrefetchReply, ProvenanceRun, WorkingSetReply } from './replies.js';
+
 /** Cells of one page map at most. */
 export const MAP_CELLS_MAX = 65_536;
 
@@ -224,16 +226,17 @@ export const provenance = v.object({
   next: v.nullable(bytes),
 });
 
-export type PrefetchReply = v.InferOutput<typeof prefetch>;
-export type WorkingSetReply = v.InferOutput<typeof workingSet>;
+/** The ranges of a region whose pages stay in memory, in order. */
 export type Pins = v.InferOutput<typeof pins>;
+/** The ranges of a region that permit less than the region does, in order. */
 export type Protection = v.InferOutput<typeof protection>;
 export type Provenance = v.InferOutput<typeof provenance>;
-export type ProvenanceRun = v.InferOutput<typeof provenanceRun>;
+/** What may be done with a range, by whoever it is. */
 export type Permission = v.InferOutput<typeof permission>;
+/** What becomes of dirty pages that are to go: refuse with ERR_REGION_DIRTY, write, or forget. */
 export type DirtyRule = v.InferOutput<typeof dirtyRule>;
+/** The same where memory is given back: dirty pages are left where they are, written, forgotten. */
 export type ReclaimRule = v.InferOutput<typeof reclaimRule>;
 export type DemoteReply = v.InferOutput<typeof demoteReply>;
-export type InvalidateReply = v.InferOutput<typeof invalidateReply>;
 export type ReclaimReply = v.InferOutput<typeof reclaimReply>;
 export type TierList = v.InferOutput<typeof tierList>;

@@ -19,6 +19,14 @@ import {
 } from './schema-values.js';
 
 export * from './page-schema.js';
+export type {
+  Endpoints,
+  Exported,
+  Receipt,
+  RegionStat,
+  RestartReceipt,
+  StartReport,
+} from './replies.js';
 export * from './schema-values.js';
 
 /** Bytes of one request's body at most. */
@@ -51,7 +59,6 @@ export const regionBody = v.strictObject({
 });
 
 /** A port that serves one region. */
-/** `stag` and `size` are what the port's MPA reply tells too: where READ and WRITE may go. */
 export const exported = v.object({
   region: regionName,
   host: v.string(),
@@ -256,15 +263,11 @@ export const health = v.object({
   uptimeMs: v.pipe(v.number(), v.minValue(0)),
 });
 
+/** What a region shall be made of, with sizes in bytes; `RegionOptions` takes texts for them. */
 export type RegionBody = v.InferInput<typeof regionBody>;
+/** The same with its defaults. */
 export type RegionSpec = v.InferOutput<typeof regionBody>;
-export type RegionStat = v.InferOutput<typeof region>;
-export type RestartReceipt = v.InferOutput<typeof restartReceipt>;
 export type RestartReceiptList = v.InferOutput<typeof restartReceiptList>;
-export type Receipt = v.InferOutput<typeof receipt>;
 export type SessionReply = v.InferOutput<typeof session>;
-export type Endpoints = v.InferOutput<typeof endpoints>;
 export type Attachment = v.InferOutput<typeof attachment>;
-export type Exported = v.InferOutput<typeof exported>;
 export type Failure = v.InferOutput<typeof failure>;
-export type StartReport = v.InferOutput<typeof startReport>;

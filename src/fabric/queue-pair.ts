@@ -31,6 +31,7 @@ const OPERATION_TIMEOUT_MS = 10_000;
  */
 const SPIN_US = 100;
 
+/** Where a queue pair leads, and how it works; only the address is needed. */
 export interface QueuePairOptions {
   /** Exactly one of `path` (a Unix socket) and `host` with `port`. */
   readonly path?: string;
@@ -44,9 +45,9 @@ export interface QueuePairOptions {
   readonly depth?: number;
   /** Microseconds that a batch polls for its answers while that pays; 0 never. Default: 100. */
   readonly spinUs?: number;
-  /** Bound on connecting. Default: 10,000. */
+  /** Bound on connecting, in milliseconds. Default: 10,000. */
   readonly connectTimeoutMs?: number;
-  /** Bound on each operation that names none; 0 for none. Default: 10,000. */
+  /** Bound on each operation that names none, in milliseconds; 0 for none. Default: 10,000. */
   readonly timeoutMs?: number;
 }
 
