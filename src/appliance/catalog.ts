@@ -29,6 +29,7 @@ const record = v.object({
   resident: bytes,
   reserve: v.optional(v.boolean()),
   atomic: v.optional(v.boolean()),
+  synced: v.optional(v.boolean()),
   protection: v.optional(v.array(protectedRange)),
   pins: v.optional(v.array(pinnedRange)),
   workingSetMs: v.optional(bytes),
@@ -160,7 +161,14 @@ export class Catalog {
 
   /** Replaces a region that it has; others it leaves out. ERR_IO, ERR_NO_SPACE. */
   update(region: RegionRecord): void {
-    if (this.#regions.some(({ name }) => name === region.name)) this.put(region);
+    this.updateAll([region]);
+  }
+
+  /** The same of many at once. ERR_IO, ERR_NO_SPACE. */
+  updateAll(regions: readonly RegionRecord[]): void {
+    const parsed = new Map(regions.map((region) => [region.name, v.parse(record, region)]));
+    if (!this.#regions.some(({ name }) => parsed.has(name))) return;
+    this.#replace(this.#regions.map((region) => parsed.get(region.name) ?? region));
   }
 
   /**

@@ -34,6 +34,8 @@ export interface RegionRecord {
   readonly resident: number;
   /** Its syncs happen wholly or not at all. */
   readonly atomic?: boolean | undefined;
+  /** Some sync of it was durable: its record of syncs is there, or was lost. */
+  readonly synced?: boolean | undefined;
   /** Allocated by the first touch, though it has a file; those without a file always are. */
   readonly reserve?: boolean | undefined;
   /** Ranges that permit less than the region, in order. */

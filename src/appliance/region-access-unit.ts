@@ -29,6 +29,8 @@ import { ServedRanges } from './served-ranges.js';
 import type { SyncJournal } from './sync-journal.js';
 
 const UNNAMED_BYTES = 6;
+/** The catalog is written once for all regions whose first sync ends within this time. */
+const KEEP_SOON_MS = 100;
 
 function servedId({ name, source }: RegionRecord): string {
   // Not by its size: memory of a file that was cut or has grown is found, and is a conflict.
@@ -46,6 +48,9 @@ export class RegionAccessUnit extends RegionTable {
   readonly #staged: boolean;
   readonly #journal: SyncJournal;
   readonly #servedRanges: ServedRanges;
+  /** What the catalog does not say of them yet. */
+  readonly #changed = new Set<Region>();
+  #keeping: NodeJS.Timeout | undefined;
 
   constructor(options: TableOptions & { catalog: Catalog; root: string | undefined }) {
     super(options);
@@ -235,6 +240,27 @@ export class RegionAccessUnit extends RegionTable {
     region.forget();
     this.#servedRanges.forget(region.record);
     this.#catalog.restock();
+  }
+
+  protected override keepSoon(region: Region): void {
+    this.#changed.add(region);
+    this.#keeping ??= setTimeout(() => this.#keepChanged(), KEEP_SOON_MS).unref();
+  }
+
+  #keepChanged(): void {
+    clearTimeout(this.#keeping);
+    this.#keeping = undefined;
+    const changed = [...this.#changed].filter((region) => this.holds(region));
+    try {
+      this.#catalog.updateAll(changed.map(({ record }) => record));
+      this.#changed.clear();
+    } catch {} // The next one that changes tries it again.
+  }
+
+  /** Closes every region; what is dirty is dropped. Idempotent. */
+  override async close(): Promise<void> {
+    this.#keepChanged();
+    await super.close();
   }
 
   /** A start finds what of a region is protected and pinned, unless it was removed meanwhile. */

@@ -9,9 +9,17 @@ import { type Lives, SyncRecord } from './sync-record.js';
 /** Of a region that no process has had open. */
 const FIRST_LIVES: Lives = { life: 0, nextLife: 1 };
 
+/** Whether a sync of the region was ever durable, as is known apart from its record. */
+export interface SyncMemo {
+  synced(): boolean;
+  /** One was. */
+  remember(): void;
+}
+
 /** The record of it is a file, of regions that outlive their session. */
 export class RegionSyncs {
   readonly #path: string;
+  readonly #memo: SyncMemo;
   #record: SyncRecord | undefined;
   /** As it was read for `lives`, until it begins. */
   #found: SyncRecord | undefined;
@@ -20,8 +28,9 @@ export class RegionSyncs {
   #restart: RestartFacts | undefined;
   #syncedAtMs: number | undefined;
 
-  constructor(path: string) {
+  constructor(path: string, memo: SyncMemo) {
     this.#path = path;
+    this.#memo = memo;
   }
 
   /**
@@ -29,7 +38,9 @@ export class RegionSyncs {
    * no record where there is none.
    */
   lives({ begins }: { begins: boolean }): Lives {
-    this.#found = existsSync(this.#path) ? SyncRecord.open(this.#path) : undefined;
+    const synced = this.#memo.synced();
+    const some = synced || existsSync(this.#path);
+    this.#found = some ? SyncRecord.open(this.#path, { synced }) : undefined;
     const { life, nextLife } = this.#found?.lives ?? FIRST_LIVES;
     return { life, nextLife: begins ? nextLife : life };
   }
@@ -39,7 +50,7 @@ export class RegionSyncs {
    * is null without memory that outlives the process.
    */
   begin(found: AdoptionReport | null): void {
-    const record = this.#found ?? SyncRecord.open(this.#path);
+    const record = this.#found ?? SyncRecord.open(this.#path, { synced: this.#memo.synced() });
     this.#restart = restartFacts(found, record);
     this.#disowned = found !== null || record.fresh;
     record.begin({
@@ -73,6 +84,7 @@ export class RegionSyncs {
     const epoch = receipt.pagesWritten > 0 ? await record.advance() : record.epoch;
     // Also one that another sync of the same pages has just made.
     await record.settled();
+    if (epoch > 0 && !this.#memo.synced()) this.#memo.remember();
     return { ...receipt, epoch };
   }
 
@@ -100,11 +112,12 @@ export class RegionSyncs {
    * nothing begins by it. ERR_IO.
    */
   idleReceipt(stat: RegionStat, { recorded }: { recorded: boolean }): RestartReceipt {
-    const found = recorded && existsSync(this.#path) ? SyncRecord.open(this.#path) : undefined;
-    if (found === undefined) return this.restartReceipt(stat);
+    const some = existsSync(this.#path);
+    if (!recorded || !(some || this.#memo.synced())) return this.restartReceipt(stat);
+    const found = some ? SyncRecord.open(this.#path) : SyncRecord.missing(this.#path);
     const facts = restartFacts(null, found);
     const { lostSince } = facts;
-    const lost = { epoch: found.epoch + 1, lost: lostSince };
+    const lost = { epoch: found.epoch + 1, lost: lostSince, found: found.found };
     return restartReceiptOf(stat, { facts, syncs: lostSince === null ? found : lost });
   }
 

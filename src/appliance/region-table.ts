@@ -101,6 +101,9 @@ export class RegionTable {
     await Promise.all(regions.map((region) => region.close()));
   }
 
+  /** What is known of a region has changed, and shall outlive the process. */
+  protected keepSoon(_region: Region): void {}
+
   /** Some region has this name. */
   protected isTaken(name: string): boolean {
     return this.#regions.has(name);
@@ -136,6 +139,7 @@ export class RegionTable {
       memory,
       supply: asker.supply ?? (() => pagesOf(record, allowedUrls)),
       journal,
+      keepSoon: (changed) => this.keepSoon(changed),
     });
     this.#regions.set(record.name, region);
     return region;

@@ -15,7 +15,6 @@ import { Carving } from './carving.js';
 import { CopySource } from './copy-source.js';
 import type { FileClaims } from './file-claims.js';
 import { failureOf, syncAtomically, type WrittenBack } from './group-sync.js';
-import type { MemoryDirectory } from './memory-directory.js';
 import { openNative } from './open-native.js';
 import type { PageCallbacks } from './page-callbacks.js';
 import { Prefetches } from './prefetches.js';
@@ -24,6 +23,7 @@ import { isCopy, isKept, noSinkOf, pinnedPagesMax, type RegionRecord } from './r
 import { describe, figuresOf, unwrittenOf } from './region-figures.js';
 import { identityOf, lineageOf } from './region-identity.js';
 import { RegionKeeping } from './region-keeping.js';
+import type { RegionOptions } from './region-options.js';
 import { RegionPages } from './region-pages.js';
 import { RegionSyncs } from './region-syncs.js';
 import { NOTHING_FOUND } from './restart-receipt.js';
@@ -68,24 +68,7 @@ export class Region {
   #failure: FarpageError | undefined;
   #removing = false;
 
-  constructor(options: {
-    record: RegionRecord;
-    pager: PagerHandle;
-    claims: FileClaims;
-    owner: string | undefined;
-    /** The folder of the appliance's own files of regions that it keeps. */
-    keepFolder: string;
-    /** Where its memory outlives the process; what ends with its session needs none. */
-    memory?: MemoryDirectory | undefined;
-    /** Where its syncs go first, if they are atomic. */
-    journal: SyncJournal;
-    /** What the session that asked for it may allocate. */
-    account?: AccountHandle | undefined;
-    /** Who supplies its pages, asked each time it is opened; for sources that functions read. */
-    supply?: () => PageCallbacks | undefined;
-    /** Made just now: its kept file is not there yet. */
-    fresh: boolean;
-  }) {
+  constructor(options: RegionOptions) {
     this.#record = options.record;
     this.prefetches = new Prefetches(options.record.name);
     this.owner = options.owner;
@@ -97,7 +80,10 @@ export class Region {
       folder: options.keepFolder,
       memory: options.memory,
     });
-    this.syncs = new RegionSyncs(this.#keeping.fileOf('sync'));
+    this.syncs = new RegionSyncs(this.#keeping.fileOf('sync'), {
+      synced: () => this.#record.synced === true,
+      remember: () => options.keepSoon(this.#keep({ synced: true })),
+    });
     this.#account = options.account;
     this.#supply = options.supply ?? (() => undefined);
     this.#journal = options.journal;
@@ -116,9 +102,7 @@ export class Region {
       keptPath: () => (isKept(this.record) ? this.#keeping.path : ''),
       track: (work) => this.#track(work),
       sync: async (range) => (await this.writeBack({ ...range, durable: true })).pagesWritten,
-      keep: (said) => {
-        this.#record = { ...this.#record, ...said };
-      },
+      keep: (said) => void this.#keep(said),
     });
   }
 
@@ -259,6 +243,11 @@ export class Region {
     const needed = await this.#track(native().regionNeededPages(this.open()));
     if (needed > 0) throw new FarpageError('ERR_SOURCE_NEEDED', `${needed} pages of ${name}`);
     return { ...this.record, source: { ...source, detached: true } };
+  }
+
+  #keep(said: Partial<RegionRecord>): this {
+    this.#record = { ...this.#record, ...said };
+    return this;
   }
 
   /** Becomes what `detachable` said: the session at the source ends. */

@@ -7,6 +7,7 @@ import type { SyncRecord } from './sync-record.js';
 export interface SyncsKnown {
   readonly epoch: number;
   readonly lost: number | null;
+  readonly found: RestartReceipt['syncRecord'];
 }
 
 /** What is known once the region has been opened, and does not change afterwards. */
@@ -67,6 +68,7 @@ export function restartReceiptOf(
     restored,
     filled: pages - Math.min(restored, pages),
     epoch: syncs?.epoch ?? 0,
+    syncRecord: syncs?.found ?? 'whole',
     lostSince: facts?.lostSince ?? null,
     lastLoss: syncs?.lost ?? null,
     conflicts: {

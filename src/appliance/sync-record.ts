@@ -86,6 +86,8 @@ export class SyncRecord {
   #fields: Fields;
   /** There was none: no process has had the region open before. */
   readonly fresh: boolean;
+  /** How it was found; what is missing has been there. */
+  readonly found: 'whole' | 'missing' | 'damaged';
   /** Its name in the folder is not durable yet. */
   #nameless: boolean;
   /** Settles when all that is on its way to the device has got there or failed; never rejects. */
@@ -93,15 +95,19 @@ export class SyncRecord {
   /** What was put last may not be on the device. */
   #volatile = false;
 
-  private constructor(path: string, fields: Fields) {
+  private constructor(path: string, fields: Fields, found: SyncRecord['found'], named = true) {
     this.#path = path;
     this.fresh = fields === NONE;
-    this.#nameless = this.fresh;
+    this.found = found;
+    this.#nameless = !named;
     this.#fields = fields;
   }
 
-  /** Reads it, or begins one; a damaged one begins anew, with everything lost and a new life. */
-  static open(path: string): SyncRecord {
+  /**
+   * Reads it, or begins one, and one that is damaged, or is missing though the region was `synced`,
+   * begins anew, with everything lost and a new life.
+   */
+  static open(path: string, { synced = false } = {}): SyncRecord {
     try {
       const file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
       try {
@@ -115,15 +121,22 @@ export class SyncRecord {
           .reduce<Fields | undefined>((best, slot) => {
             return best === undefined || slot.serial > best.serial ? slot : best;
           }, undefined);
-        if (found !== undefined) return new SyncRecord(path, found);
-        if (length === 0) writeSync(file, both, 0, both.length, 0);
-        return new SyncRecord(path, length === 0 ? NONE : damaged());
+        if (found !== undefined) return new SyncRecord(path, found, 'whole');
+        if (length > 0) return new SyncRecord(path, damaged(), 'damaged');
+        writeSync(file, both, 0, both.length, 0);
+        if (synced) return SyncRecord.missing(path);
+        return new SyncRecord(path, NONE, 'whole', false);
       } finally {
         closeSync(file);
       }
     } catch (cause) {
       throw fileFailure(cause, path);
     }
+  }
+
+  /** One that has been there; makes no file. */
+  static missing(path: string): SyncRecord {
+    return new SyncRecord(path, damaged(), 'missing', false);
   }
 
   /** Durable syncs so far. */

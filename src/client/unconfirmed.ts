@@ -48,8 +48,10 @@ export class Unconfirmed {
   renew(syncs: Syncs, { restarted }: { restarted: boolean }): void {
     const known = this.#epoch;
     const { epoch, lastLoss } = syncs;
-    const lost =
-      known === null || epoch === null ? restarted : lastLoss !== null && lastLoss >= known;
+    const counted = known !== null && epoch !== null;
+    // A count that went back was lost itself, with what it would have told.
+    const told = counted && (epoch < known || (lastLoss !== null && lastLoss >= known));
+    const lost = counted ? told : restarted;
     if (lost && this.#posted > this.#confirmed) this.#lostSince ??= known ?? FIRST;
     this.#epoch = epoch;
   }

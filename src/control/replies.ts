@@ -145,6 +145,8 @@ export interface RestartReceipt {
   filled: number;
   /** Durable syncs so far, and one more for each loss. */
   epoch: number;
+  /** How the count of its syncs was found; what was lost of it begins anew, as after a loss. */
+  syncRecord: 'whole' | 'missing' | 'damaged';
   /** The sync whose later writes this start found lost; null when nothing was. */
   lostSince: number | null;
   /** The same of the last start that lost anything. */

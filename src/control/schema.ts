@@ -167,6 +167,8 @@ export const restartReceipt = v.object({
   restored: count,
   filled: count,
   epoch: count,
+  /** How the count of its syncs was found; what was lost of it begins anew, as after a loss. */
+  syncRecord: v.picklist(['whole', 'missing', 'damaged']),
   /** The sync whose later writes this start found lost; null when nothing was. */
   lostSince: v.nullable(count),
   /** The same of the last start that lost anything. */

@@ -272,3 +272,33 @@ it('tidies up behind an interrupted removal, and keeps what is of served files',
   expect(readdirSync(kept)).toEqual(left);
   await second.end();
 });
+
+it('knows whose record of syncs is missing: of what was synced, and no other', async () => {
+  const folder = scratch();
+  const first = await ServeProcess.start(folder);
+  for (const name of ['a', 'b']) await first.json(['create', name, '--size', '1MiB', '--persist']);
+  const client = await connectClient(first.ready.control);
+  for (const name of ['a', 'b']) {
+    const region = await client.attach(name);
+    await region.write(0, pageOf(1));
+    if (name === 'a') expect(await region.sync()).toMatchObject({ epoch: 1 });
+  }
+  const kept = join(folder, 'state', 'regions');
+  const catalog = () => readFileSync(join(folder, 'state', 'catalog.json'), 'utf8');
+  await expect.poll(catalog, { timeout: 20_000 }).toContain('"synced":true');
+  await first.end('SIGKILL');
+  for (const name of readdirSync(kept)) if (name.endsWith('.sync')) rmSync(join(kept, name));
+  const second = await ServeProcess.start(folder);
+  const lost = { start: 'unclean', syncRecord: 'missing', lostSince: 0, epoch: 1 };
+  expect(await second.json(['receipt', 'a'])).toMatchObject(lost);
+  expect((await second.run(['receipt', 'a'])).stdout.toString()).toContain(
+    'a: its sync record is missing',
+  );
+  // Nobody has ever heard of a sync of this one.
+  expect(await second.json(['receipt', 'b'])).toMatchObject({ start: 'first', lostSince: null });
+  await second.run(['read', 'a', '--length', '4KiB']);
+  expect(await second.json(['receipt', 'a'])).toMatchObject(lost);
+  await second.end('SIGTERM');
+  const third = await ServeProcess.start(folder);
+  expect(await third.json(['receipt', 'a'])).toMatchObject({ syncRecord: 'whole', lastLoss: 0 });
+});

@@ -23,18 +23,21 @@ const BEFORE: Readonly<Record<RestartReceipt['start'], string>> = {
 
 function describe(receipt: RestartReceipt): string {
   const { region, persist, start, kept, restored, filled, epoch, lostSince, conflicts } = receipt;
+  const { syncRecord } = receipt;
   const pages = formatCount(kept.clean + kept.dirty, 'page');
   const memory = `${pages} kept in memory, ${kept.dirty} of them dirty`;
   const since = persist
     ? `lost what came after sync ${lostSince}`
     : 'begins anew: nothing keeps it';
-  const lost = lostSince === null ? 'nothing lost' : since;
+  const unknown = 'lost what came after a sync that nobody knows';
+  const lost = lostSince === null ? 'nothing lost' : syncRecord === 'whole' ? since : unknown;
   const named = conflicts.runs.map(({ offset, length }) => `${offset}+${length}`).join(' ');
   const conflict = conflicts.pages > 0 ? `, conflicts at ${named} in ${conflicts.file ?? ''}` : '';
   const touched = `${restored} restored and ${filled} filled since`;
   // A loss counts as one, so that nobody takes what comes after it for what was there before.
   const sync = lostSince !== null && epoch === lostSince + 1 ? 'no sync since' : `sync ${epoch}`;
-  return `${region}: ${BEFORE[start]}, ${memory}, ${touched}, ${sync}, ${lost}${conflict}`;
+  const before = syncRecord === 'whole' ? BEFORE[start] : `its sync record is ${syncRecord}`;
+  return `${region}: ${before}, ${memory}, ${touched}, ${sync}, ${lost}${conflict}`;
 }
 
 type Failed = (region: string, error: FarpageError) => void;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { SyncRecord } from '../../../src/appliance/sync-record.js';
@@ -51,6 +51,20 @@ describe('the lives of a region', () => {
 });
 
 describe('a sync record', () => {
+  it('that was lost begins anew as one that is damaged does', async () => {
+    const path = join(scratch(), 'r.sync');
+    expect(SyncRecord.open(path, { synced: false })).toMatchObject({ fresh: true, found: 'whole' });
+    rmSync(path);
+    const lost = SyncRecord.open(path, { synced: true });
+    expect(lost).toMatchObject({ fresh: false, found: 'missing', unclean: true, epoch: 0 });
+    expect(lost.lives.life).toBeGreaterThan(1e9);
+    lost.begin({ lost: true, renewed: false, written: true });
+    expect(await lost.advance()).toBe(2);
+    expect(SyncRecord.open(path, { synced: true })).toMatchObject({ found: 'whole', lost: 0 });
+    writeFileSync(path, Buffer.alloc(readFileSync(path).length, 'x'));
+    expect(SyncRecord.open(path).found).toBe('damaged');
+  });
+
   it('counts syncs and losses over restarts, and knows how it was left', async () => {
     const path = join(scratch(), 'r.sync');
     const first = SyncRecord.open(path);

@@ -68,6 +68,7 @@ describe('unconfirmed writes', () => {
     ['one did before they were begun', 3, 3, 2, false],
     ['one did since', 3, 4, 3, true],
     ['one did, and ended well itself', 3, 6, 4, true],
+    ['the count itself was lost', 3, 1, 0, true],
     ['nobody counts', null, null, null, true],
     ['nobody counts any more', 3, null, null, true],
   ])('are told by the count of syncs: %s', (_, known, epoch, lastLoss, lost) => {
