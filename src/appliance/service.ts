@@ -123,7 +123,7 @@ function regionHandlers({ unit, sessions, exports }: ServiceParts) {
 }
 
 /** Of ranges of a region. */
-function rangeHandlers({ unit }: ServiceParts) {
+function rangeHandlers({ unit, sessions }: ServiceParts) {
   return {
     reclaim: async ({ params, body, door }) => {
       const region = unit.find(params.region);
@@ -133,11 +133,14 @@ function rangeHandlers({ unit }: ServiceParts) {
     invalidate: async ({ params, body, door }) => {
       const { carver, ...range } = body;
       const region = unit.find(params.region);
-      const work = () => unit.invalidate(params.region, range);
-      // What the session that carves it put there is its own.
-      if (carver !== undefined) return await region.carving.inTurn(carver, work);
-      if (body.dirty === 'discard') ownOnly(region, { door, what: 'discarding in' });
-      return await work();
+      const work = () => {
+        const session = carver && sessions.find(carver.session);
+        const discards = range.dirty === 'discard' && !session?.mayReplace(region, range);
+        if (discards) ownOnly(region, { door, what: 'discarding in' });
+        return unit.invalidate(params.region, range);
+      };
+      // In its turn also what is refused: after that answer no earlier request is done any more.
+      return carver === undefined ? await work() : await region.carving.inTurn(carver, work);
     },
     protection: ({ params }) => unit.find(params.region).pages.protection(),
     protect: async ({ params, body, door }) => {

@@ -8,6 +8,7 @@ import type { ProtectionDomain } from '../fabric/protection-domain.js';
 import type { Access, AccountHandle } from '../native/binding.js';
 import { PAGE_BYTES } from '../units.js';
 import { admit, type Quota } from './quota.js';
+import type { Range } from './range.js';
 import type { Region } from './region.js';
 import { randomSecret } from './token.js';
 
@@ -104,7 +105,10 @@ export class Session {
     return this.#domain.connections;
   }
 
-  /** Registers a region for this session; ERR_ACCESS, ERR_QUOTA, ERR_REGION_CARVED. */
+  /**
+   * Registers a region for this session; ERR_ACCESS, ERR_QUOTA, ERR_REGION_CARVED. Read-only it may
+   * carve as well: that says who lays out places, for reads too, and takes no bytes from anybody.
+   */
   attach(
     region: Region,
     options: { access?: Access | undefined; carve: boolean; carving?: string | undefined },
@@ -131,6 +135,21 @@ export class Session {
       ...who,
       ...region.syncs.known,
     };
+  }
+
+  /**
+   * Whether its own WRITEs could replace whatever is in a range, and nothing of it outlives the
+   * process: then it may discard that as well, whoever made the region.
+   */
+  mayReplace(region: Region, { offset, length = region.record.size - offset }: Range): boolean {
+    const { source, protection = [] } = region.record;
+    if (source.kind !== 'anonymous' || source.persist) return false;
+    const end = offset + length;
+    if (protection.some((less) => offset < less.offset + less.length && less.offset < end)) {
+      return false;
+    }
+    const own = [...this.#attached.values()].filter((attached) => attached.region === region);
+    return own.some(({ memoryRegion }) => memoryRegion.access === 'read-write');
   }
 
   /** Takes an STag back; ERR_STAG when it is none of this session's. */

@@ -34,8 +34,9 @@ export const invalidateBody = v.strictObject({
   ...range,
   dirty: v.optional(dirtyRule, 'refuse'),
   /**
-   * The session that carves the region, which may discard in it through every door, and the number
-   * of this request of its: none is done after one of a higher number.
+   * The session that carves the region, and the number of this request of its: none is done after
+   * one of a higher number. Attached read-write it may discard in plain memory through every door,
+   * but for ranges that are protected.
    */
   carver: v.optional(
     v.strictObject({
