@@ -82,11 +82,15 @@ export class RegionTable {
     }
   }
 
-  /** Ends what a session had: its unnamed regions and its rights to carve. */
+  /** Takes back what a session had a right to carve: once its STags lead nowhere. */
+  endCarving(session: string): void {
+    for (const region of this.#regions.values()) region.carving.take(session);
+  }
+
+  /** Ends the unnamed regions of a session. */
   async release(session: string): Promise<void> {
     const closing: Promise<void>[] = [];
     for (const region of this.#regions.values()) {
-      region.carving.take(session);
       if (region.owner !== session) continue;
       this.#regions.delete(region.record.name);
       closing.push(region.close());

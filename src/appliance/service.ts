@@ -133,10 +133,13 @@ function rangeHandlers({ unit, sessions }: ServiceParts) {
     invalidate: async ({ params, body, door }) => {
       const { carver, ...range } = body;
       const region = unit.find(params.region);
+      if (carver !== undefined && range.dirty !== 'discard') {
+        // A sync takes as long as its device pleases, and so long nobody else could carve.
+        throw new FarpageError('ERR_ARGUMENT', 'a carver has turns to discard only');
+      }
       const work = () => {
-        const session = carver && sessions.find(carver.session);
-        const discards = range.dirty === 'discard' && !session?.mayReplace(region, range);
-        if (discards) ownOnly(region, { door, what: 'discarding in' });
+        const own = carver && sessions.find(carver.session).mayReplace(region, range);
+        if (range.dirty === 'discard' && !own) ownOnly(region, { door, what: 'discarding in' });
         return unit.invalidate(params.region, range);
       };
       // In its turn also what is refused: after that answer no earlier request is done any more.

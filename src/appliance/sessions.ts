@@ -67,5 +67,7 @@ export class Sessions {
     // Unnamed regions first: what still runs on them ends with the region's own code.
     await this.#unit.release(session.id);
     session.close();
+    // Last: what it had sent is not to land where somebody else carves.
+    this.#unit.endCarving(session.id);
   }
 }

@@ -1,5 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { fabricDoorOf } from '../../src/control/address.js';
 import { ControlClient } from '../../src/control/http-client.js';
+import { QueuePair } from '../../src/fabric/queue-pair.js';
 import type { Access } from '../../src/native/binding.js';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { codeOf } from '../helpers/codes.js';
@@ -71,6 +73,17 @@ describe('who carves a region at the TCP door', () => {
     expect(await region.sync()).toMatchObject({ pagesWritten: 1 });
   });
 
+  it('has turns for nothing else', async () => {
+    const { appliance, control, carve } = await serveBoth();
+    await appliance.create({ name: 'r', size: 8 * PAGE });
+    const { session } = await carve('r');
+    for (const dirty of ['sync', 'refuse', undefined] as const) {
+      const body = { dirty, carver: { session, turn: 1 } };
+      const call = () => control.call('invalidate', { params: { region: 'r' }, body });
+      expect(await codeOf(call)).toBe('ERR_ARGUMENT');
+    }
+  });
+
   it('may not discard where it may only read', async () => {
     const { appliance, owner, control, carve } = await serveBoth();
     await appliance.create({ name: 'r', size: 8 * PAGE });
@@ -85,4 +98,59 @@ describe('who carves a region at the TCP door', () => {
     await control.call('detach', { params: { ...params, stag } });
     expect(await codeOf(() => reader.discard())).toBe('ERR_ACCESS');
   });
+});
+
+describe('the right to carve', () => {
+  it('passes on once nothing that its session has sent can arrive any more', async () => {
+    const there = await serveAppliance();
+    let release = (): void => undefined;
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    onTestFinished(() => release());
+    let held = 0;
+    const fill = async () => {
+      held += 1;
+      await released;
+    };
+    const stuck = { fill, timeoutMs: 120_000 };
+    await there.appliance.create({ name: 'stuck', size: 64 * PAGE, source: stuck });
+    const { appliance, control, url } = await serveAppliance();
+    await appliance.create({ name: 'r', size: 8 * PAGE });
+    const { session, ticket, fabric } = await control.call('openSession', {});
+    const params = { session };
+    const { stag } = await control.call('attach', { params, body: { region: 'r', carve: true } });
+    const door = fabricDoorOf(control.address, fabric);
+    const writer = await QueuePair.connect({ ...door, ticket: Buffer.from(ticket, 'hex') });
+    onTestFinished(() => writer.close());
+    const write = async () => await writer.write({ stag, offset: 0, bytes: BYTES });
+    // A region of its own that takes a while to end: a page of it is on its way for so long.
+    const from = `${there.url}?region=stuck`;
+    const own = await control.call('allocate', { params, body: { from } });
+    const again = await control.call('openTicket', { params });
+    const reader = await QueuePair.connect({ ...door, ticket: Buffer.from(again.ticket, 'hex') });
+    onTestFinished(() => reader.close());
+    const reading = reader.read({ stag: own.stag, offset: 0, length: 1, timeoutMs: 60_000 });
+    reading.catch(() => {});
+    await expect.poll(() => held, { timeout: 20_000 }).toBeGreaterThan(0);
+    const mine = { params: { region: own.region }, timeoutMs: 60_000 };
+    control.call('invalidate', { ...mine, body: {} }).catch(() => {});
+    await control.call('stat', mine);
+    await write();
+    const ending = control.call('closeSession', { params, timeoutMs: 60_000 });
+    const ended = () => codeOf(() => control.call('openTicket', { params }));
+    await expect.poll(ended, { timeout: 20_000 }).toBe('ERR_SESSION_ENDED');
+    const other = await connectClient(url);
+    const carved = async () => {
+      try {
+        return (await other.attach('r', { carve: true })).carve;
+      } catch {
+        release();
+        return false;
+      }
+    };
+    await expect.poll(carved, { timeout: 60_000 }).toBe(true);
+    expect(await codeOf(write)).not.toBe('nothing');
+    await ending;
+  }, 90_000);
 });
