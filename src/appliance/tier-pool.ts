@@ -7,8 +7,10 @@ import { PAGE_BYTES } from '../units.js';
 import { openElsewhere, type SessionElsewhere } from './session-elsewhere.js';
 import { readToken } from './token.js';
 
-/** A sweep over 64 MiB of pages there, at most. */
-const FORGET_TIMEOUT_MS = 5000;
+/** Of one request to forget: so long a sweep at the other appliance keeps others there waiting. */
+const FORGET_BYTES_MAX = 64 * 2 ** 20;
+/** All requests of one `forget`, however many, and whatever the other appliance answers. */
+export const FORGET_MS = 5000;
 
 /** What may pass by itself: an appliance that is not up yet, our own session before a crash. */
 const PASSING: readonly ErrorCode[] = [
@@ -20,13 +22,15 @@ const PASSING: readonly ErrorCode[] = [
   'ERR_TIMEOUT',
 ];
 
-/** What does not tell whether a request is done, or will be. */
-const UNTOLD: readonly ErrorCode[] = [
-  'ERR_CONNECTION',
-  'ERR_NO_APPLIANCE',
-  'ERR_PROTOCOL',
-  'ERR_REGION_BUSY',
-  'ERR_TIMEOUT',
+/**
+ * Answers by which a request is not done, nor will be. They say nothing of requests before it; and
+ * whatever else a call ends with, on this side too, does not tell whether it is done.
+ */
+const REFUSED: readonly ErrorCode[] = [
+  'ERR_ACCESS',
+  'ERR_ARGUMENT',
+  'ERR_NO_SUCH_REGION',
+  'ERR_TOKEN',
 ];
 
 /** What has become of bytes that nobody wants. */
@@ -35,6 +39,15 @@ export type Forgotten = 'forgotten' | 'kept' | 'unknown';
 interface Seen {
   readonly identity: string;
   readonly carving: string | undefined;
+}
+
+/** Runs of bytes in requests. */
+function* piecesOf(runs: FreedPlaces['runs']): Generator<{ offset: number; length: number }> {
+  for (const [first, bytes] of runs) {
+    for (let at = 0; at < bytes; at += FORGET_BYTES_MAX) {
+      yield { offset: first + at, length: Math.min(FORGET_BYTES_MAX, bytes - at) };
+    }
+  }
 }
 
 /**
@@ -68,6 +81,9 @@ export class TierPool {
   #prepared: PoolDoor | undefined;
   /** The last request to forget something: of all its sessions. */
   #turn = 0;
+  /** One of this session was not answered, nor was a later one done: it may be done at any time. */
+  #untold = false;
+  #opening: Promise<PoolDoor> | undefined;
   #closed = false;
   /** Why there was no door, the last time that one was wanted. */
   error: FarpageError | undefined;
@@ -103,7 +119,8 @@ export class TierPool {
     this.#prepared = undefined;
     if (prepared !== undefined) return prepared;
     try {
-      const door = await this.#open(isOwn);
+      this.#opening = this.#open(isOwn);
+      const door = await this.#opening;
       this.error = undefined;
       return door;
     } catch (error) {
@@ -116,44 +133,52 @@ export class TierPool {
 
   /**
    * Tells the other appliance that nobody wants the bytes of these runs any more, up to the first
-   * that it does not answer: it may do that one later, unless it answers to another try.
+   * request that it does not answer: it may do that one later, unless it does another one after it,
+   * or the session has ended. Takes `timeoutMs` at most.
    */
-  async forget(runs: FreedPlaces['runs']): Promise<Forgotten> {
+  async forget(runs: FreedPlaces['runs'], timeoutMs = FORGET_MS): Promise<Forgotten> {
     const session = this.#session?.id;
     if (session === undefined) return 'unknown';
     const params = { region: this.#region };
+    const end = performance.now() + timeoutMs;
     try {
-      for (const [offset, length] of runs) {
+      for (const piece of piecesOf(runs)) {
+        const left = Math.ceil(end - performance.now());
+        if (left <= 0) return 'unknown';
         this.#turn += 1;
-        const body = {
-          offset,
-          length,
-          dirty: 'discard',
-          carver: { session, turn: this.#turn },
-        } as const;
-        await this.#control.call('invalidate', { timeoutMs: FORGET_TIMEOUT_MS, params, body });
+        const carver = { session, turn: this.#turn };
+        const body = { ...piece, dirty: 'discard', carver } as const;
+        await this.#control.call('invalidate', { timeoutMs: left, params, body });
+        this.#untold = false;
       }
       return 'forgotten';
     } catch (error) {
-      const refused = error instanceof FarpageError && !UNTOLD.includes(error.code);
-      return refused ? 'kept' : 'unknown';
+      const code = error instanceof FarpageError ? error.code : 'ERR_INTERNAL';
+      if (code === 'ERR_SESSION_ENDED') return 'kept';
+      this.#untold ||= !REFUSED.includes(code);
+      return this.#untold ? 'unknown' : 'kept';
     }
   }
 
-  /** Ends the session at the other appliance. Idempotent. */
+  /** Ends the session at the other appliance, also one that is being opened. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
+    await this.#opening?.catch(() => {});
     const session = this.#session;
     this.#session = undefined;
+    this.#prepared = undefined;
     await session?.end().catch(() => {});
     this.#control.close();
   }
 
   async #open(isOwn: (identity: string) => boolean): Promise<PoolDoor> {
     const region = this.#region;
+    this.#checkOpen();
     // What was sent through the last door must not arrive once there is another one.
     await this.#session?.end();
     this.#session = undefined;
+    this.#untold = false;
+    this.#checkOpen();
     const session = await openElsewhere(this.#control, {
       region,
       access: 'read-write',
@@ -162,7 +187,7 @@ export class TierPool {
     });
     const { identity, size, carving } = session.attached;
     try {
-      if (this.#closed) throw new FarpageError('ERR_CLOSED', 'the tier');
+      this.#checkOpen();
       if (isOwn(identity)) {
         throw new FarpageError('ERR_ARGUMENT', `${region} is a region of this very appliance`);
       }
@@ -178,5 +203,9 @@ export class TierPool {
     const fresh = !isSame(this.#seen, found);
     this.#seen = found;
     return { ...session.door, lengthBytes: size, fresh };
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new FarpageError('ERR_CLOSED', 'the tier');
   }
 }

@@ -11,7 +11,7 @@ import type { PagerHandle, TierOptions, TierStats } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { PAGE_BYTES, parseSize } from '../units.js';
 import { refusalOf } from './session-elsewhere.js';
-import { TierPool, type TierPoolOptions } from './tier-pool.js';
+import { FORGET_MS, TierPool, type TierPoolOptions } from './tier-pool.js';
 
 /** Tiers of one appliance at most, and the smallest of each kind: a chunk of slots, a page. */
 const TIERS_MAX = 8;
@@ -130,6 +130,12 @@ const CONNECTED_LOOK_MS = 2;
 /** Between looks for places of pools that hold nothing any more. */
 const GIVE_BACK_MS = 1000;
 
+/** One round over the pools; the last one is of all that they hold. */
+interface Giving {
+  readonly last: boolean;
+  readonly timeoutMs: number;
+}
+
 /** The tiers of one appliance, and its sessions at others for them. */
 export class Tiers {
   readonly #specs: readonly TierSpec[];
@@ -170,7 +176,7 @@ export class Tiers {
     this.#pager = pager;
     this.#begin();
     if (!this.#pools.some((pool) => pool !== undefined)) return;
-    const look = () => void this.#giveBack({ last: false });
+    const look = () => void this.#giveBack({ last: false, timeoutMs: FORGET_MS });
     this.#looking = setInterval(look, GIVE_BACK_MS).unref();
     await this.#connected(pager, found);
   }
@@ -185,11 +191,15 @@ export class Tiers {
     return { memory: { capacityBytes, pages, pageBytes, tableBytes, ownBytes }, tiers: told };
   }
 
-  /** Ends the sessions at other appliances. Idempotent. */
+  /**
+   * Tells pools to forget all that they hold, within FORGET_MS, and ends the sessions at other
+   * appliances. Idempotent.
+   */
   async close(): Promise<void> {
     clearInterval(this.#looking);
+    const end = performance.now() + FORGET_MS;
     await this.#giving;
-    await this.#giveBack({ last: true });
+    await this.#giveBack({ last: true, timeoutMs: Math.max(0, end - performance.now()) });
     this.#pager = undefined;
     this.#begin();
     await Promise.all(this.#pools.map((pool) => pool?.close()));
@@ -215,19 +225,19 @@ export class Tiers {
   }
 
   /** Tells the pools which of their places hold nothing any more; one round at a time. */
-  async #giveBack(how: { last: boolean }): Promise<void> {
+  async #giveBack(how: Giving): Promise<void> {
     if (this.#giving !== undefined) return;
     this.#giving = Promise.all(this.#pools.map((pool, index) => this.#giveTo(pool, index, how)));
     await this.#giving;
     this.#giving = undefined;
   }
 
-  async #giveTo(pool: TierPool | undefined, index: number, { last }: { last: boolean }) {
+  async #giveTo(pool: TierPool | undefined, index: number, { last, timeoutMs }: Giving) {
     const pager = this.#pager;
     if (pool === undefined || pager === undefined) return;
     const freed = native().tierTakeFreed(pager, index, last);
     if (freed.runs.length === 0) return;
-    const forgotten = await pool.forget(freed.runs);
+    const forgotten = await pool.forget(freed.runs, timeoutMs);
     // Of what is not known the native side asks again.
     if (last || forgotten === 'unknown') return;
     native().tierEndFreed(pager, index, freed.pool, forgotten === 'forgotten');
