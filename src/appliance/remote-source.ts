@@ -1,5 +1,5 @@
 /** The source of a copy: a region of another appliance, as this one's client. */
-import { type ApplianceUrl, formatUrl, parseUrl } from '../control/address.js';
+import { type ApplianceUrl, formatUrl, noRegionIn, parseUrl } from '../control/address.js';
 import { ControlClient } from '../control/http-client.js';
 import { FarpageError } from '../errors.js';
 import type { SourceDoor } from '../native/binding.js';
@@ -44,7 +44,7 @@ export class RemoteSource {
   constructor(options: { url: string; tokenFile?: string | undefined }) {
     const { url, tokenFile } = options;
     const { address, region } = addressOf(url);
-    if (region === undefined) throw new FarpageError('ERR_ARGUMENT', `"${url}" names no region`);
+    if (region === undefined) throw noRegionIn(url);
     const token = tokenFile === undefined ? undefined : readToken(tokenFile);
     this.#control = new ControlClient({ address, token });
     this.#region = region;

@@ -1,5 +1,5 @@
 /** The pool of a tier: a region of another appliance, as this one's client. */
-import { parseUrl } from '../control/address.js';
+import { noRegionIn, parseUrl } from '../control/address.js';
 import { ControlClient } from '../control/http-client.js';
 import { type ErrorCode, FarpageError } from '../errors.js';
 import type { FreedPlaces, PoolDoor } from '../native/binding.js';
@@ -91,7 +91,7 @@ export class TierPool {
   /** ERR_ARGUMENT for a URL that names no region, ERR_TOKEN for a token file that is none. */
   constructor({ url, capacityBytes, tokenFile }: TierPoolOptions) {
     const { address, region } = parseUrl(url);
-    if (region === undefined) throw new FarpageError('ERR_ARGUMENT', `"${url}" names no region`);
+    if (region === undefined) throw noRegionIn(url);
     const token = tokenFile === undefined ? undefined : readToken(tokenFile);
     this.#control = new ControlClient({ address, token });
     this.#region = region;

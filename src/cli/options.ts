@@ -1,7 +1,13 @@
 /** Options that several commands share, and how their texts are read. */
 import { readFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type ApplianceUrl, findAppliance, parseHostPort, parseUrl } from '../control/address.js';
+import {
+  type ApplianceUrl,
+  findAppliance,
+  noRegionIn,
+  parseHostPort,
+  parseUrl,
+} from '../control/address.js';
 import { ControlClient, TIMEOUT_MS, type WaitOptions } from '../control/http-client.js';
 import { ERROR_TEXT, FarpageError } from '../errors.js';
 import { parseAge, parseSize } from '../units.js';
@@ -175,7 +181,7 @@ export function regionTarget(
 ): Target & { readonly region: string } {
   if (!/^farpage(?:\+unix)?:/.test(region)) return { ...targetOf(options, shell), region };
   const named = parseUrl(region).region;
-  if (named === undefined) throw new FarpageError('ERR_ARGUMENT', `${region} names no region`);
+  if (named === undefined) throw noRegionIn(region);
   const { appliance } = options;
   const addressOf = (url: string) => JSON.stringify(parseUrl(url).address);
   if (appliance !== undefined && addressOf(appliance) !== addressOf(region)) {

@@ -82,11 +82,23 @@ function isInterrupt(error: unknown, { signal }: Shell): boolean {
   return signal.aborted && error instanceof Error && error.name === 'AbortError';
 }
 
+/** What commander says of these names what is wrong, and not what would do. */
+const ASKS_FOR_HELP: readonly string[] = [
+  'commander.missingArgument',
+  'commander.excessArguments',
+  'commander.unknownOption',
+  'commander.unknownCommand',
+  'commander.optionMissingArgument',
+];
+
 /** What is wrong with a command line, in a line. */
 function usageOf({ code, message }: CommanderError, argv: readonly string[]): string {
   // Of `help nope` commander has no sentence.
   if (code === 'commander.help' && argv[0] === 'help') return `unknown command '${argv[1]}'`;
-  return message.replace(/^error: /, '').replaceAll('\n', ' ');
+  const said = message.replace(/^error: /, '').replaceAll('\n', ' ');
+  if (!ASKS_FOR_HELP.includes(code)) return said;
+  const command = code === 'commander.unknownCommand' ? '' : `${argv[0]} `;
+  return `${said}; see \`farpage ${command}--help\``;
 }
 
 /** Runs one command line (without node and script) and returns the exit code. */

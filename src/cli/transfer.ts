@@ -50,7 +50,8 @@ export interface WritePlan {
 function partly(failure: unknown, bytes: number): unknown {
   if (!(failure instanceof FarpageError)) return failure;
   const said = contextOf(failure);
-  const context = `${said === '' ? '' : `${said}; `}the first ${bytes} bytes are written`;
+  const done = bytes === 0 ? 'nothing is written' : `the first ${bytes} bytes are written`;
+  const context = `${said === '' ? '' : `${said}; `}${done}`;
   return new FarpageError(failure.code, context, { cause: failure });
 }
 

@@ -1,4 +1,5 @@
 /** One-sided operations on a range of a region: what regions and slabs have in common. */
+import { nameOf } from '../control/given-options.js';
 import { FarpageError } from '../errors.js';
 import type { QueuePair } from '../fabric/queue-pair.js';
 import { checkMemory } from '../fabric/queue-pair-requests.js';
@@ -19,6 +20,8 @@ function newBuffer(length: number): ArrayBufferLike {
     throw new FarpageError('ERR_ARGUMENT', `no Buffer holds ${length} bytes`, { cause });
   }
 }
+
+const isOffset = (given: number) => Number.isSafeInteger(given) && given >= 0;
 
 /** A deadline for calls that block the thread: no signal could end them. */
 export type BlockingLimits = Pick<Limits, 'timeoutMs'>;
@@ -232,17 +235,12 @@ export class ExternalMemory {
   }
 
   #at(offset: number, length: number): number {
-    if (
-      Number.isSafeInteger(offset) &&
-      Number.isSafeInteger(length) &&
-      offset >= 0 &&
-      length >= 0
-    ) {
+    if (isOffset(offset) && isOffset(length)) {
       if (length <= this.size - offset) return this.offset + offset;
       throw new FarpageError('ERR_RANGE', `${offset} + ${length} in ${this.size} bytes`);
     }
-    const given = `offset ${String(offset)}, length ${String(length)}`;
-    throw new FarpageError('ERR_ARGUMENT', given);
+    const [what, given] = isOffset(offset) ? ['length', length] : ['offset', offset];
+    throw new FarpageError('ERR_ARGUMENT', `${what}: a number of bytes, not ${nameOf(given)}`);
   }
 
   async #readLong(offset: number, length: number, limits: Limits): Promise<Uint8Array> {

@@ -64,11 +64,20 @@ export function parseUrl(text: string): ApplianceUrl {
     checkSocketPath(path);
     return withRegion({ path }, url.searchParams.get('region') ?? undefined);
   }
-  if (url.protocol !== 'farpage:') throw bad(text, 'is neither farpage: nor farpage+unix:');
+  if (url.protocol !== 'farpage:')
+    throw bad(text, 'is neither farpage://HOST[:PORT] nor farpage+unix:/PATH');
   const host = url.hostname.replace(/^\[|\]$/g, '');
   if (host === '') throw bad(text, 'names no host');
   const port = url.port === '' ? CONTROL_PORT : parsePort(url.port, text);
   return withRegion({ host, port }, decode(url.pathname.slice(1), text));
+}
+
+/** ERR_ARGUMENT for a URL that leads to an appliance where one of its regions is wanted. */
+export function noRegionIn(url: string): FarpageError {
+  return bad(
+    url,
+    'names no region; write farpage://HOST/REGION or farpage+unix:/PATH?region=REGION',
+  );
 }
 
 /** `host:port`, `[v6]:port`, or `host` with the default port; ERR_ARGUMENT for anything else. */

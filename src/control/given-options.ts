@@ -34,6 +34,7 @@ export function checkWait({ signal, timeoutMs }: WaitOptions): void {
 /** What somebody gave, short enough for a sentence. */
 export function nameOf(given: unknown): string {
   if (given === null || given === undefined) return String(given);
+  if (typeof given === 'bigint') return `${given}n`;
   if (typeof given === 'object') return Array.isArray(given) ? 'an array' : 'an object';
   return typeof given === 'string' ? JSON.stringify(given.slice(0, 64)) : String(given);
 }

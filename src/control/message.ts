@@ -33,7 +33,9 @@ export function validate<S extends v.GenericSchema<unknown, unknown>>(
   const path = v.getDotPath(issue);
   const isName = code === 'ERR_ARGUMENT' && issue.requirement === REGION_NAME;
   if (isName) throw new FarpageError('ERR_NAME', issue.message);
-  throw new FarpageError(code, path === null ? issue.message : `${path}: ${issue.message}`);
+  const unknown = issue.type === 'strict_object' && issue.expected === 'never';
+  const what = unknown ? 'there is no such option' : issue.message;
+  throw new FarpageError(code, path === null ? what : `${path}: ${what}`);
 }
 
 /** The JSON value of a text; throws `code` when it is none. */

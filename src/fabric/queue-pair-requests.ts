@@ -50,7 +50,12 @@ function argument(context: string): FarpageError {
 
 /** Memory that the native side may hold the address of; ERR_ARGUMENT for other. */
 export function checkMemory(memory: Uint8Array, name: string): void {
-  if (!(memory instanceof Uint8Array)) throw argument(`${name} is no Uint8Array`);
+  if (!(memory instanceof Uint8Array)) {
+    const makes = ArrayBuffer.isView(memory)
+      ? 'new Uint8Array(it.buffer, it.byteOffset, it.byteLength)'
+      : 'Buffer.from(it)';
+    throw argument(`${name} is no Uint8Array; perhaps ${makes}`);
+  }
   if ((memory.buffer as { resizable?: boolean }).resizable === true) {
     throw argument(`${name} is of a resizable ArrayBuffer`);
   }
@@ -88,8 +93,12 @@ export function makeWrite(request: WriteRequest): Operation {
   return operation;
 }
 
+function checkOperand(name: string, operand: bigint): void {
+  if (typeof operand === 'bigint') return;
+  throw argument(`${name}: a bigint such as 1n, not ${String(operand)}`);
+}
+
 function makeAtomic(kind: Kind, place: Place, first: bigint, second: bigint): Operation {
-  if (typeof first !== 'bigint' || typeof second !== 'bigint') throw argument('operand');
   const operation = makeOperation(kind, place, 8);
   if (place.offset % 8 !== 0) {
     throw new FarpageError('ERR_ALIGNMENT', `offset ${place.offset}: atomics need a multiple of 8`);
@@ -100,9 +109,12 @@ function makeAtomic(kind: Kind, place: Place, first: bigint, second: bigint): Op
 }
 
 export function makeFetchAdd(request: FetchAddRequest): Operation {
+  checkOperand('addend', request.addend);
   return makeAtomic(OPCODE.fetchAdd, request, request.addend, 0n);
 }
 
 export function makeCompareSwap(request: CompareSwapRequest): Operation {
+  checkOperand('expected', request.expected);
+  checkOperand('desired', request.desired);
   return makeAtomic(OPCODE.compareSwap, request, request.expected, request.desired);
 }

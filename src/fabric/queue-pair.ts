@@ -1,5 +1,5 @@
 /** The queue pair that clients use: one-sided operations on memory behind an STag. */
-import { ERROR_TEXT, FabricError, FarpageError } from '../errors.js';
+import { ERROR_TEXT, type ErrorCode, FabricError, FarpageError } from '../errors.js';
 import { native } from '../native/load.js';
 import { Operation, type Value } from './operation.js';
 import { QueuePairEngine } from './queue-pair-engine.js';
@@ -55,6 +55,17 @@ export interface QueuePairOptions {
 const DEPTH_MAX = 128;
 const SPIN_US_MAX = 1_000_000;
 
+const TICKET_BYTES = 16;
+
+/** ERR_ARGUMENT for what is no address, or no ticket. */
+function checkDoor({ path, host, port, ticket }: QueuePairOptions): void {
+  const one = path === undefined ? host !== undefined && port !== undefined : host === undefined;
+  if (!one) throw new FarpageError('ERR_ARGUMENT', 'a queue pair needs path, or host and port');
+  if (ticket === undefined) return;
+  if (ticket instanceof Uint8Array && ticket.byteLength === TICKET_BYTES) return;
+  throw new FarpageError('ERR_ARGUMENT', `ticket: a Uint8Array of ${TICKET_BYTES} bytes`);
+}
+
 /** ERR_ARGUMENT for a depth, a time or a switch that no queue pair has. */
 export function checkQueuePair(options: Pick<QueuePairOptions, 'crc' | 'depth' | 'spinUs'>): void {
   const { crc = false, depth = DEPTH, spinUs = SPIN_US } = options;
@@ -70,10 +81,18 @@ export function checkQueuePair(options: Pick<QueuePairOptions, 'crc' | 'depth' |
   }
 }
 
+const OF_A_PLACE: readonly ErrorCode[] = [
+  'ERR_CONNECTION',
+  'ERR_TIMEOUT',
+  'ERR_PROTOCOL',
+  'ERR_TICKET',
+  'ERR_QUOTA',
+];
+
 /** A failure to connect, with where that was; what the system said names no address. */
 function failureAt({ path, host, port }: QueuePairOptions, cause: unknown): unknown {
   const known = cause instanceof FarpageError && !(cause instanceof FabricError);
-  if (!known || !['ERR_CONNECTION', 'ERR_TIMEOUT'].includes(cause.code)) return cause;
+  if (!known || !OF_A_PLACE.includes(cause.code)) return cause;
   const sentence = ERROR_TEXT[cause.code];
   const said = cause.message.slice(sentence.length + 2);
   const where = path ?? `${host}:${port}`;
@@ -100,11 +119,12 @@ export class QueuePair implements AsyncDisposable {
   }
 
   /**
-   * Connects and shakes hands. ERR_CONNECTION, ERR_TIMEOUT, ERR_SOCKET_PATH, ERR_TICKET, ERR_QUOTA,
-   * ERR_PROTOCOL.
+   * Connects and shakes hands. ERR_ARGUMENT, ERR_CONNECTION, ERR_TIMEOUT, ERR_SOCKET_PATH,
+   * ERR_TICKET, ERR_QUOTA, ERR_PROTOCOL.
    */
   static async connect(options: QueuePairOptions): Promise<QueuePair> {
     checkQueuePair(options);
+    checkDoor(options);
     const { spinUs = SPIN_US, connectTimeoutMs, timeoutMs, crc, depth, ...address } = options;
     let engine: QueuePairEngine | undefined;
     const connecting = native().queuePairConnect(

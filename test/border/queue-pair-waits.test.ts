@@ -2,7 +2,7 @@
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { QueuePair } from '../../src/fabric/queue-pair.js';
+import { QueuePair, type QueuePairOptions } from '../../src/fabric/queue-pair.js';
 import { FabricFixture } from '../helpers/fabric-fixture.js';
 import { SilentResponder } from '../helpers/silent-responder.js';
 
@@ -211,6 +211,7 @@ describe('connecting', () => {
     const { port } = web.address() as { port: number };
     await expect(QueuePair.connect({ host: '127.0.0.1', port })).rejects.toMatchObject({
       code: 'ERR_PROTOCOL',
+      message: expect.stringContaining(`: 127.0.0.1:${port}: `),
     });
     web.close();
   });
@@ -219,5 +220,18 @@ describe('connecting', () => {
     await using fabric = new FabricFixture({ lengthBytes: 1 << 20 });
     const options = { host: '127.0.0.1', port: fabric.port };
     await expect(QueuePair.connect(options)).rejects.toMatchObject({ code: 'ERR_TICKET' });
+  });
+
+  it('needs one address, and a ticket of 16 bytes', async () => {
+    const nowhere: QueuePairOptions[] = [
+      {},
+      { host: '127.0.0.1' },
+      { path: '/nowhere', host: '127.0.0.1', port: 1 },
+    ];
+    for (const options of nowhere) {
+      await expect(QueuePair.connect(options)).rejects.toThrow(/needs path, or host and port$/);
+    }
+    const short = QueuePair.connect({ path: '/nowhere', ticket: Buffer.alloc(15) });
+    await expect(short).rejects.toThrow(/ticket: a Uint8Array of 16 bytes$/);
   });
 });

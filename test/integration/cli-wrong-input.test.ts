@@ -78,6 +78,11 @@ describe('a command line', () => {
       2,
       "farpage: unknown command 'reed' [ERR_ARGUMENT]\n",
     ]);
+    const nothing = await farpage(['stat']);
+    expect([nothing.code, nothing.stderr]).toEqual([
+      2,
+      "farpage: missing required argument 'region'; see `farpage stat --help` [ERR_ARGUMENT]\n",
+    ]);
     expect((await farpage(['-V'])).stdout.toString()).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 

@@ -9,7 +9,8 @@ type Call = (region: ExternalRegion) => unknown;
 const given = (value: unknown) => value as any;
 
 const REFUSED: readonly (readonly [string, Call, string | RegExp])[] = [
-  ['read(1n)', (r) => r.read(given(1n), 8), 'offset 1, length 8'],
+  ['read(1n)', (r) => r.read(given(1n), 8), 'offset: a number of bytes, not 1n'],
+  ['read(0)', (r) => r.read(0, given(undefined)), 'length: a number of bytes, not undefined'],
   ['read(null limits)', (r) => r.read(0, 8, given(null)), 'limits: an object, not null'],
   ['read(signal)', (r) => r.read(0, 8, given({ signal: {} })), 'signal: an AbortSignal'],
   ['read(timeoutMs)', (r) => r.read(0, 8, given({ timeoutMs: '5' })), 'timeoutMs: 0 or more'],
@@ -19,9 +20,12 @@ const REFUSED: readonly (readonly [string, Call, string | RegExp])[] = [
   ['readInto(null)', (r) => r.readInto(0, given(null)), 'memory is no Uint8Array'],
   ['readIntoSync', (r) => r.readIntoSync(0, given(new ArrayBuffer(8))), 'no Uint8Array'],
   ['write', (r) => r.write(0, given({ byteLength: 2 ** 21 })), 'bytes is no Uint8Array'],
-  ['write(text)', (r) => r.write(0, given('text')), 'bytes is no Uint8Array'],
+  ['write(text)', (r) => r.write(0, given('text')), 'perhaps Buffer.from(it)'],
   ['writeSync', (r) => r.writeSync(0, given('text')), 'bytes is no Uint8Array'],
-  ['fetchAdd(1n)', (r) => r.fetchAdd(given(1n), 1n), 'offset 1, length 8'],
+  ['fetchAdd(1n)', (r) => r.fetchAdd(given(1n), 1n), 'offset: a number of bytes, not 1n'],
+  ['fetchAdd(0, 1)', (r) => r.fetchAdd(0, given(1)), 'addend: a bigint such as 1n, not 1'],
+  ['compareSwap(0, 1n)', (r) => r.compareSwap(0, 1n, given(undefined)), 'desired: a bigint'],
+  ['write(floats)', (r) => r.write(0, given(new Float32Array(2))), 'new Uint8Array(it.buffer'],
   ['fetchAddSync', (r) => r.fetchAddSync(0, 1n, given({ wait: 1 })), 'limits have no wait'],
   ['compareSwap', (r) => r.compareSwap(0, 1n, 2n, given(5)), 'limits: an object, not 5'],
   ['fence', (r) => r.fence(given({ timeoutMs: Number.NaN })), 'timeoutMs: 0 or more, not NaN'],

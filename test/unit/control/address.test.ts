@@ -3,6 +3,7 @@ import {
   defaultSocketPath,
   findAppliance,
   formatUrl,
+  noRegionIn,
   parseHostPort,
   parseUrl,
 } from '../../../src/control/address.js';
@@ -33,6 +34,15 @@ describe('parseUrl', () => {
     '',
   ])('refuses "%s"', async (text) => {
     expect(await codeOf(() => parseUrl(text))).toBe('ERR_ARGUMENT');
+  });
+
+  it('says how a URL of an appliance, or of a region there, is written', () => {
+    expect(() => parseUrl('http://host')).toThrow(
+      /farpage:\/\/HOST\[:PORT\] nor farpage\+unix:\/PATH$/,
+    );
+    expect(noRegionIn('farpage+unix:/s').message).toMatch(
+      /names no region; write .*\?region=REGION$/,
+    );
   });
 
   it('refuses a socket path that is too long for the kernel, not the longest one', async () => {

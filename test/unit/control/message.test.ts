@@ -37,6 +37,12 @@ describe('failures', () => {
 });
 
 describe('schemas', () => {
+  it('name the option that there is not', () => {
+    expect(() => validate(regionBody, { colour: 1 }, 'ERR_ARGUMENT')).toThrow(
+      /: colour: there is no such option$/,
+    );
+  });
+
   it.each(['a', 'A-b_c.9', '...', '.a', 'x'.repeat(128), '@0123456789ab'])(
     'take the name %s',
     (name) => {
