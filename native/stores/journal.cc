@@ -9,6 +9,7 @@ namespace {
 using journal_format::ChunkHead;
 using journal_format::Head;
 using journal_format::kChunkPagesMax;
+using journal_format::Mend;
 using journal_format::PageEntry;
 using journal_format::StoreEntry;
 using journal_format::StoresHead;
@@ -31,19 +32,7 @@ Block Peek(const std::byte* from) {
 
 const Error kDamaged{Code::kIo, 0, "a committed sync in the journal is damaged"};
 const Error kNoHead{Code::kIo, 0, "no head of the journal can be read"};
-
-// True: its checksum fits, if need be with one bit of it flipped back.
-bool Mend(Head* head) {
-  if (head->checksum == Sum(*head)) return true;
-  for (size_t bit = 0; bit < sizeof(Head) * 8; bit++) {
-    Head other = *head;
-    reinterpret_cast<std::byte*>(&other)[bit / 8] ^= static_cast<std::byte>(1u << (bit % 8));
-    if (other.checksum != Sum(other)) continue;
-    *head = other;
-    return true;
-  }
-  return false;
-}
+const Error kLost{Code::kIo, 0, "a head of the journal and the sync behind it are gone"};
 
 bool IsZero(std::span<const std::byte> bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
@@ -77,6 +66,8 @@ Status Journal::ReadHeads(bool begun, Head* newest) {
     Status read = file_->Read(slot * kPageBytes,
                               {reinterpret_cast<std::byte*>(&head), sizeof(head)}, &got);
     if (!read.ok()) return read;
+    // The first head has the second place, so a file that is shorter was cut.
+    if (begun && slot == 1 && got < sizeof(head)) return kNoHead;
     const bool fits = Mend(&head);
     whole += head.magic == journal_format::kMagic ? 1 : 0;
     if (head.magic != journal_format::kMagic || !fits) continue;
@@ -128,12 +119,15 @@ Status Journal::ReadStream(const Head& newest, uint64_t* damaged_at) {
   const bool complete = found.ok() && found.value() == Found::kEnd &&
                         (!must || (sequence_ == newest.sequence && at == newest.stream_bytes));
   if (complete) return Settle(at);
-  // What is incomplete never happened; its number is not used again.
+  // What is incomplete never happened; its number is not used again. But a head that is gone may
+  // have called it committed, and where it begins something stands since the first sync.
+  const bool blank = at == StreamStart() && IsZero(std::span(buffer_).first(kPageBytes));
+  const bool lost = newest.serial != 0 && doubtful_ && found.ok() && blank;
   sequence_ = std::max(sequence_, newest.sequence);
   Forget();
-  if (!must) return {};
+  if (!must && !lost) return {};
   if (damaged_at != nullptr) *damaged_at = at;
-  return kDamaged;
+  return must ? kDamaged : kLost;
 }
 
 Result<Journal::Found> Journal::ReadStores(uint64_t sequence_min, uint64_t* at) {

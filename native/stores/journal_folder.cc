@@ -61,6 +61,9 @@ Result<std::unique_ptr<JournalFolder>> JournalFolder::Over(const std::string& pa
                                                            OpenJournalFile open_file,
                                                            JournalDamage* damage) {
   std::unique_ptr<JournalFolder> folder(new JournalFolder(path, std::move(open_file)));
+  // A process that was killed may have left names that only the page cache knows: a part that is
+  // gone there would come back by a power loss over what is written from now on.
+  if (Status named = MakeFolderDurable(path); !named.ok()) return named.error();
   for (size_t segment = 0; segment < kJournalSegmentsMax; segment++) {
     Status opened = folder->OpenSegment(segment, segment == 0, damage);
     if (!opened.ok() && (segment == 0 || opened.error().code != Code::kFileNotFound)) {
@@ -153,7 +156,7 @@ Status JournalFolder::RecoverSegment(JournalSegment* segment, const OpenJournalS
 
 Status JournalFolder::Keep(const Journal& journal, uint32_t store) {
   const JournalStore& name = journal.stores()[store];
-  const auto same = [&](const Part& part) { return part.store == name; };
+  const auto same = [&](const Part& part) { return part.store == name && !part.unlinked; };
   // From a try before, whose sync could not be retired.
   if (std::find_if(parts_.begin(), parts_.end(), same) != parts_.end()) return {};
   if (parts_.size() >= kJournalPartsMax) return Error{Code::kQuota, 0, "too many kept parts"};

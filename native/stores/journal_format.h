@@ -102,4 +102,17 @@ uint32_t Sum(const Block& block, std::span<const std::byte> rest = {}) {
   return Crc32c(Crc32c(0, {bytes, sizeof(Block)}), rest);
 }
 
+// True: its checksum fits, if need be with one bit of it flipped back.
+inline bool Mend(Head* head) {
+  if (head->checksum == Sum(*head)) return true;
+  for (size_t bit = 0; bit < sizeof(Head) * 8; bit++) {
+    Head other = *head;
+    reinterpret_cast<std::byte*>(&other)[bit / 8] ^= static_cast<std::byte>(1u << (bit % 8));
+    if (other.checksum != Sum(other)) continue;
+    *head = other;
+    return true;
+  }
+  return false;
+}
+
 }  // namespace farpage::journal_format

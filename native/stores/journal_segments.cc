@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <string>
 #include <utility>
@@ -23,6 +24,7 @@ std::string JournalFolder::PathOf(size_t segment) const {
 Status JournalFolder::OpenSegment(size_t segment, bool make, JournalDamage* damage) {
   const std::string path = PathOf(segment);
   const bool begun = ::access(BegunPath(path).c_str(), F_OK) == 0;
+  if (!begun && errno != ENOENT) return SystemError("look for journal mark");
   auto file = open_file_(path, make && !begun);
   if (begun && !file.ok() && file.error().code == Code::kFileNotFound) {
     if (damage != nullptr) *damage = {path, 0};
@@ -58,7 +60,8 @@ Status JournalFolder::CheckDoubtful(JournalDamage* damage) {
     // The newest of all may be written once more; another one may be retired since long.
     if (journal->sequence() == sequence_) continue;
     if (damage != nullptr) *damage = {PathOf(n), 0};
-    return Error{Code::kIo, 0, "a head of the journal cannot be read"};
+    return Error{Code::kIo, 0, "one of two heads of the journal cannot be read, and the other one "
+                               "may be that of an old sync"};
   }
   return {};
 }

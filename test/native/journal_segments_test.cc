@@ -8,6 +8,7 @@
 #include "appliance_fixture.h"
 #include "check.h"
 #include "memory_journal.h"
+#include "system_calls.h"
 
 namespace farpage::test {
 namespace {
@@ -269,6 +270,52 @@ FARPAGE_TEST(journal_without_marks_and_heads_is_recovered_where_nothing_is_newer
     CHECK(!test.Open(&damage).ok());
     CHECK(damage.path == test.folder.File("journal") + (segment == 0 ? "" : "-segment-1"));
   }
+}
+
+// The head that says "committed" is the second one, and what is damaged takes its sync along.
+FARPAGE_TEST(journal_that_was_cut_or_blanked_loses_no_committed_sync_silently) {
+  Segments test;
+  {
+    auto journal = test.Open();
+    JournalSegment* const segment = journal.value()->Take().value();
+    test.Commit(*journal.value(), segment, 0, 7);
+    CHECK(journal.value()->Finish(segment).ok());
+    test.Commit(*journal.value(), segment, 0, 8);
+  }
+  // As after a commit that had failed: one head more, so places are changed.
+  journal_format::Head committed = test.Head(0, 0);
+  journal_format::Head retired = test.Head(0, 1);
+  REQUIRE(committed.committed == 1 && committed.serial == retired.serial + 1);
+  committed.serial++;
+  retired.serial++;
+  test.PutHead(0, 0, retired);
+  test.PutHead(0, 1, committed);
+  const Bytes whole = test.files.segments[0];
+  CHECK(test.Open().value()->Recover([](const JournalStore&) {
+    return Result<std::unique_ptr<PageStore>>(Error{Code::kFileNotFound, 0, "none"});
+  }, &test.done).ok());
+  Bytes blanked = whole;
+  std::memset(blanked.data() + kPageBytes, 0, 2 * kPageBytes);
+  for (const Bytes& left : {Bytes(whole.begin(), whole.begin() + 4096), blanked}) {
+    test.files.segments[0] = left;
+    JournalDamage damage;
+    auto journal = test.Open(&damage);
+    CHECK(!journal.ok() && journal.error().code == Code::kIo);
+    CHECK(damage.path == test.folder.File("journal"));
+    CHECK(test.files.segments[0] == left);
+  }
+}
+
+// Names that a killed process has left are made durable before anything is done upon them.
+FARPAGE_TEST(journal_opens_no_names_that_a_power_loss_may_change) {
+  TemporaryFolder folder;
+  const std::string path = folder.File("journal");
+  REQUIRE(JournalFolder::Open(path).ok());
+  {
+    const CallFault fault(folder.File(""), kCallSync, 1, EIO);
+    CHECK(!JournalFolder::Open(path).ok());
+  }
+  CHECK(JournalFolder::Open(path).ok());
 }
 
 // The head that says "retired" is gone, and the one before it says "committed".
