@@ -33,8 +33,8 @@ RemoteTier::Freed RemoteTier::TakeFreed(bool last) {
     }
     return freed;
   }
-  // Where places are short none are taken away, and those that were freed are used again.
-  if (forgetting_.empty() && full_until_ns_ == 0) LookForFreed();
+  // While the pool's appliance has no room none are taken away: those that were freed are used.
+  if (forgetting_.empty() && MayGrow()) LookForFreed();
   freed.runs = forgetting_;
   return freed;
 }
@@ -42,7 +42,9 @@ RemoteTier::Freed RemoteTier::TakeFreed(bool last) {
 // Requires the lock.
 void RemoteTier::LookForFreed() {
   const uint64_t part = places_.slots() / kSlotGroup / kFreedPart;
-  const uint64_t most = std::clamp<uint64_t>(part, 1, kFreedGroupsMax);
+  // Who puts pages while the other side thinks about it has the other half.
+  const uint64_t half = (places_.slots() - places_.used()) / 2 / kSlotGroup;
+  const uint64_t most = std::min(half, std::clamp<uint64_t>(part, 1, kFreedGroupsMax));
   uint64_t taken = 0;
   uint64_t left = std::min<uint64_t>(traces_.size(), kLookedGroupsMax);
   for (; left != 0 && taken < most; left--) {

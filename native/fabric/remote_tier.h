@@ -38,7 +38,7 @@ class RemoteTier final : public Tier {
   static constexpr uint64_t kFullNs = 1'000'000'000;
 
   // Groups of places (kSlotGroup) that one TakeFreed looks at, and takes, at most; and which part
-  // of all it takes at most.
+  // of all it takes at most, beside half of those that are free.
   static constexpr uint64_t kLookedGroupsMax = 4096;
   static constexpr uint64_t kFreedGroupsMax = 64;
   static constexpr uint64_t kFreedPart = 16;

@@ -209,6 +209,51 @@ FARPAGE_TEST(full_pool_may_forget_what_was_freed) {
   CHECK_EQ(freed.runs[0].count, 2 * kSlotGroup);
 }
 
+// Half of the free places stay, to be used while the pool thinks about the others: where that is
+// less than a group none are taken.
+FARPAGE_TEST(full_pool_keeps_places_while_some_are_forgotten) {
+  for (const uint64_t groups : {1, 2, 3, 40}) {
+    const uint64_t places = groups * kSlotGroup;
+    Pool pool(places);
+    PoolTier door;
+    const std::unique_ptr<Tier> owner = door.Take();
+    RemoteTier& tier = *door.tier;
+    door.LetIn(pool, true);
+    REQUIRE(door.AwaitState(RemotePool::State::kOpen));
+    const std::vector<std::byte> bytes(kPageBytes, std::byte{7});
+    std::vector<TierPage> pages(places, TierPage{bytes.data(), 0, {}});
+    tier.Put(pages);
+    for (const TierPage& page : pages) tier.Free(page.slot);
+    CHECK(tier.TakeFreed(false).runs.empty());
+    uint64_t taken = 0;
+    for (const PageRun& run : tier.TakeFreed(false).runs) taken += run.count;
+    const uint64_t expected = std::min(groups / 2, std::max<uint64_t>(groups / 16, 1));
+    CHECK_EQ(taken, expected * kSlotGroup);
+    std::vector<TierPage> more(places - taken, TierPage{bytes.data(), 0, {}});
+    tier.Put(more);
+    for (const TierPage& page : more) CHECK(page.outcome.ok());
+  }
+}
+
+// Also where the pool's appliance had no room when they were, and no page comes or goes since.
+FARPAGE_TEST(full_pool_may_forget_what_was_freed_while_it_was_full) {
+  Pool pool(4096, kPoolFrames);
+  PoolTier door;
+  const std::unique_ptr<Tier> owner = door.Take();
+  RemoteTier& tier = *door.tier;
+  door.LetIn(pool, true);
+  REQUIRE(door.AwaitState(RemotePool::State::kOpen));
+  door.LetIn(pool, false);
+  const std::vector<std::byte> bytes(kPageBytes, std::byte{7});
+  std::vector<TierSlot> slots;
+  TierPage page{bytes.data(), 0, {}};
+  for (tier.Put({&page, 1}); page.outcome.ok(); tier.Put({&page, 1})) slots.push_back(page.slot);
+  REQUIRE(page.outcome.error().code == Code::kNoSpace);
+  CHECK(slots.size() > 40);
+  for (const TierSlot slot : slots) tier.Free(slot);
+  CHECK(Becomes([&] { return !tier.TakeFreed(false).runs.empty(); }));
+}
+
 // Of a pool made anew nothing is known, also where the first door to it leads nowhere: nothing of
 // the one before is forgotten in it.
 FARPAGE_TEST(full_pool_that_is_another_one_keeps_what_the_last_one_was_to_forget) {
