@@ -10,7 +10,7 @@ import {
   type Exported,
   exportBody,
   type InvalidateReply,
-  invalidateBody,
+  invalidateOptions,
   type Permission,
   type Pins,
   type Protection,
@@ -247,7 +247,7 @@ export class Appliance implements AsyncDisposable {
     name: string,
     options: { offset?: number; length?: number; dirty?: DirtyRule } = {},
   ): Promise<InvalidateReply> {
-    return await this.#open.invalidate(name, validate(invalidateBody, options, 'ERR_ARGUMENT'));
+    return await this.#open.invalidate(name, validate(invalidateOptions, options, 'ERR_ARGUMENT'));
   }
 
   /**

@@ -38,14 +38,22 @@ export class ExternalMemory {
   readonly size: number;
   /** Where it begins in its region. */
   readonly offset: number;
-  protected readonly attached: Attached;
-  protected readonly link: FabricLink;
+  readonly #attached: Attached;
+  readonly #link: FabricLink;
 
   constructor(options: { attached: Attached; link: FabricLink; offset: number; size: number }) {
-    this.attached = options.attached;
-    this.link = options.link;
+    this.#attached = options.attached;
+    this.#link = options.link;
     this.offset = options.offset;
     this.size = options.size;
+  }
+
+  protected get attached(): Attached {
+    return this.#attached;
+  }
+
+  protected get link(): FabricLink {
+    return this.#link;
   }
 
   /** Reads `length` bytes into memory of their own. */

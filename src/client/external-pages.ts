@@ -65,14 +65,18 @@ export class ExternalPages extends ExternalMemory {
   readonly name: string;
   /** Bytes of a page, which the ranges of `invalidate` and `protect` are multiples of. */
   readonly pageSize: number;
-  protected readonly control: Caller;
+  readonly #control: Caller;
 
   constructor(options: { attached: Attached; link: FabricLink; session: ClientSession }) {
     const { attached, link, session } = options;
     super({ attached, link, offset: 0, size: attached.reply.size });
     this.name = attached.reply.region;
     this.pageSize = attached.reply.pageSize;
-    this.control = callerOf(attached, session);
+    this.#control = callerOf(attached, session);
+  }
+
+  protected get control(): Caller {
+    return this.#control;
   }
 
   /** Evicts pages that nobody uses now; how many. Dirty ones stay unless `dirty` says otherwise. */

@@ -30,9 +30,11 @@ export const pins = v.object({ region: regionName, ranges: v.array(pinnedRange) 
 /** What becomes of dirty pages that are to go. */
 export const dirtyRule = v.picklist(['refuse', 'sync', 'discard']);
 const reclaimRule = v.picklist(['keep', 'sync', 'discard']);
+const invalidation = { ...range, dirty: v.optional(dirtyRule, 'refuse') };
+/** Of the administrator, who has no turns. */
+export const invalidateOptions = v.strictObject(invalidation);
 export const invalidateBody = v.strictObject({
-  ...range,
-  dirty: v.optional(dirtyRule, 'refuse'),
+  ...invalidation,
   /**
    * The session that carves the region, and the number of this request of its: none is done after
    * one of a higher number. Attached read-write it may discard in plain memory through every door,

@@ -91,6 +91,9 @@ it('a region and its client refuse what they cannot take by name and type', asyn
     () => connect(url, { fabric: { spinUs: -1 } }),
     'spinUs: a whole number',
   );
+  // The administrator has no turns.
+  const carver = { session: '00', turn: 1 };
+  await refuses('invalidate', () => appliance.invalidate('r', given({ carver })), 'carver');
   // Nothing has come of it.
   expect(appliance.regionNames).toEqual(['r']);
   expect((await region.stat()).pages).toMatchObject({ dirty: 1, present: 1, pinned: 0 });
@@ -109,4 +112,16 @@ it('sizes may be texts wherever a region is made', async () => {
   });
   await expect(appliance.create(given(null))).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
   expect(appliance.regionNames).toEqual(['a', 'b']);
+});
+
+it('a region shows what it is, and nothing of how it works', async () => {
+  const { url } = await serveAppliance();
+  const region = await (await connectClient(url)).allocate({ name: 'r', size: '1MiB' });
+  const [offset, pageSize] = [0, 4096];
+  const shown = { size: 2 ** 20, offset, name: 'r', pageSize, access: 'read-write' };
+  expect(Object.entries(region)).toEqual(Object.entries(shown));
+  expect(Object.entries(region.allocate(64))).toEqual([
+    ['size', 64],
+    ['offset', 0],
+  ]);
 });
