@@ -7,14 +7,24 @@ export type { PageSpan, RegionSource } from './appliance/page-callbacks.js';
 export type { Quota } from './appliance/quota.js';
 export type { Spill } from './appliance/spill.js';
 export type { TierSpec } from './appliance/tiers.js';
-export { Client, type ConnectOptions, connect } from './client/client.js';
+export {
+  type AttachOptions,
+  Client,
+  type ConnectOptions,
+  connect,
+  type RemoveOptions,
+} from './client/client.js';
 export { type BlockingLimits, ExternalMemory } from './client/external-memory.js';
 export {
   type DemoteOptions,
   ExternalPages,
+  type InvalidateOptions,
   type PageMap,
+  type PageMapOptions,
+  type PinOptions,
   type PrefetchOptions,
   type RangeOptions,
+  type ReclaimOptions,
 } from './client/external-pages.js';
 export { ExternalRegion } from './client/external-region.js';
 export type { Limits } from './client/limits.js';

@@ -3,13 +3,13 @@ import { findAppliance } from '../control/address.js';
 import { checkOptions, nameOf } from '../control/given-options.js';
 import { ControlClient } from '../control/http-client.js';
 import { type RegionOptions, regionBodyOf } from '../control/region-options.js';
-import type { Receipt, RegionStat } from '../control/schema.js';
+import type { DirtyRule, Receipt, RegionStat } from '../control/schema.js';
 import { FarpageError } from '../errors.js';
 import { checkQueuePair, QueuePair, type QueuePairOptions } from '../fabric/queue-pair.js';
 import type { Access } from '../native/binding.js';
 import type { Attached } from './attached.js';
 import { ClientSession } from './client-session.js';
-import { RANGE_KEYS } from './external-pages.js';
+import { RANGE_KEYS, type RangeOptions } from './external-pages.js';
 import { ExternalRegion } from './external-region.js';
 import { givenLimits, type Limits, limitsAmong, NO_LIMITS, within } from './limits.js';
 import { FabricLink } from './reconnect.js';
@@ -20,6 +20,20 @@ export interface ConnectOptions extends Limits {
   readonly token?: string;
   /** The queue pair's own settings. */
   readonly fabric?: Pick<QueuePairOptions, 'crc' | 'depth' | 'spinUs'>;
+}
+
+/** What `attach` asks for. */
+export interface AttachOptions extends Limits {
+  /** At most what the region permits, else ERR_ACCESS; all of that by default. */
+  readonly access?: Access;
+  /** With the right to carve slabs, which one session has: ERR_REGION_CARVED. */
+  readonly carve?: boolean;
+}
+
+/** How a region is removed. */
+export interface RemoveOptions extends Limits {
+  /** What becomes of its dirty pages; `refuse` by default: ERR_REGION_DIRTY. */
+  readonly dirty?: DirtyRule;
 }
 
 /** The session would end by its grace anyway: nobody waits longer than this to say goodbye. */
@@ -76,10 +90,7 @@ export class Client implements AsyncDisposable {
    * Attaches a region that exists. `carve` asks for the right to carve slabs, which one session
    * has: ERR_REGION_CARVED. ERR_NO_SUCH_REGION, ERR_ACCESS, ERR_QUOTA.
    */
-  async attach(
-    name: string,
-    options: { access?: Access; carve?: boolean } & Limits = NO_LIMITS,
-  ): Promise<ExternalRegion> {
+  async attach(name: string, options: AttachOptions = NO_LIMITS): Promise<ExternalRegion> {
     const limits = limitsAmong(options, ['access', 'carve']);
     const { signal: _, timeoutMs: __, ...wanted } = options;
     return this.#region(await this.#session.attach({ region: name, ...wanted }, limits));
@@ -100,10 +111,7 @@ export class Client implements AsyncDisposable {
    * Removes a region; its backing file stays. `dirty` says what becomes of dirty pages; by default
    * it is refused then with ERR_REGION_DIRTY.
    */
-  async remove(
-    name: string,
-    options: { dirty?: 'refuse' | 'sync' | 'discard' } & Limits = NO_LIMITS,
-  ): Promise<void> {
+  async remove(name: string, options: RemoveOptions = NO_LIMITS): Promise<void> {
     const limits = limitsAmong(options, ['dirty']);
     const { dirty } = options;
     const query = dirty === undefined ? {} : { dirty };
@@ -117,7 +125,7 @@ export class Client implements AsyncDisposable {
    */
   async sync(
     regions: readonly ExternalRegion[],
-    options: { offset?: number; length?: number } & Limits = NO_LIMITS,
+    options: RangeOptions = NO_LIMITS,
   ): Promise<Receipt[]> {
     const limits = limitsAmong(options, RANGE_KEYS);
     const { offset, length } = options;

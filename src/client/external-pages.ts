@@ -36,6 +36,30 @@ export interface DemoteOptions extends RangeOptions {
   readonly cold?: string | number;
 }
 
+/** Which pages give their memory back, and what becomes of dirty ones. */
+export interface ReclaimOptions extends RangeOptions {
+  /** By default they are kept where they are. */
+  readonly dirty?: ReclaimRule;
+}
+
+/** Which pages are forgotten, and what becomes of dirty ones. */
+export interface InvalidateOptions extends RangeOptions {
+  /** By default nothing is done where there is one: ERR_REGION_DIRTY. */
+  readonly dirty?: DirtyRule;
+}
+
+/** Which pages stay in memory. */
+export interface PinOptions extends RangeOptions {
+  /** Those that are absent come when they are touched, and are not brought near at once. */
+  readonly lazy?: boolean;
+}
+
+/** What a picture is of. */
+export interface PageMapOptions extends RangeOptions {
+  /** 1 to 65,536; 64 by default, and never more than the range has pages. */
+  readonly cells?: number;
+}
+
 /** What is brought near, and whether its end is waited for. */
 export interface PrefetchOptions extends RangeOptions {
   /** Settles when it has ended, and not when it has begun. */
@@ -80,7 +104,7 @@ export class ExternalPages extends ExternalMemory {
   }
 
   /** Evicts pages that nobody uses now; how many. Dirty ones stay unless `dirty` says otherwise. */
-  async reclaim(options: RangeOptions & { dirty?: ReclaimRule } = NO_LIMITS): Promise<number> {
+  async reclaim(options: ReclaimOptions = NO_LIMITS): Promise<number> {
     const { limits, params, body } = this.request(options, 'dirty');
     const call = { ...limits, params, body: { ...body, ...dirtyOf(options) } };
     return (await this.control.call('reclaim', call)).pagesReclaimed;
@@ -143,7 +167,7 @@ export class ExternalPages extends ExternalMemory {
    * Keeps pages in memory once they are there: nothing evicts them. They are brought near in the
    * background unless `lazy`. All ranges that stay. ERR_QUOTA beyond half of the memory.
    */
-  async pin(options: RangeOptions & { lazy?: boolean } = NO_LIMITS): Promise<PinnedRange[]> {
+  async pin(options: PinOptions = NO_LIMITS): Promise<PinnedRange[]> {
     const { limits, params, body } = this.request(options, 'lazy');
     const { lazy = false } = options;
     const call = { ...limits, params, body: { ...body, lazy } };
@@ -173,7 +197,7 @@ export class ExternalPages extends ExternalMemory {
    * Makes pages absent, so that the next touch fills them again; how many. ERR_REGION_DIRTY unless
    * `dirty` says what becomes of dirty ones, ERR_ALIGNMENT, ERR_ACCESS.
    */
-  async invalidate(options: RangeOptions & { dirty?: DirtyRule } = NO_LIMITS): Promise<number> {
+  async invalidate(options: InvalidateOptions = NO_LIMITS): Promise<number> {
     const { limits, params, body } = this.request(options, 'dirty');
     const call = { ...limits, params, body: { ...body, ...dirtyOf(options) } };
     return (await this.control.call('invalidate', call)).pagesInvalidated;
@@ -218,8 +242,8 @@ export class ExternalPages extends ExternalMemory {
     }, first);
   }
 
-  /** A picture of its page table in `cells` cells, 64 by default; never more than it has pages. */
-  async pageMap(options: RangeOptions & { cells?: number } = NO_LIMITS): Promise<PageMap> {
+  /** A picture of its page table in `cells` cells. ERR_RANGE. */
+  async pageMap(options: PageMapOptions = NO_LIMITS): Promise<PageMap> {
     const limits = limitsAmong(options, [...RANGE_KEYS, 'cells']);
     const { offset, length, cells } = options;
     const query = {

@@ -9,7 +9,7 @@ import {
   targetOf,
   withConnection,
 } from '../options.js';
-import { renderTable } from '../table.js';
+import { fitTable } from '../table.js';
 
 async function all(options: ConnectionOptions, shell: Shell): Promise<Exported[]> {
   const { control, wait } = targetOf(options, shell);
@@ -50,7 +50,9 @@ export function exportsCommand(shell: Shell): Command {
         formatSize(size),
       ]);
       const head = ['region', 'host', 'port', 'access', 'stag', 'size'];
-      shell.out.line(await renderTable(rows, { head, right: [2, 4, 5] }));
+      // What nobody can do without to use a port stays longest.
+      const fit = { columns: shell.out.width, text: 0, spare: [5, 3] };
+      shell.out.line(await fitTable(rows, { head, right: [2, 4, 5], ...fit }));
     },
   );
 }

@@ -13,7 +13,7 @@ import {
   withRange,
 } from '../options.js';
 import { drawProvenance, wordsOf } from '../provenance-picture.js';
-import { renderTable } from '../table.js';
+import { fitTable } from '../table.js';
 
 const LIMIT_MAX = 1_000_000;
 const TABLE_RUNS = 50;
@@ -38,11 +38,11 @@ async function take(
   return { taken, next: null };
 }
 
-async function describe(runs: readonly ProvenanceRun[]): Promise<string> {
+async function describe(runs: readonly ProvenanceRun[], columns: number): Promise<string> {
   const rows = runs.map((run) => [String(run.offset), formatSize(run.length), ...wordsOf(run)]);
-  const options = { head: ['offset', 'length', 'what', 'where'], right: [0, 1] };
+  const options = { head: ['offset', 'length', 'what', 'where'], right: [0, 1], text: 2, columns };
   const { picture, legend } = drawProvenance(runs);
-  return `${await renderTable(rows, options)}\n\n[${picture}]\n ${legend}`;
+  return `${await fitTable(rows, options)}\n\n[${picture}]\n ${legend}`;
 }
 
 export function provenanceCommand(shell: Shell): Command {
@@ -73,7 +73,7 @@ export function provenanceCommand(shell: Shell): Command {
       shell.out.object({ ...told, runs: taken, next });
       return;
     }
-    shell.out.line(await describe(taken));
+    shell.out.line(await describe(taken, shell.out.width));
     if (next !== null) shell.out.line(` … and more: --offset ${next}, or a larger --limit`);
   });
 }

@@ -2,7 +2,11 @@
 import { Command } from 'commander';
 import { formatSize } from '../../units.js';
 import { type ConnectionOptions, type Shell, targetOf, withConnection } from '../options.js';
-import { renderTable } from '../table.js';
+import { fitTable } from '../table.js';
+
+const HEAD = ['region', 'kind', 'access', 'size', 'present', 'dirty', 'state'];
+/** Columns that a narrow terminal does without, the first ones first. */
+const SPARE = ['kind', 'access', 'dirty', 'present', 'size'];
 
 export function regionsCommand(shell: Shell): Command {
   const command = new Command('regions').description('list the regions');
@@ -21,7 +25,8 @@ export function regionsCommand(shell: Shell): Command {
       const counts = [pages.present, pages.dirty].map(String);
       return [name, kind, access, formatSize(size), ...counts, state];
     });
-    const head = ['region', 'kind', 'access', 'size', 'present', 'dirty', 'state'];
-    shell.out.line(await renderTable(rows, { head, right: [3, 4, 5] }));
+    const spare = SPARE.map((name) => HEAD.indexOf(name));
+    const fit = { columns: shell.out.width, text: 0, spare };
+    shell.out.line(await fitTable(rows, { head: HEAD, right: [3, 4, 5], ...fit }));
   });
 }
