@@ -124,8 +124,11 @@ export function makeTierDirectories(tiers: readonly TierSpec[]): void {
   }
 }
 
-/** How long a start waits for the connections to pools that it has found, and between looks. */
-const CONNECT_MS = 2000;
+/**
+ * How long a start waits for the connections to pools that it has found, and between looks: for a
+ * second one where the first takes longer than its second.
+ */
+const CONNECT_MS = 4000;
 const CONNECTED_LOOK_MS = 2;
 /** Between looks for places of pools that hold nothing any more. */
 const GIVE_BACK_MS = 1000;
@@ -208,9 +211,9 @@ export class Tiers {
   /** The first write that needs a pool shall not come before it: so long a start waits for it. */
   async #connected(pager: PagerHandle, found: readonly (boolean | undefined)[]): Promise<void> {
     const until = performance.now() + CONNECT_MS;
-    const connecting = ({ state }: TierStats, index: number) =>
-      state === 'connecting' && found[index] === true;
-    while (native().pagerTiers(pager).some(connecting) && performance.now() < until) {
+    const isMissing = ({ state }: TierStats, index: number) =>
+      state !== 'connected' && found[index] === true;
+    while (native().pagerTiers(pager).some(isMissing) && performance.now() < until) {
       await sleep(CONNECTED_LOOK_MS);
     }
   }

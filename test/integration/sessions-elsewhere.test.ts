@@ -24,6 +24,8 @@ async function servePair(fabricDelayMs = 0) {
   await there.appliance.create({ name: 'pool', size: 64 * 2 ** 20 });
   const words = ['--memory', '256KiB', '--tier', `${proxy.url}/pool`];
   const here = await ServeProcess.start(scratch(), words);
+  // With a delay it is the start that is looked at.
+  if (fabricDelayMs === 0) await whenConnected(here);
   return { there, proxy, here };
 }
 
