@@ -131,7 +131,7 @@ FARPAGE_TEST(lend_answers_first_and_who_asks_afterwards_sees_the_page) {
   char byte = 0;
   for (PageIndex page = 0; page < 3; page++) {
     CHECK_EQ(int(Read(*initiator, slow.stag, page << kPageShift, &byte, 1).code), int(Code::kOk));
-    CHECK_EQ(int(byte), -1);
+    CHECK_EQ(int(static_cast<uint8_t>(byte)), 0xff);
     slow.appliance.pager.AwaitLent(*slow.appliance.region);
     CHECK_EQ(slow.appliance.region->table->present(), page + 1);
   }
