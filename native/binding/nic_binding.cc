@@ -19,10 +19,9 @@ Napi::Value NicOpen(const Napi::CallbackInfo& info) {
   native.threads = static_cast<uint32_t>(NumberOf(options, "threads", 1));
   native.poll_us = static_cast<uint32_t>(NumberOf(options, "pollUs", 50));
   native.connections_max = static_cast<uint32_t>(NumberOf(options, "connectionsMax", 1024));
-  // All windows together stay below a quarter of the budget while few connections fault at once.
-  const uint64_t budget_bytes = pager->pager.budget().max() << kPageShift;
-  native.window_bytes =
-      std::clamp<uint64_t>(budget_bytes / 16, kPageBytes, native.window_bytes);
+  // All windows together stay below a quarter of the budget while few requests fault at once.
+  const uint64_t window_bytes = WindowPages(pager->pager.budget().max()) << kPageShift;
+  native.window_bytes = std::clamp<uint64_t>(window_bytes, kPageBytes, native.window_bytes);
   auto nic = Nic::Start(native, &pager->pager, &pager->pager.shootdown());
   if (!nic.ok()) return Throw(info.Env(), nic.error());
   return MakeHandle(info.Env(), HandleKind::kNic,

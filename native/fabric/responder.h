@@ -129,7 +129,7 @@ class Responder {
     bool faulted = false;
     bool waiting = false;
     bool prefetched = false;
-    Code failed = Code::kOk;
+    Code failed = Code::kOk;  // of want of memory: pages that need none are answered all the same
     std::shared_ptr<Region> waits_in;  // from the wait until the page has been used
     std::shared_ptr<Reservation> waits_at;  // while the region itself has to be reached
   };
@@ -180,6 +180,7 @@ class Responder {
   // responder_serve.cc: requests
   void Serve();
   void Warm(const Pending& pending) const;
+  [[nodiscard]] uint64_t WindowBytes(const Region& region) const;
   Step ServeOne(Pending& pending);
   Step ServeRead(Pending& pending);
   Step EmitSegment(Pending& pending, const MemoryRegion& target, const std::byte* from,
@@ -201,6 +202,7 @@ class Responder {
 
   // responder_lend.cc: pages that are initialised behind their answer
   const std::byte* Lend(Pending& pending, const MemoryRegion& target, uint64_t offset);
+  Step ServeLent(Pending& pending, const MemoryRegion& target, uint64_t offset, uint32_t bytes);
   void SettleLent();
 
   // responder_reach.cc: regions that have to be allocated first

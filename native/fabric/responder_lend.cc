@@ -1,4 +1,6 @@
 // Answers that go before their page is initialised.
+#include <algorithm>
+
 #include "fabric/responder.h"
 
 namespace farpage {
@@ -12,6 +14,30 @@ const std::byte* Responder::Lend(Pending& pending, const MemoryRegion& target, u
   pending.faulted = true;
   lent_[lent_count_++] = {target.region, page};
   return bytes + (offset & (kPageBytes - 1));
+}
+
+// The next page of a READ that found no memory: it is answered if its bytes are constant, else the
+// READ ends with what its fill ended with.
+Responder::Step Responder::ServeLent(Pending& pending, const MemoryRegion& target,
+                                     uint64_t offset, uint32_t bytes) {
+  if (lent_count_ == kLentPagesMax) return Step::kAgain;
+  const PageIndex page = offset >> kPageShift;
+  const PageTable& table = *target.region->table;
+  if (StateOf(table.Load(page)) == PageState::kAbsent) {
+    if (const std::byte* from = Lend(pending, target, offset); from != nullptr) {
+      const uint64_t left = kPageBytes - (offset & (kPageBytes - 1));
+      return EmitSegment(pending, target, from,
+                         static_cast<uint32_t>(std::min<uint64_t>(bytes, left)));
+    }
+    if (target.region->table->tables().IsClosed(page)) return Step::kAgain;
+    if (StateOf(table.Load(page)) == PageState::kAbsent) {
+      FailPending(pending, kTermLocal, pending.failed);
+      return Step::kFailed;
+    }
+  }
+  // Somebody fills it just now, and may have found a frame.
+  uint64_t ready = 0;
+  return Await(pending, target, {page, 1}, FaultKind::kRead, &ready);
 }
 
 void Responder::SettleLent() {

@@ -334,7 +334,7 @@ void Responder::LookAhead() {
       const ReadRequest read = DecodeReadRequest(fpdu + kUntaggedHeaderBytes);
       stag = read.source_stag;
       offset = read.source_offset;
-      bytes = std::min<uint64_t>(read.size_bytes, context_->window_bytes);
+      bytes = read.size_bytes;
       kind = FaultKind::kRead;
     } else if (header.opcode != RdmapOpcode::kWrite) {
       return;
@@ -347,6 +347,7 @@ void Responder::LookAhead() {
     } else if (within && kind == FaultKind::kWrite) {
       AskAhead(*target, header);
     } else if (within) {
+      if (kind == FaultKind::kRead) bytes = std::min(bytes, WindowBytes(*target->region));
       (void)context_->pager->Fault(target->region,
                                    PagesOf(target->region_offset + offset, bytes), kind, nullptr,
                                    0, nullptr, context_->fills);

@@ -34,6 +34,13 @@ void Responder::Warm(const Pending& pending) const {
   __builtin_prefetch(target->region->memory->address() + offset);
 }
 
+// How far a request faults ahead of what it sends.
+uint64_t Responder::WindowBytes(const Region& region) const {
+  const uint64_t window =
+      std::min(context_->window_bytes >> kPageShift, WindowPages(region.frames.max()));
+  return std::max<uint64_t>(window, 1) << kPageShift;
+}
+
 void Responder::Serve() {
   for (uint32_t n = 1; n < count_ && n < kWarmAhead; n++) Warm(pending(n));
   while (count_ != 0 && state_ == State::kStreaming) {
@@ -106,7 +113,7 @@ void Responder::Prefetch() {
     }
     const PageRun run =
         PagesOf(target->region_offset + behind.read.source_offset,
-                std::min<uint64_t>(behind.read.size_bytes, context_->window_bytes));
+                std::min<uint64_t>(behind.read.size_bytes, WindowBytes(*target->region)));
     for (PageIndex page = run.first; page < run.end(); page++) {
       if ((target->region->table->Load(page) & kReadable) != 0) continue;
       behind.faulted = true;
@@ -120,7 +127,8 @@ void Responder::Prefetch() {
 
 Responder::Step Responder::ServeOne(Pending& pending) {
   if (pending.waiting) return Step::kWaiting;
-  if (pending.failed != Code::kOk) {
+  const bool full = pending.failed == Code::kMemoryFull || pending.failed == Code::kNoSpace;
+  if (pending.failed != Code::kOk && (pending.is_atomic || !full)) {
     FailPending(pending, kTermLocal, pending.failed);
     return Step::kFailed;
   }
@@ -170,14 +178,22 @@ Responder::Step Responder::ServeRead(Pending& pending) {
     }
     const std::byte* from = target->region->memory->address() + offset;
     const std::byte* lent = nullptr;
+    if (ready == 0 && pending.failed != Code::kOk) {
+      const Step step = ServeLent(pending, *target, offset, bytes);
+      if (step != Step::kDone) return step;
+      continue;
+    }
     if (ready == 0 && run.count == 1 && bytes == left) lent = Lend(pending, *target, offset);
     if (lent != nullptr) {
       from = lent;
     } else if (ready < run.count) {
-      const PageRun window =
-          PagesOf(offset, std::min<uint64_t>(left, std::max(context_->window_bytes, kPageBytes)));
-      const Step step = Await(pending, *target, window, FaultKind::kRead, &ready);
-      if (ready == 0) return step;
+      // Where memory is full, what is here already goes first.
+      if (pending.failed == Code::kOk) {
+        const PageRun window =
+            PagesOf(offset, std::min<uint64_t>(left, WindowBytes(*target->region)));
+        const Step step = Await(pending, *target, window, FaultKind::kRead, &ready);
+        if (ready == 0) return step;
+      }
       // Filled here and used at once: this is the use that they were filled for.
       for (uint64_t n = 0; n < std::min(ready, run.count); n++) {
         table.ClearFlags(run.first + n, kUnused);
@@ -279,7 +295,8 @@ void Responder::Yield(Pending& item) {
 // `from`: where the bytes are now, in the region or in a page that is lent.
 Responder::Step Responder::EmitSegment(Pending& pending, const MemoryRegion& target,
                                        const std::byte* from, uint32_t bytes) {
-  const bool copies = crc_ || bytes <= kCopyPayloadMax;
+  // What is answered without memory cannot be looked up again.
+  const bool copies = crc_ || bytes <= kCopyPayloadMax || pending.failed != Code::kOk;
   if (!send_.HasRoom(kTaggedHeaderBytes + (copies ? bytes : 0) + 8, 3)) return Step::kBlocked;
   const ReadRequest& read = pending.read;
   const bool last = pending.done_bytes + bytes == read.size_bytes;

@@ -18,6 +18,16 @@ class Reservation;
 // is well takes.
 inline constexpr uint64_t kNudgeNs = 2'000'000;
 
+// Pages that one request faults in ahead of what it sends, and one stream reads ahead, at most: a
+// part of the frames such that those of as many as there usually are at once are still here when
+// they are sent. 0: there are so few that what nobody waits for yet would go before it was used.
+inline constexpr uint64_t kWindowPart = 256;
+inline constexpr uint64_t kLeastWindowPages = 4;
+inline constexpr uint64_t WindowPages(uint64_t frames) {
+  const uint64_t pages = frames / kWindowPart;
+  return pages < kLeastWindowPages ? 0 : pages;
+}
+
 enum class FaultKind : uint8_t { kRead, kWrite };
 
 // What a waiter is told: the page whose state has changed, or the reservation that can be reached

@@ -173,6 +173,7 @@ class Pager final : public FaultHandler {
              uint64_t token);
   void Follow(const std::shared_ptr<Region>& region, PageRun run, bool cold,
               ReadAheadStream* stream);
+  [[nodiscard]] uint32_t ReadAheadMax(const Region& region) const;
   void FollowStride(const std::shared_ptr<Region>& region, PageRun run, ReadAheadStream* stream);
   void AdvanceStride(const std::shared_ptr<Region>& region, ReadAheadStream* stream);
   static uint64_t ClaimAhead(Region& region, PageRun run);

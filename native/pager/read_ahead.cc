@@ -6,6 +6,12 @@
 
 namespace farpage {
 
+// Of one stream, in pages.
+uint32_t Pager::ReadAheadMax(const Region& region) const {
+  const uint64_t window = WindowPages(std::min(region.frames.max(), budget_.max()));
+  return static_cast<uint32_t>(std::min<uint64_t>(read_ahead_pages_max_, window));
+}
+
 void Pager::Follow(const std::shared_ptr<Region>& region, PageRun run, bool cold,
                    ReadAheadStream* stream) {
   if (stream->region != region.get()) {
@@ -15,17 +21,18 @@ void Pager::Follow(const std::shared_ptr<Region>& region, PageRun run, bool cold
   const bool continues =
       run.first != 0 && (run.first == stream->expected || run.first == stream->filled_to);
   stream->expected = run.end();
+  const uint32_t most = ReadAheadMax(*region);
   if (!continues) {
     stream->filled_to = run.end();
     stream->window_pages = 0;
-    if (cold && read_ahead_pages_max_ != 0) FollowStride(region, run, stream);
+    if (cold && most != 0) FollowStride(region, run, stream);
     return;
   }
   // Pages that are in the page cache are filled in place faster than they are handed over.
-  if (!cold || read_ahead_pages_max_ == 0) return;
+  if (!cold || most == 0) return;
   stream->EndStride();
   if (stream->window_pages == 0) {
-    stream->window_pages = std::min(kFirstWindowPages, read_ahead_pages_max_);
+    stream->window_pages = std::min(kFirstWindowPages, most);
   }
   stream->filled_to = std::max(stream->filled_to, run.end());
   Advance(region, run.first, stream);
@@ -56,7 +63,7 @@ void Pager::Advance(const std::shared_ptr<Region>& region, PageIndex page,
     at += run.count;
   }
   stream->filled_to = end;
-  stream->window_pages = std::min(stream->window_pages * 2, read_ahead_pages_max_);
+  stream->window_pages = std::min(stream->window_pages * 2, ReadAheadMax(*region));
 }
 
 // Three accesses at the same distance are a stride: two may be so by chance.
@@ -74,7 +81,7 @@ void Pager::FollowStride(const std::shared_ptr<Region>& region, PageRun run,
   }
   if (stream->steps == 0) stream->steps = kFirstStrideSteps;
   stream->run_pages =
-      static_cast<uint32_t>(std::min<uint64_t>(run.count, read_ahead_pages_max_));
+      static_cast<uint32_t>(std::min<uint64_t>(run.count, ReadAheadMax(*region)));
   stream->strided_to = start + stream->stride;
   AdvanceStride(region, stream);
 }
@@ -82,7 +89,7 @@ void Pager::FollowStride(const std::shared_ptr<Region>& region, PageRun run,
 void Pager::AdvanceStride(const std::shared_ptr<Region>& region, ReadAheadStream* stream) {
   const auto pages = static_cast<int64_t>(region->table->pages());
   const uint32_t steps =
-      std::min(stream->steps, std::max(read_ahead_pages_max_ / stream->run_pages, 1u));
+      std::min(stream->steps, std::max(ReadAheadMax(*region) / stream->run_pages, 1u));
   bool marked = false;
   for (uint32_t step = 0; step < steps; step++) {
     const int64_t at = stream->strided_to;

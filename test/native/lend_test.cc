@@ -6,6 +6,7 @@
 
 #include "appliance_fixture.h"
 #include "check.h"
+#include "faulty_fixture.h"
 #include "pager/pager_marks.h"
 
 namespace farpage::test {
@@ -120,6 +121,47 @@ FARPAGE_TEST(lend_answers_what_the_page_will_hold_and_initialises_it) {
     CheckAnswers(value, true, false, 3);
     CheckAnswers(value, true, true, 3);
     CheckAnswers(value, true, false, 0);
+  }
+}
+
+// Memory is full of what nothing takes: pages of a value need none of it, however many one READ
+// asks for, and those between them that are there are as they were written.
+FARPAGE_TEST(lend_answers_reads_of_many_pages_where_memory_is_full) {
+  for (const uint8_t flags : {uint8_t{3}, uint8_t{0}}) {
+    ApplianceOptions options;
+    options.frames_max = 15;  // so few that writers leave none to those who read
+    Appliance appliance(options);
+    const uint32_t stag = appliance.OpenAnonymous(256 << kPageShift, FillValueStore::Value::kOne);
+    auto initiator = appliance.Connect(true, false, 64, flags);
+    REQUIRE(initiator != nullptr);
+    const char written = 5;
+    for (PageIndex page = 100; page < 115; page++) {
+      const Completion done = Write(*initiator, stag, page << kPageShift, &written, 1);
+      CHECK_EQ(int(done.code), int(Code::kOk));
+    }
+    std::vector<char> want(200 << kPageShift, '\xff');
+    for (PageIndex page = 100; page < 115; page++) want[(page - 1) << kPageShift] = written;
+    for (const uint32_t bytes : {2u << kPageShift, 200u << kPageShift}) {
+      std::vector<char> got(bytes, 'x');
+      const Completion done = Read(*initiator, stag, 1 << kPageShift, got.data(), bytes);
+      CHECK_EQ(int(done.code), int(Code::kOk));
+      CHECK(std::equal(got.begin(), got.end(), want.begin()));
+    }
+    // More than a socket holds, taken late: bytes that are sent later are the same.
+    std::vector<std::vector<std::byte>> late(8, std::vector<std::byte>(want.size()));
+    for (auto& into : late) {
+      const WorkRequest read{0, Opcode::kRead, stag, kPageBytes, uint32_t(want.size()),
+                             into.data()};
+      REQUIRE(initiator->Post({&read, 1}) == 1u);
+    }
+    initiator->Flush();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    CHECK_EQ(int(AwaitAll(*initiator)), 0);
+    for (const auto& got : late) CHECK(std::memcmp(got.data(), want.data(), want.size()) == 0);
+    CHECK_EQ(appliance.region->table->present(), 15u);
+    // What has to be written needs a frame, as before.
+    const Completion full = Write(*initiator, stag, 0, &written, 1);
+    CHECK_EQ(int(full.code), int(flags == 0 ? Code::kIo : Code::kMemoryFull));
   }
 }
 

@@ -105,6 +105,50 @@ FARPAGE_TEST(read_ahead_leaves_accesses_without_a_pattern_alone) {
   CHECK_EQ(reader.Faulted(), reader.accessed);
 }
 
+// What is brought before it is sent must still be there then: a region with few frames is read
+// through, sixteen long READs at a time, without bringing its pages twice.
+FARPAGE_TEST(read_ahead_of_a_region_with_few_frames_brings_each_page_once) {
+  constexpr uint32_t kReads = 16;
+  constexpr uint32_t kBytes = 256 * 1024;
+  for (const uint64_t frames : {16u, 64u, 256u, 1024u}) {
+    Appliance appliance(Reader::Options(64));
+    Region::Options options;
+    options.size_bytes = kPages << kPageShift;
+    options.frames_max = frames;
+    auto store = std::make_unique<SlowElsewhere>();
+    auto memory = StagedMemory::Create(options.size_bytes, store.get());
+    REQUIRE(memory.ok());
+    const uint32_t stag = appliance.Use(options, std::move(store), std::move(memory).value());
+    for (const uint8_t flags : {uint8_t{3}, uint8_t{0}}) {
+      auto initiator = appliance.Connect(false, false, 64, flags);
+      REQUIRE(initiator != nullptr);
+      std::vector<std::byte> bytes(uint64_t{kReads} * kBytes);
+      const uint64_t before = appliance.region->store->pages_read();
+      const uint64_t first = flags == 0 ? bytes.size() : 0;
+      std::vector<WorkRequest> requests;
+      for (uint32_t n = 0; n < kReads; n++) {
+        requests.push_back({n, Opcode::kRead, stag, first + uint64_t{n} * kBytes, kBytes,
+                            bytes.data() + uint64_t{n} * kBytes});
+      }
+      REQUIRE(initiator->Post(requests) == kReads);
+      initiator->Flush();
+      for (uint32_t done = 0; done < kReads;) {
+        Completion completion;
+        if (initiator->Poll({&completion, 1}) == 0) {
+          REQUIRE(initiator->Wait(20'000, NowNs() + 20'000'000'000).ok());
+          continue;
+        }
+        CHECK_EQ(int(completion.code), int(Code::kOk));
+        done++;
+      }
+      const uint64_t pages = bytes.size() >> kPageShift;
+      const uint64_t asked = appliance.region->store->pages_read() - before;
+      CHECK(asked <= pages + pages / 10);
+      CHECK(bytes[5] == SlowElsewhere::ByteOf(first >> kPageShift));
+    }
+  }
+}
+
 FARPAGE_TEST(read_ahead_of_nothing_where_it_is_turned_off) {
   Reader reader(0);
   for (PageIndex page = 0; page < 200; page += 10) reader.Access(page);
