@@ -51,7 +51,8 @@ export const ERROR_TEXT = {
     'memory is full of dirty pages, pages in use, tables; sync, or raise --memory or --resident',
   ERR_ADDRESS_SPACE:
     'no range of addresses of this size is free; use smaller regions, or let others become idle',
-  ERR_NO_SPACE: 'the device is full, the pages stay dirty; free some space, then sync again',
+  ERR_NO_SPACE:
+    'the device or the memory directory is full, dirty pages stay; free some space, then try again',
   ERR_IO: 'the device or file system reported an error; look at the cause and the system log',
   ERR_STAG: 'the steering tag is unknown or was taken back; attach the region again',
   ERR_BOUNDS: 'the access goes beyond what was registered; keep it within the region',

@@ -91,6 +91,30 @@ Napi::Value PagerStats(const Napi::CallbackInfo& info) {
   return stats;
 }
 
+void PagerChargeFound(const Napi::CallbackInfo& info) {
+  const auto pager = OpenPager(info);
+  if (pager != nullptr) pager->pager.ChargeFound(info[1].ToNumber().Int64Value());
+}
+
+// Of a region that is not open.
+Napi::Value MemoryFound(const Napi::CallbackInfo& info) {
+  const Napi::Object where = ObjectOf(info[0]);
+  MemoryFiles::Options options;
+  options.directory = TextOf(where, "directory");
+  options.id = TextOf(where, "id");
+  options.boot_id = TextOf(where, "bootId");
+  const FoundPages found = MemoryFiles::Look(options);
+  Napi::Object told = Napi::Object::New(info.Env());
+  told.Set("present", static_cast<double>(found.present));
+  told.Set("dirty", static_cast<double>(found.dirty));
+  return told;
+}
+
+void PagerReturnFound(const Napi::CallbackInfo& info) {
+  const auto pager = Unwrap<PagerObject>(info[0]);
+  if (pager != nullptr) pager->pager.ReturnFound(info[1].ToNumber().Int64Value());
+}
+
 Napi::Value AccountOpen(const Napi::CallbackInfo& info) {
   const auto pager = OpenPager(info);
   if (pager == nullptr) return info.Env().Undefined();
@@ -111,6 +135,9 @@ void ExportPager(Napi::Env env, Napi::Object exports) {
   exports.Set("pagerOpen", Napi::Function::New(env, PagerOpen));
   exports.Set("pagerStats", Napi::Function::New(env, PagerStats));
   exports.Set("accountOpen", Napi::Function::New(env, AccountOpen));
+  exports.Set("pagerChargeFound", Napi::Function::New(env, PagerChargeFound));
+  exports.Set("memoryFound", Napi::Function::New(env, MemoryFound));
+  exports.Set("pagerReturnFound", Napi::Function::New(env, PagerReturnFound));
   exports.Set("pagerClose", Napi::Function::New(env, PagerClose));
 }
 

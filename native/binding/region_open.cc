@@ -216,7 +216,8 @@ Napi::Value RegionOpenStaged(const Napi::CallbackInfo& info) {
                  std::make_shared<Protection>()};
   const Napi::Object where = ObjectOf(options.Get("memory"));
   plan.memory = {TextOf(where, "directory"), TextOf(where, "id"), TextOf(where, "bootId"), size,
-                 {}, NumberOf(where, "life"), NumberOf(where, "nextLife")};
+                 {}, NumberOf(where, "life"), NumberOf(where, "nextLife"),
+                 NumberOf(where, "chargedPages")};
   if (FlagOf(options, "reserve") && plan.make) {
     // The file is made now, and open to nobody: that there is none later means that it was lost.
     auto made = KeptStore::Open(plan.keep, size, true, nullptr);

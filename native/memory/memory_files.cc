@@ -25,7 +25,7 @@ constexpr uint64_t kChunkBytes = 4096;
 constexpr uint64_t kChunkWords = kChunkBytes / sizeof(PageWord);
 
 Error FullOr(const char* what) {
-  if (errno == ENOSPC) return {Code::kMemoryFull, errno, "the memory directory is full"};
+  if (errno == ENOSPC) return {Code::kNoSpace, errno, "the memory directory is full"};
   return SystemError(what);
 }
 
@@ -33,6 +33,11 @@ Result<Fd> OpenFile(const std::string& path) {
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) return FullOr("open memory file");
   return fd;
+}
+
+uint64_t WordBytes(uint64_t size_bytes) {
+  const uint64_t pages = (size_bytes + kPageBytes - 1) >> kPageShift;
+  return (pages * sizeof(PageWord) + kPageBytes - 1) & ~(kPageBytes - 1);
 }
 
 }  // namespace
@@ -70,10 +75,18 @@ Result<std::unique_ptr<MemoryFiles>> MemoryFiles::Open(const Options& options) {
   if (!resized.ok()) return resized.error();
   auto memory = OpenFile(base + ".memory");
   if (!memory.ok()) return memory.error();
-  const uint64_t pages = (options.size_bytes + kPageBytes - 1) >> kPageShift;
-  const uint64_t words = (pages * sizeof(PageWord) + kPageBytes - 1) & ~(kPageBytes - 1);
+  const uint64_t words = WordBytes(options.size_bytes);
   struct stat status{};
-  if (::fstat(table.value().get(), &status) != 0) return SystemError("fstat");
+  struct stat of_memory{};
+  if (::fstat(table.value().get(), &status) != 0 ||
+      ::fstat(memory.value().get(), &of_memory) != 0) {
+    return SystemError("fstat");
+  }
+  // Nobody knows what the pages are whose words were cut off. Cut to nothing first: who dies
+  // before all is emptied must not find words again that say nothing.
+  const auto found = static_cast<uint64_t>(status.st_size);
+  const bool cut = found != 0 && found < kHeaderBytes + words;
+  if (cut && ::ftruncate(table.value().get(), 0) != 0) return SystemError("ftruncate");
   if (::ftruncate(table.value().get(), static_cast<off_t>(kHeaderBytes + words)) != 0 ||
       ::fallocate(table.value().get(), FALLOC_FL_KEEP_SIZE, 0, kHeaderBytes) != 0) {
     return FullOr("fallocate header");
@@ -89,19 +102,45 @@ Result<std::unique_ptr<MemoryFiles>> MemoryFiles::Open(const Options& options) {
   if (resized.value().outcome != Adoption::kMade) {
     files->report_ = std::move(resized).value();
     files->settled_ = true;
-  } else if (status.st_size == 0) {
+  } else if (found == 0 && of_memory.st_size == 0) {
     files->report_.outcome = Adoption::kMade;
     files->WriteHeader();
-  } else if (!files->Belongs()) {
-    files->report_.outcome = Adoption::kDiscarded;
-    if (Status emptied = files->Empty(); !emptied.ok()) return emptied.error();
-    files->WriteHeader();
+  } else if (cut || !files->Belongs()) {
+    if (Status discarded = files->DiscardAll(); !discarded.ok()) return discarded.error();
   } else if (!files->SameLife()) {
     files->report_.outcome = Adoption::kStale;
   } else {
     files->report_.outcome = files->SameStore() ? Adoption::kAdopted : Adoption::kConflict;
   }
   return files;
+}
+
+FoundPages MemoryFiles::Look(const Options& options) {
+  FoundPages found;
+  const std::string path = options.directory + "/" + options.id + ".table";
+  const Fd table(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  Header head{};
+  struct stat status{};
+  if (!table.valid() || ::fstat(table.get(), &status) != 0 ||
+      ::pread(table.get(), static_cast<void*>(&head), sizeof(head), 0) != sizeof(head) ||
+      !head.BelongsTo(options)) {
+    return found;
+  }
+  const uint64_t end = kHeaderBytes + WordBytes(head.size_bytes);
+  if (static_cast<uint64_t>(status.st_size) < end) return found;
+  std::array<PageWord, kChunkWords> words;
+  auto at = static_cast<off_t>(kHeaderBytes);
+  while ((at = ::lseek(table.get(), at, SEEK_DATA)) >= 0 && static_cast<uint64_t>(at) < end) {
+    const ssize_t got = ::pread(table.get(), words.data(), sizeof(words), at);
+    if (got <= 0) return found;
+    for (const PageWord word : std::span(words).first(got / sizeof(PageWord))) {
+      const PageState state = StateOf(word);
+      if (state == PageState::kPresent || state == PageState::kCopying) found.present++;
+      if ((word & kUnsafe) != 0) found.dirty++;
+    }
+    at += got;
+  }
+  return found;
 }
 
 Result<AdoptionReport> MemoryFiles::Resize(const Options& options, int table_fd) {
@@ -119,8 +158,13 @@ Result<AdoptionReport> MemoryFiles::Resize(const Options& options, int table_fd)
   auto old = Open(before);
   if (!old.ok()) return old.error();
   MemoryFiles& files = *old.value();
-  if (files.SameLife()) files.report_.outcome = Adoption::kConflict;
+  if (files.report_.outcome == Adoption::kAdopted) files.report_.outcome = Adoption::kConflict;
   if (Status adopted = files.Adopt(false); !adopted.ok()) return adopted.error();
+  // A header never speaks of more words than there are, or they would count as cut off.
+  const uint64_t words = std::max(WordBytes(was), WordBytes(options.size_bytes));
+  if (::ftruncate(table_fd, static_cast<off_t>(kHeaderBytes + words)) != 0) {
+    return FullOr("ftruncate table");
+  }
   files.options_.size_bytes = options.size_bytes;
   files.WriteHeader();
   return std::move(files.report_);
@@ -144,14 +188,25 @@ bool MemoryFiles::SameLife() const {
 }
 
 // Everything goes but the descriptors.
-Status MemoryFiles::Empty() {
+Status MemoryFiles::DiscardAll() {
+  report_ = {};
+  report_.outcome = Adoption::kDiscarded;
   const auto all = static_cast<off_t>(table_.size());
   if (::ftruncate(memory_fd_.get(), 0) != 0 ||
       ::fallocate(table_fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, kHeaderBytes,
                   all) != 0) {
     return SystemError("empty memory files");
   }
+  WriteHeader();
   return {};
+}
+
+// Pages have words that say so, and their bytes were cut off.
+Result<bool> MemoryFiles::IsCut() const {
+  struct stat status{};
+  if (::fstat(memory_fd_.get(), &status) != 0) return SystemError("fstat");
+  const bool is_short = static_cast<uint64_t>(status.st_size) < options_.size_bytes;
+  return is_short && report_.clean_pages + report_.dirty_pages != 0;
 }
 
 void MemoryFiles::WriteHeader() {
@@ -290,6 +345,9 @@ Status MemoryFiles::Adopt(bool writable) {
     }
   });
   if (!conflict) {
+    const auto cut = IsCut();
+    if (!cut.ok()) return cut.error();
+    if (cut.value()) return DiscardAll();
     header()->life = options_.next_life;
     return {};
   }

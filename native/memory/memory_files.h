@@ -25,7 +25,7 @@ inline constexpr uint32_t kConflictFilesMax = 16;
 enum class Adoption : uint8_t {
   kMade,       // there was nothing
   kAdopted,    // every page is where it was
-  kDiscarded,  // it belonged to another boot or region
+  kDiscarded,  // it belonged to another boot or region, or some of it was cut off
   kConflict,   // store or size are others: clean pages were dropped, dirty ones set aside
   kStale,      // the region was written without it since: the same
 };
@@ -40,6 +40,12 @@ struct AdoptionReport {
   uint64_t conflict_pages = 0;  // dirty, of a store that changed
   std::vector<PageRun> conflicts;  // the first kConflictRunsMax runs of these
   std::string conflict_file;       // where their bytes are, each at its offset
+};
+
+// What lies in memory that nobody has opened yet; dirty pages may also be lost.
+struct FoundPages {
+  uint64_t present = 0;
+  uint64_t dirty = 0;
 };
 
 // DIRECTORY/ID.memory holds the pages, DIRECTORY/ID.table a header page and then the page words;
@@ -57,14 +63,20 @@ class MemoryFiles {
     // between taking that and telling its caller has left the latter, and served no write.
     uint64_t life = 0;
     uint64_t next_life = 0;
+    // Frames that were charged for it before anybody opened it (Pager::ChargeFound).
+    uint64_t charged_pages = 0;
   };
 
-  // Opens the files, or makes them; files of another boot or region are emptied. Those of a region
-  // that had another size are a conflict, as those of another store: dirty pages are set aside; so
-  // are those of another life of the region, which was written elsewhere since.
+  // Opens the files, or makes them; those of another boot or region, or that were cut, are emptied.
+  // Those of a region that had another size are a conflict, as those of another store: dirty pages
+  // are set aside; so are those of another life of the region, which was written elsewhere since.
   // Fails: kStateVersion (another version of Farpage may have dirty pages there), kQuota (see
-  // kConflictFilesMax), kMemoryFull (the tmpfs has no room for a header), kIo.
+  // kConflictFilesMax), kNoSpace (the tmpfs has no room for a header), kIo.
   static Result<std::unique_ptr<MemoryFiles>> Open(const Options& options);
+
+  // What Adopt will find, by the words alone, in the same time: nothing of a region of another
+  // boot, or of a table that was cut. Changes nothing. Thread: any; nobody has the files open.
+  static FoundPages Look(const Options& options);
 
   // Repairs the words that are there and says what was found: half-done fills and evictions
   // become absent, what was on its way to the store is dirty again, nobody waits. In time
@@ -83,8 +95,10 @@ class MemoryFiles {
   [[nodiscard]] PageIndex NextTouched(PageIndex from) const;
 
   // Reserves the table page of a word before it is stored to (fallocate(2)): a full tmpfs is
-  // kMemoryFull and not a SIGBUS. Thread: any.
+  // kNoSpace and not a SIGBUS. Thread: any.
   Status ReserveWords(PageIndex page) const;
+
+  [[nodiscard]] uint64_t charged_pages() const { return options_.charged_pages; }
 
   // What the words take: memory of a file. Thread: any.
   [[nodiscard]] uint64_t word_bytes() const;
@@ -113,7 +127,8 @@ class MemoryFiles {
   [[nodiscard]] bool Disowned() const {
     return report_.outcome == Adoption::kConflict || report_.outcome == Adoption::kStale;
   }
-  Status Empty();
+  Status DiscardAll();
+  [[nodiscard]] Result<bool> IsCut() const;
   void WriteHeader();
   Status SetAside();
   PageWord Repaired(PageIndex page, PageWord word, bool writable);

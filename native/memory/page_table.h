@@ -84,7 +84,7 @@ class PageTable {
                                                  uint64_t pages);
 
   // Makes room for the words of `run` before one of them is claimed; anonymous words need none.
-  // Fails: kMemoryFull. Thread: any.
+  // Fails: kNoSpace. Thread: any.
   Status Reserve(PageRun run);
   [[nodiscard]] MemoryFiles* files() const { return files_.get(); }
 

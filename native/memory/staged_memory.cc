@@ -29,14 +29,19 @@ Result<std::unique_ptr<StagedMemory>> StagedMemory::Create(uint64_t length_bytes
                                                            PageStore* store) {
   Fd fd(::memfd_create("farpage-region", MFD_CLOEXEC));
   if (!fd.valid()) return SystemError("memfd_create");
-  return Over(std::move(fd), length_bytes, store);
+  return Make(std::move(fd), length_bytes, store, Code::kMemoryFull);
 }
 
 Result<std::unique_ptr<StagedMemory>> StagedMemory::Over(Fd file, uint64_t length_bytes,
                                                          PageStore* store) {
+  return Make(std::move(file), length_bytes, store, Code::kNoSpace);
+}
+
+Result<std::unique_ptr<StagedMemory>> StagedMemory::Make(Fd file, uint64_t length_bytes,
+                                                         PageStore* store, Code full) {
   const uint64_t rounded = (length_bytes + kPageBytes - 1) & ~(kPageBytes - 1);
   if (::ftruncate(file.get(), static_cast<off_t>(rounded)) != 0) return SystemError("ftruncate");
-  std::unique_ptr<StagedMemory> memory(new StagedMemory(std::move(file), rounded, store));
+  std::unique_ptr<StagedMemory> memory(new StagedMemory(std::move(file), rounded, store, full));
   if (Status mapped = memory->Map(); !mapped.ok()) return mapped.error();
   return memory;
 }
@@ -106,7 +111,7 @@ Status StagedMemory::Commit(PageRun run) {
     for (PageIndex page = run.first; page < run.end(); page++) {
       uint64_t old_value = 0;
       if (!AtomicFetchAdd(address() + (page << kPageShift), 0, &old_value)) {
-        return Error{Code::kMemoryFull, 0, "touch region memory"};
+        return Error{full_, 0, "touch region memory"};
       }
     }
     return {};
@@ -118,10 +123,10 @@ Status StagedMemory::Commit(PageRun run) {
                       static_cast<off_t>(run.length_bytes())) == 0) {
         return {};
       }
-      if (errno == ENOSPC) return Error{Code::kMemoryFull, errno, "fallocate region memory"};
+      if (errno == ENOSPC) return Error{full_, errno, "fallocate region memory"};
       return SystemError("fallocate");
     }
-    if (errno == EFAULT) return Error{Code::kMemoryFull, errno, "madvise MADV_POPULATE_WRITE"};
+    if (errno == EFAULT) return Error{full_, errno, "madvise MADV_POPULATE_WRITE"};
     return SystemError("madvise MADV_POPULATE_WRITE");
   }
   return {};
@@ -159,7 +164,7 @@ Status StagedMemory::PopulateFrom(PageRun run, const std::byte* bytes) {
                                  static_cast<off_t>(run.offset_bytes() + done));
     if (put < 0 && errno == EINTR) continue;
     if (put < 0 && (errno == ENOSPC || errno == ENOMEM)) {
-      return Error{Code::kMemoryFull, errno, "pwrite region memory"};
+      return Error{full_, errno, "pwrite region memory"};
     }
     if (put < 0) return SystemError("pwrite region memory");
     done += static_cast<uint64_t>(put);

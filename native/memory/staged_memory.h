@@ -17,8 +17,8 @@ class StagedMemory final : public RegionMemory {
  public:
   // Of a memfd. `store` fills the pages and must outlive this. Fails: kMemoryFull, kIo.
   static Result<std::unique_ptr<StagedMemory>> Create(uint64_t length_bytes, PageStore* store);
-  // Of a file that may have pages already; it is made as long as the region. Fails: kMemoryFull,
-  // kNoSpace, kIo.
+  // Of a file that may have pages already; it is made as long as the region. Where the file system
+  // has no room for another page, that is kNoSpace. Fails: kIo.
   static Result<std::unique_ptr<StagedMemory>> Over(Fd file, uint64_t length_bytes,
                                                     PageStore* store);
 
@@ -47,8 +47,10 @@ class StagedMemory final : public RegionMemory {
   [[nodiscard]] bool has_private_copies() const override { return false; }
 
  private:
-  StagedMemory(Fd fd, uint64_t length_bytes, PageStore* store)
-      : fd_(std::move(fd)), length_bytes_(length_bytes), store_(store) {}
+  StagedMemory(Fd fd, uint64_t length_bytes, PageStore* store, Code full)
+      : fd_(std::move(fd)), length_bytes_(length_bytes), store_(store), full_(full) {}
+  static Result<std::unique_ptr<StagedMemory>> Make(Fd file, uint64_t length_bytes,
+                                                    PageStore* store, Code full);
   Status Commit(PageRun run);
   static void Advise(std::byte* at, uint64_t length_bytes);
 
@@ -57,6 +59,7 @@ class StagedMemory final : public RegionMemory {
   Mapping mapping_;
   std::atomic<std::byte*> address_{nullptr};  // of the mapping, for threads that only look
   PageStore* store_;
+  const Code full_;  // that there is no room for another page
 };
 
 }  // namespace farpage

@@ -143,7 +143,11 @@ void Pager::AddRegion(std::shared_ptr<Region> region) {
   region->table->tables().ChargeTo(budget_);
   const uint64_t adopted = region->table->present();
   region->frames.Take(adopted);
-  budget_.Take(adopted);
+  // At the start its memory was charged as a whole, before anybody could look at its words.
+  const MemoryFiles* const files = region->table->files();
+  const uint64_t charged = files == nullptr ? 0 : files->charged_pages();
+  budget_.Take(adopted - std::min(adopted, charged));
+  budget_.Return(charged - std::min(adopted, charged));
   evictor_.Add(std::move(region));
   if (adopted != 0) WakeReclaim();
 }

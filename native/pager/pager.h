@@ -86,6 +86,14 @@ class Pager final : public FaultHandler {
   // Pages that it has already (adopted from a memory directory) are taken from the budget, beyond
   // its bound if need be; eviction brings it back below.
   void AddRegion(std::shared_ptr<Region> region);
+  // Takes frames, beyond the bound if need be, that memory of a region fills which an earlier
+  // process has left, and nobody has opened: AddRegion takes them over. Thread: any.
+  void ChargeFound(uint64_t pages) {
+    budget_.Take(pages);
+    WakeReclaim();
+  }
+  // That memory was deleted unopened.
+  void ReturnFound(uint64_t pages) { budget_.Return(pages); }
   // Ends the pager's work on a region: no thread of its touches it when this returns. The fabric
   // must have let go of it before (deregister, grace period). Its memory is unmapped and its
   // store closed then. Not in a turn.

@@ -32,6 +32,7 @@ import type { SuppliedRegion } from './callback-record.js';
 import { type Doors, openDoors } from './doors.js';
 import { Exports } from './exports.js';
 import { lockFolder } from './folder-lock.js';
+import { adoptFound } from './found-memory.js';
 import type { MemoryDirectory } from './memory-directory.js';
 import { openRegions } from './open-regions.js';
 import { type ApplianceOptions, type ResolvedOptions, resolveOptions } from './options.js';
@@ -176,6 +177,7 @@ export class Appliance implements AsyncDisposable {
     const doors = await openDoors(settings, { server, nic });
     open(doors.fabric);
     unit.warm(names);
+    void adoptFound(unit.list());
     // After the doors: a tier that leads to this very appliance is found out.
     await tiers.start(pager, (identity) => unit.has(identity));
     return new Appliance({

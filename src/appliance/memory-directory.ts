@@ -6,18 +6,23 @@ import {
   realpathSync,
   rmSync,
   statfsSync,
+  statSync,
   truncateSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { existingPart } from '../control/make-directories.js';
 import { FarpageError } from '../errors.js';
-import type { MemoryDirectory as NativeDirectory } from '../native/binding.js';
+import type { FoundPages, MemoryDirectory as NativeDirectory } from '../native/binding.js';
+import { native } from '../native/load.js';
+import { PAGE_BYTES } from '../units.js';
 import { lockFolder } from './folder-lock.js';
 import { makePrivateDirectory } from './private-directory.js';
 import type { Lives } from './sync-record.js';
 
 /** `f_type` of a tmpfs (statfs(2)). */
 const TMPFS_MAGIC = 0x01021994;
+/** The unit of st_blocks, whatever the file system's own is (stat(3type)). */
+const BLOCK_BYTES = 512;
 const BOOT_ID_PATH = '/proc/sys/kernel/random/boot_id';
 
 /** What tells this start of the machine from any other. */
@@ -59,9 +64,9 @@ export class MemoryDirectory implements AsyncDisposable {
     return new MemoryDirectory(path, { bootId, lock });
   }
 
-  /** Where the memory of one region is. */
-  of(id: string, lives: Lives): NativeDirectory {
-    return { directory: this.path, id, bootId: this.#bootId, ...lives };
+  /** Where the memory of one region is, of which so many pages count as taken already. */
+  of(id: string, { lives, chargedPages }: { lives: Lives; chargedPages: number }): NativeDirectory {
+    return { directory: this.path, id, bootId: this.#bootId, ...lives, chargedPages };
   }
 
   /** The files of one region: its memory and its page table. */
@@ -72,6 +77,23 @@ export class MemoryDirectory implements AsyncDisposable {
   /** Whether a region was allocated here by this process or one before. */
   has(id: string): boolean {
     return existsSync(this.filesOf(id)[0]);
+  }
+
+  /** Pages of memory that a region takes here: a tmpfs knows that exactly. */
+  pagesOf(id: string): number {
+    // Put together by hand: of a thousand regions `join` takes 5 ms of a start.
+    const found = statSync(`${this.path}/${id}.memory`, { throwIfNoEntry: false });
+    return Math.ceil(((found?.blocks ?? 0) * BLOCK_BYTES) / PAGE_BYTES);
+  }
+
+  /** What lies here of a region that is not open. */
+  found(id: string): FoundPages {
+    return native().memoryFound({ directory: this.path, id, bootId: this.#bootId });
+  }
+
+  /** No region can have another page here. */
+  get isFull(): boolean {
+    return statfsSync(this.path).bavail === 0;
   }
 
   /**

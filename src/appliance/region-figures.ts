@@ -4,7 +4,7 @@ import { contextOf } from '../control/codes.js';
 import type { RegionStat } from '../control/schema.js';
 import { shownUrl } from '../control/web-url.js';
 import { FarpageError, isErrorCode } from '../errors.js';
-import type { RegionHandle } from '../native/binding.js';
+import type { FoundPages, RegionHandle } from '../native/binding.js';
 import { native } from '../native/load.js';
 import { formatCount, PAGE_BYTES, pageCount } from '../units.js';
 import type { RegionRecord } from './record.js';
@@ -43,9 +43,17 @@ export function unwrittenOf(
   return new FarpageError(code, why === '' ? stays : `${why}; ${stays}`);
 }
 
-/** Zero for an idle region, which has no handle, and for a reserved one. `size` in bytes. */
-export function figuresOf(handle: RegionHandle | undefined, size: number) {
+/**
+ * Zero for an idle region, which has no handle, but for what is `left` of it in memory, and for a
+ * reserved one. `size` in bytes.
+ */
+export function figuresOf(
+  handle: RegionHandle | undefined,
+  size: number,
+  idle: { readonly left: FoundPages },
+) {
   const found = handle && native().regionStats(handle);
+  const left = found === undefined ? idle.left : undefined;
   return {
     connected: found?.sourceConnected ?? false,
     failure: found?.failure ?? null,
@@ -55,8 +63,8 @@ export function figuresOf(handle: RegionHandle | undefined, size: number) {
     allocatedBytes: found?.allocatedBytes ?? 0,
     pages: {
       total: found?.totalPages ?? pageCount(size),
-      present: found?.presentPages ?? 0,
-      dirty: found?.dirtyPages ?? 0,
+      present: found?.presentPages ?? left?.present ?? 0,
+      dirty: found?.dirtyPages ?? left?.dirty ?? 0,
       written: found?.writtenPages ?? 0,
       lost: found?.lostPages ?? 0,
       elsewhere: found?.elsewherePages ?? 0,
@@ -80,6 +88,17 @@ export function figuresOf(handle: RegionHandle | undefined, size: number) {
     },
     writebacks: { pages: found?.writtenBackPages ?? 0, bytes: found?.writtenBackBytes ?? 0 },
   };
+}
+
+/** How far it is, unless it is being removed; `failure` is why it could not be reached. */
+export function stateOf(
+  native: { allocatedBytes: number },
+  opened: object | undefined,
+  failure: FarpageError | undefined,
+): RegionStat['state'] {
+  if (failure !== undefined) return 'unavailable';
+  if (opened === undefined) return 'idle';
+  return native.allocatedBytes > 0 ? 'ready' : 'reserved';
 }
 
 /** What its record says of it, and whether its source elsewhere is `connected`. */

@@ -1,7 +1,7 @@
 /** Where the bytes of a region are kept, and for how long. */
 import { rmSync, statSync } from 'node:fs';
 import { FarpageError } from '../errors.js';
-import type { MemoryDirectory as NativeMemory } from '../native/binding.js';
+import type { FoundPages, MemoryDirectory as NativeMemory } from '../native/binding.js';
 import { ceilToPage } from '../units.js';
 import type { MemoryDirectory } from './memory-directory.js';
 import { isCopy, isKept, persists, type RegionRecord } from './record.js';
@@ -91,8 +91,25 @@ export class RegionKeeping {
   }
 
   /** The memory files of one of its lives, if there are any. */
-  memoryOf(lives: Lives): NativeMemory | undefined {
-    return this.usesMemory ? this.#memory?.of(this.#record().id, lives) : undefined;
+  memoryOf(of: { lives: Lives; chargedPages: number }): NativeMemory | undefined {
+    return this.usesMemory ? this.#memory?.of(this.#record().id, of) : undefined;
+  }
+
+  /** Pages of memory that it has in such files now. */
+  get memoryPages(): number {
+    return this.usesMemory ? (this.#memory?.pagesOf(this.#record().id) ?? 0) : 0;
+  }
+
+  /** What is in these, as long as nobody has opened them. */
+  get memoryFound(): FoundPages {
+    const none = { present: 0, dirty: 0 };
+    return this.usesMemory ? (this.#memory?.found(this.#record().id) ?? none) : none;
+  }
+
+  /** Why it can have no further page in them, if that is so. */
+  get crowded(): FarpageError | undefined {
+    if (!this.usesMemory || this.#memory?.isFull !== true) return undefined;
+    return new FarpageError('ERR_NO_SPACE', `${this.#memory.path}, the memory directory`);
   }
 
   /** Something of its syncs is to be known over restarts. */

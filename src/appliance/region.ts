@@ -14,13 +14,14 @@ import { native } from '../native/load.js';
 import { Carving } from './carving.js';
 import { CopySource } from './copy-source.js';
 import type { FileClaims } from './file-claims.js';
+import { FoundMemory } from './found-memory.js';
 import { failureOf, syncAtomically, type WrittenBack } from './group-sync.js';
 import { openNative } from './open-native.js';
 import type { PageCallbacks } from './page-callbacks.js';
 import { Prefetches } from './prefetches.js';
 import { boundsOf, type Range } from './range.js';
 import { isCopy, isKept, noSinkOf, pinnedPagesMax, type RegionRecord } from './record.js';
-import { describe, figuresOf, unwrittenOf } from './region-figures.js';
+import { describe, figuresOf, stateOf, unwrittenOf } from './region-figures.js';
 import { identityOf, lineageOf } from './region-identity.js';
 import { RegionKeeping } from './region-keeping.js';
 import type { RegionOptions } from './region-options.js';
@@ -58,6 +59,7 @@ export class Region {
   readonly #supply: () => PageCallbacks | undefined;
   #fresh: boolean;
   readonly #source = new CopySource();
+  readonly #found: FoundMemory;
   /** Its pages, a range at a time. */
   readonly pages: RegionPages;
   readonly workingSet: WorkingSet;
@@ -80,6 +82,7 @@ export class Region {
       folder: options.keepFolder,
       memory: options.memory,
     });
+    this.#found = new FoundMemory(options.pager, this.#keeping);
     this.syncs = new RegionSyncs(this.#keeping.fileOf('sync'), {
       synced: () => this.#record.synced === true,
       remember: () => options.keepSoon(this.#keep({ synced: true })),
@@ -119,7 +122,7 @@ export class Region {
       try {
         const reserve = this.#keeping.reserves;
         if (!this.#fresh) this.#keeping.look();
-        const handle = this.#openNative(reserve);
+        const handle = this.#found.handOver(this.#openNative(reserve));
         try {
           native().regionRestoreProtection(handle, this.record.protection ?? []);
           const pagesMax = pinnedPagesMax(this.record);
@@ -128,6 +131,7 @@ export class Region {
           if (!reserve && 'path' in this.record.source) this.#identity = this.identity;
         } catch (error) {
           native().regionClose(handle);
+          this.#found.charge();
           throw error;
         }
         this.#opened = { handle, release, reserve };
@@ -263,25 +267,31 @@ export class Region {
     return this.#keeping.persists;
   }
 
-  /** Pages that a sync would write; 0 while it is idle. */
-  get dirtyPages(): number {
-    return this.#opened === undefined ? 0 : native().regionStats(this.#opened.handle).dirtyPages;
+  /** Opens it, if it can, where an earlier process has left memory of it; whether it did. */
+  adopt(): boolean {
+    return !this.#removing && this.#found.adopt(() => this.open());
   }
 
-  /** Its figures; those of an idle region are zero. */
+  /** Pages that a sync would write. */
+  get dirtyPages(): number {
+    if (this.#opened === undefined) return this.#found.left.dirty;
+    return native().regionStats(this.#opened.handle).dirtyPages;
+  }
+
+  /** Its figures; those of an idle region are zero, but for what it has in memory all the same. */
   stat(): RegionStat {
-    const figures = figuresOf(this.#opened?.handle, this.record.size);
+    const figures = figuresOf(this.#opened?.handle, this.record.size, this.#found);
     const { connected, failure, unwritten, ...native } = figures;
     const { place } = this.#keeping;
     const refused = isErrorCode(failure) ? new FarpageError(failure, place) : undefined;
     const stays = unwrittenOf(unwritten, { lost: native.pages.lost, said: this.#pages?.unwritten });
     // A source that fails now and then leaves the region ready: what is here goes on.
     const away = this.#source.failure ?? this.#pages?.failure;
-    const error = this.#failure ?? refused ?? stays ?? away;
+    const error = this.#failure ?? refused ?? stays ?? away ?? this.#keeping.crowded;
     return {
       ...describe(this.record, { connected: connected || (this.#pages?.answered ?? false) }),
       ...native,
-      state: this.#state({ allocated: native.allocatedBytes > 0, refused: refused !== undefined }),
+      state: this.#removing ? 'removing' : stateOf(native, this.#opened, refused ?? this.#failure),
       syncAgeMs: this.syncs.ageMs,
       persist: this.persists,
       ...(error && { error: { code: error.code, message: error.message } }),
@@ -338,6 +348,7 @@ export class Region {
   /** Deletes the appliance's own files of it; once it is closed. A user's file stays. */
   forget(): void {
     this.#keeping.forget();
+    this.#found.release();
     this.syncs.forget();
     this.workingSet.forget();
   }
@@ -359,7 +370,7 @@ export class Region {
       record: this.record,
       keptPath: this.#keeping.path,
       fresh: this.#fresh,
-      memory: this.#keeping.memoryOf(lives),
+      memory: this.#keeping.memoryOf({ lives, chargedPages: this.#found.pages }),
       needDoor: () => void this.#source.answer(this.record, () => this.#opened?.handle),
       reserve,
       account: this.#account,
@@ -374,12 +385,5 @@ export class Region {
     } finally {
       this.#running.delete(work);
     }
-  }
-
-  #state(native: { allocated: boolean; refused: boolean }): RegionStat['state'] {
-    if (this.#removing) return 'removing';
-    if (native.refused) return 'unavailable';
-    if (this.#opened !== undefined) return native.allocated ? 'ready' : 'reserved';
-    return this.#failure === undefined ? 'idle' : 'unavailable';
   }
 }

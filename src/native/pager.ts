@@ -1,4 +1,5 @@
 /** The pager at the border: memory for all regions, how much of it there is, and what it did. */
+import type { FoundPages, MemoryDirectory } from './region-options.js';
 import type { TierOptions } from './tiers.js';
 
 declare const tag: unique symbol;
@@ -52,6 +53,15 @@ export interface PagerStats {
 export interface PagerBinding {
   pagerOpen(options: PagerOptions): PagerHandle;
   pagerStats(pager: PagerHandle): PagerStats;
+  /**
+   * Takes frames, beyond the bound if need be, that memory fills which an earlier process has left
+   * of a region that is not open: one with such `chargedPages` takes them over. And gives them
+   * back: that memory was deleted.
+   */
+  pagerChargeFound(pager: PagerHandle, pages: number): void;
+  pagerReturnFound(pager: PagerHandle, pages: number): void;
+  /** What lies there of a region that nobody has opened; changes nothing. */
+  memoryFound(place: Pick<MemoryDirectory, 'directory' | 'id' | 'bootId'>): FoundPages;
   /** Idempotent; its regions must be closed. Returns after its threads have been joined. */
   pagerClose(pager: PagerHandle): void;
 

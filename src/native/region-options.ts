@@ -73,6 +73,14 @@ export interface MemoryDirectory {
   /** The region's life whose memory is taken, and the one that it is of from then on. */
   readonly life: number;
   readonly nextLife: number;
+  /** What pagerChargeFound took for it. */
+  readonly chargedPages?: number;
+}
+
+/** Pages in memory that an earlier process has left, and nobody has opened yet. */
+export interface FoundPages {
+  readonly present: number;
+  readonly dirty: number;
 }
 
 /** What a region found in the memory directory; pages unless a name says otherwise. */

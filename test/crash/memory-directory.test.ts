@@ -3,17 +3,21 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it, onTestFinished } from 'vitest';
 import { connect } from '../../src/client/client.js';
-import type { RestartReceipt } from '../../src/control/schema.js';
+import type { RegionStat, RestartReceipt, TierList } from '../../src/control/schema.js';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
+import { codeOf } from '../helpers/codes.js';
+import { mount, NO_MOUNT } from '../helpers/mounted-disk.js';
 import { patternFile, scratch } from '../helpers/scratch.js';
 
 /** More rounds in a long run. */
@@ -257,6 +261,123 @@ it('takes no memory of one directory that is older than what was written in anot
   expect(await write(one, 3)).toEqual({ found: 'stale', lost: true });
   expect(await write(one, 4)).toEqual({ found: 'adopted', lost: false });
   expect(await write(other, 5)).toEqual({ found: 'stale', lost: true });
+});
+
+it('counts what a killed process has left in memory before anybody touches it', async () => {
+  const folder = scratch();
+  const words = ['--memory-dir', memoryFolder(), '--memory', '16MiB'];
+  const [half, chunk] = [8 * 2 ** 20, 256 * 1024];
+  const serve = await ServeProcess.start(folder, words);
+  const client = await connect(serve.ready.control);
+  for (const name of ['dirty', 'clean', 'next']) {
+    await serve.run(['create', name, '--size', '32MiB', '--persist']);
+  }
+  const dirty = await client.attach('dirty');
+  const clean = await client.attach('clean');
+  for (let at = 0; at < half / 2; at += chunk) {
+    await dirty.write(at, Buffer.alloc(chunk, 1));
+    await clean.write(at, Buffer.alloc(chunk, 2));
+  }
+  await dirty.fence();
+  await clean.sync();
+  await client.close();
+  await serve.end('SIGKILL');
+  const second = await ServeProcess.start(folder, words);
+  const found = await second.json<TierList>(['tiers']);
+  expect(found.memory.pageBytes).toBe(half);
+  const { stdout } = await second.run(['regions', '--json']);
+  const lines = stdout.toString().trim().split('\n');
+  const regions = lines.map((line) => JSON.parse(line) as RegionStat);
+  const pages = half / 2 / 4096;
+  expect(regions.map(({ name, pages: { present, dirty } }) => [name, present, dirty])).toEqual([
+    ['clean', pages, 0],
+    ['dirty', pages, pages],
+    ['next', 0, 0],
+  ]);
+  // It is opened by and by, so that what is clean leaves room for others, and counted once.
+  const stateOf = async (name: string) => (await second.json<RegionStat>(['stat', name])).state;
+  await expect.poll(() => stateOf('clean'), { timeout: 20_000 }).toBe('ready');
+  await expect.poll(() => stateOf('dirty'), { timeout: 20_000 }).toBe('ready');
+  const again = await connectClient(second.ready.control);
+  const next = await again.attach('next');
+  for (let at = 0; at < 2 * half; at += chunk) await next.read(at, chunk);
+  const now = await second.json<TierList>(['tiers']);
+  expect(now.memory.pageBytes).toBeLessThanOrEqual(2 * half);
+  await second.end('SIGKILL');
+  // Who removes it unseen hears that it is dirty.
+  const third = await ServeProcess.start(folder, words);
+  expect((await third.run(['rm', 'dirty'])).stderr).toContain('ERR_REGION_DIRTY');
+  for (const name of ['dirty', 'clean', 'next']) await third.json(['rm', name, '--discard']);
+  expect((await third.json<TierList>(['tiers'])).memory.pageBytes).toBe(0);
+});
+
+it('shows what is left of a region that cannot be opened, and asks before it goes', async () => {
+  const folder = scratch();
+  const words = ['--memory-dir', memoryFolder()];
+  const serve = await ServeProcess.start(folder, words);
+  const client = await connectClient(serve.ready.control);
+  const files = ['back', 'gone'].map((name) => join(folder, name));
+  for (const path of files) {
+    writeFileSync(path, Buffer.alloc(2 ** 20));
+    const name = basename(path);
+    await serve.run(['create', name, '--file', path]);
+    const region = await client.attach(name);
+    await region.write(0, pageOf(1));
+    await region.read(2 ** 19, 1);
+    await region.fence();
+  }
+  await serve.end('SIGKILL');
+  for (const path of files) renameSync(path, `${path}.away`);
+  const second = await ServeProcess.start(folder, words);
+  const bytes = async () => (await second.json<TierList>(['tiers'])).memory.pageBytes;
+  const { pages } = await second.json<RegionStat>(['stat', 'gone']);
+  expect(pages.dirty).toBe(1);
+  expect(pages.present).toBeGreaterThanOrEqual(2);
+  expect((await second.run(['rm', 'gone'])).stderr).toContain('ERR_REGION_DIRTY');
+  const before = await bytes();
+  await second.json(['rm', 'gone', '--discard']);
+  expect(await bytes()).toBe(before - pages.present * 4096);
+  for (const path of files) renameSync(`${path}.away`, path);
+  expect(await second.json(['sync', 'back'])).toMatchObject({ pagesWritten: 1 });
+  expect(readFileSync(join(folder, 'back')).subarray(0, 4096).equals(pageOf(1))).toBe(true);
+});
+
+it('has nothing of memory whose page table was cut, and says since when it is lost', async () => {
+  const folder = scratch();
+  const memory = memoryFolder();
+  const serve = await ServeProcess.start(folder, ['--memory-dir', memory]);
+  await serve.run(['create', 'notes', '--size', '1MiB', '--persist']);
+  const region = await (await connectClient(serve.ready.control)).attach('notes');
+  await region.write(0, pageOf(1));
+  const { epoch } = await region.sync();
+  await region.write(0, pageOf(2));
+  await region.fence();
+  await serve.end('SIGKILL');
+  const table = readdirSync(memory).find((name) => name.endsWith('.table'));
+  truncateSync(join(memory, table ?? ''), 4096);
+  const second = await ServeProcess.start(folder, ['--memory-dir', memory]);
+  const after = await (await connectClient(second.ready.control)).attach('notes');
+  const discarded = { memory: 'discarded', kept: { dirty: 0 }, lostSince: epoch };
+  expect(await after.receipt()).toMatchObject(discarded);
+  expect(Buffer.compare(await after.read(0, 4096), pageOf(1))).toBe(0);
+});
+
+it('says that the file system of its memory is full, and where that is', async (context) => {
+  const memory = mount('-t', 'tmpfs', '-o', 'size=4M', 'tmpfs');
+  if (memory === undefined) return context.skip(NO_MOUNT);
+  const serve = await ServeProcess.start(scratch(), ['--memory-dir', memory]);
+  await serve.run(['create', 'big', '--size', '16MiB', '--persist']);
+  const region = await (await connectClient(serve.ready.control)).attach('big');
+  const fill = async () => {
+    for (let at = 0; at < region.size; at += 65_536)
+      await region.write(at, Buffer.alloc(65_536, 1));
+  };
+  expect(await codeOf(fill)).toBe('ERR_NO_SPACE');
+  const { error } = await serve.json<RegionStat>(['stat', 'big']);
+  expect(error).toMatchObject({ code: 'ERR_NO_SPACE', message: expect.stringContaining(memory) });
+  // What is there goes on.
+  expect((await region.read(0, 1))[0]).toBe(1);
+  expect(await serve.json(['sync', 'big'])).toMatchObject({ durable: true });
 });
 
 it('refuses a memory directory that is no tmpfs, and one that somebody else has', async () => {

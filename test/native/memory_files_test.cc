@@ -154,6 +154,75 @@ FARPAGE_TEST(memory_files_of_another_boot_or_region_are_discarded) {
   });
 }
 
+// Words or bytes that somebody cut off: nobody knows what the pages were, so they are neither old
+// bytes nor zeros.
+FARPAGE_TEST(memory_files_that_were_cut_are_discarded) {
+  const auto cut = [](const char* kind, int64_t bytes) {
+    const TemporaryFolder folder;
+    const MemoryFiles::Options options = In(folder);
+    Leave(options, {{9, Word(PageState::kPresent, kUsable | kDirty)},
+                    {3000, Word(PageState::kPresent, kUsable)},
+                    {3001, Word(PageState::kLost, kDirty)}});
+    const std::string path = options.directory + "/" + options.id + kind;
+    CHECK_EQ(bytes < 0 ? ::unlink(path.c_str()) : ::truncate(path.c_str(), bytes), 0);
+    if (kind == std::string(".table")) CHECK_EQ(MemoryFiles::Look(options).present, 0u);
+    auto files = Open(options);
+    CHECK(files->report().outcome == Adoption::kDiscarded);
+    CHECK_EQ(files->report().dirty_pages + files->report().clean_pages, 0u);
+    CHECK_EQ(ByteAt(options, 9) == 10, false);
+    CHECK_EQ(files->NextTouched(0), kPages);
+    CHECK(::ftruncate(files->TakeMemory().get(), static_cast<off_t>(kSize)) == 0);
+    files.reset();
+    CHECK(Open(options)->report().outcome == Adoption::kAdopted);
+  };
+  const int64_t table_bytes = 65'536 + kPages * int64_t{sizeof(PageWord)};
+  for (const int64_t bytes : {int64_t{-1}, int64_t{0}, int64_t{4096}, int64_t{65'536},
+                              table_bytes - 4096}) {
+    cut(".table", bytes);
+  }
+  for (const int64_t bytes : {int64_t{-1}, int64_t{0}, int64_t{4096}, int64_t(kSize) - 4096}) {
+    cut(".memory", bytes);
+  }
+  // Of another size as well: what was cut off is no conflict that could be named.
+  const TemporaryFolder folder;
+  MemoryFiles::Options options = In(folder);
+  Leave(options, {{9, Word(PageState::kPresent, kUsable | kDirty)}});
+  CHECK_EQ(::truncate((options.directory + "/" + options.id + ".table").c_str(), 65'536), 0);
+  options.size_bytes = kSize * 2;
+  CHECK(Open(options)->report().outcome == Adoption::kDiscarded);
+  CHECK(Open(options)->report().outcome == Adoption::kAdopted);
+}
+
+// Who only asks what is there changes nothing.
+FARPAGE_TEST(memory_files_tell_what_was_left_in_them) {
+  const TemporaryFolder folder;
+  MemoryFiles::Options options = In(folder);
+  CHECK_EQ(MemoryFiles::Look(options).present, 0u);
+  Leave(options, {{9, Word(PageState::kPresent, kUsable | kDirty)},
+                  {10, Word(PageState::kCopying, kUsable | kWriteback)},
+                  {2999, Word(PageState::kAbsent, kWritten)},
+                  {3000, Word(PageState::kPresent, kUsable)},
+                  {3001, Word(PageState::kFilling, 0)},
+                  {3002, Word(PageState::kLost, kDirty)}});
+  const FoundPages found = MemoryFiles::Look(options);
+  CHECK_EQ(found.present, 3u);
+  CHECK_EQ(found.dirty, 3u);
+  CHECK(Open(options)->report().outcome == Adoption::kAdopted);
+  options.boot_id = "another";
+  CHECK_EQ(MemoryFiles::Look(options).present, 0u);
+}
+
+// A process that died before its memory had its size has left no page in it.
+FARPAGE_TEST(memory_files_without_pages_may_have_no_size_yet) {
+  const TemporaryFolder folder;
+  const MemoryFiles::Options options = In(folder);
+  Leave(options, {{9, Word(PageState::kLost, kDirty)}});
+  CHECK_EQ(::truncate((options.directory + "/" + options.id + ".memory").c_str(), 0), 0);
+  auto files = Open(options);
+  CHECK(files->report().outcome == Adoption::kAdopted);
+  CHECK_EQ(files->words()[9].load(), Word(PageState::kLost, kDirty));
+}
+
 FARPAGE_TEST(memory_files_of_another_store_are_a_conflict_that_keeps_the_bytes) {
   const TemporaryFolder folder;
   MemoryFiles::Options options = In(folder);
