@@ -1,43 +1,28 @@
-/** Tables for people. Loaded only for them. */
-
-const PLAIN = /^[ -~\n]*$/;
-
-/** How many columns a line of text takes. What knows that takes 30 ms to load, for few texts. */
-async function measure(rows: readonly (readonly string[])[]): Promise<(text: string) => number> {
-  if (rows.every((row) => row.every((text) => PLAIN.test(text)))) return ({ length }) => length;
-  const { default: widthOf } = await import('string-width');
-  return widthOf;
-}
+/** Tables for people, by cli-table3: it knows how wide characters are. Loaded only for them. */
 
 /** Columns without lines around them; `right` names the columns that are numbers. */
 export async function renderTable(
   rows: readonly (readonly string[])[],
   options: { head?: readonly string[]; right?: readonly number[] } = {},
 ): Promise<string> {
+  const { default: Table } = await import('cli-table3');
   const { head = [], right = [] } = options;
-  const all = head.length > 0 ? [head, ...rows] : rows;
-  const widthOf = await measure(all);
-  const cells = all.map((row) => row.map((text) => text.split('\n')));
-  const widths: number[] = [];
-  for (const row of cells) {
-    for (const [at, lines] of row.entries()) {
-      widths[at] = Math.max(widths[at] ?? 0, ...lines.map((line) => widthOf(line)));
-    }
-  }
-  const padded = (text: string, at: number) => {
-    const gap = ' '.repeat((widths[at] ?? 0) - widthOf(text));
-    return right.includes(at) ? gap + text : text + gap;
-  };
-  const lines = cells.flatMap((row) => {
-    const height = Math.max(...row.map(({ length }) => length));
-    return Array.from({ length: height }, (_, line) =>
-      row
-        .map((texts, at) => padded(texts[line] ?? '', at))
-        .join('  ')
-        .trimEnd(),
-    );
+  const none = Object.fromEntries(
+    'top top-mid top-left top-right bottom bottom-mid bottom-left bottom-right left left-mid mid'
+      .concat(' mid-mid right right-mid')
+      .split(' ')
+      .map((name) => [name, '']),
+  );
+  const width = rows[0]?.length ?? head.length;
+  const table = new Table({
+    chars: { ...none, middle: '  ' },
+    style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
+    colAligns: Array.from({ length: width }, (_, at) => (right.includes(at) ? 'right' : 'left')),
   });
-  return lines.join('\n');
+  if (head.length > 0) table.push([...head]);
+  table.push(...rows.map((row) => [...row]));
+  const lines = table.toString().split('\n');
+  return lines.map((line) => line.trimEnd()).join('\n');
 }
 
 /** What a column of text is given at least, so that there are words on its lines. */

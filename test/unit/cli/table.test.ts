@@ -36,23 +36,3 @@ describe('a table that fits', () => {
     },
   );
 });
-
-describe('a table', () => {
-  it('aligns its columns, also beside lines of several and wide characters', async () => {
-    const head = ['name', 'pages', 'state'];
-    const rows = (name: string) => [
-      [name, '12', 'ready'],
-      ['two\nlines', '3', 'idle'],
-    ];
-    const lines = [
-      'name       pages  state',
-      'ten chars     12  ready',
-      'two            3  idle',
-      'lines',
-    ];
-    expect(await renderTable(rows('ten chars'), { head, right: [1] })).toBe(lines.join('\n'));
-    // 記 takes two columns of a terminal.
-    lines[1] = '記記記記c     12  ready';
-    expect(await renderTable(rows('記記記記c'), { head, right: [1] })).toBe(lines.join('\n'));
-  });
-});
