@@ -146,6 +146,7 @@ class Responder {
     bool last = false;
     bool faulted = false;
     uint64_t message_bytes = 0;  // of its segments so far
+    uint32_t counted = 0;        // the STag that it counts for
   };
 
   // A page that is lost or absent and that this WRITE covers as a whole, as far as is known: its

@@ -20,8 +20,9 @@ bool Responder::BeginWrite(const FpduHeader& header, const std::byte* fpdu) {
   skip_ = header.trailer_bytes;
   const bool faulted = write_.faulted;
   const uint64_t before = write_.message_bytes;
+  const bool names = header.payload_bytes != 0 || before == 0;
   write_ = {header.stag, header.payload_bytes, header.tagged_offset, header.last, faulted,
-            before + header.payload_bytes};
+            before + header.payload_bytes, names ? header.stag : write_.counted};
   parsed_ += kTaggedHeaderBytes;
   if (collected_ != nullptr && !GoesOn(header)) {
     FailWrite(kTermLocal, Code::kPageLost);
@@ -31,6 +32,7 @@ bool Responder::BeginWrite(const FpduHeader& header, const std::byte* fpdu) {
     // RFC 5041 section 5.2: a zero-length segment's STag and offset are not checked; this is also
     // the ready-to-receive of RFC 6581.
     write_.left = 0;
+    if (before != 0) FinishSegment();
     return true;
   }
   const MemoryRegion* target = domain_->Find(header.stag);
@@ -274,7 +276,7 @@ void Responder::FinishSegment() {
   write_failed_ = Code::kOk;
   Release(stalled_in_, stalled_page_);
   if (!write_.last) return;
-  const MemoryRegion* target = domain_->Find(write_.stag);
+  const MemoryRegion* target = domain_->Find(write_.counted);
   if (target != nullptr && target->region != nullptr) {
     CountOperation(*target->region, write_.faulted, write_.message_bytes);
   }

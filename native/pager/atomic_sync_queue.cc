@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "os/join_all.h"
 #include "pager/atomic_sync.h"
 
 namespace farpage {
@@ -29,16 +30,7 @@ auto FindClaim(const Claims& claims, const Members& members) {
 
 }  // namespace
 
-void AtomicSync::Close() {
-  std::vector<Thread> threads;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    closing_ = true;
-    threads.swap(threads_);
-  }
-  wake_.notify_all();
-  for (Thread& thread : threads) thread.Join();
-}
+void AtomicSync::Close() { JoinAll(mutex_, &closing_, &threads_, wake_); }
 
 void AtomicSync::Submit(std::vector<Member> members, AtomicSyncDone done) {
   Code refused = Code::kOk;

@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "os/join_all.h"
+
 namespace farpage {
 
 Code RequestLanes::Submit(const void* whose, std::function<void()> work) {
@@ -59,15 +61,6 @@ void RequestLanes::Loop() {
   }
 }
 
-void RequestLanes::Close() {
-  std::vector<Thread> threads;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    closing_ = true;
-    threads.swap(threads_);
-  }
-  wake_.notify_all();
-  for (Thread& thread : threads) thread.Join();
-}
+void RequestLanes::Close() { JoinAll(mutex_, &closing_, &threads_, wake_); }
 
 }  // namespace farpage

@@ -283,4 +283,33 @@ FARPAGE_TEST(fairness_dirty_pages_that_stay_leave_frames_to_readers) {
   house.Put(house.Add(256), 0, kStuck, 1);
 }
 
+// Its last segment may be empty, and say nothing: the WRITE counts once, for the region it was to.
+FARPAGE_TEST(fairness_a_write_whose_last_segment_is_empty_counts_once) {
+  constexpr uint32_t kBytes = 8;
+  FaultyAppliance faulty({});
+  Appliance& appliance = faulty.appliance;
+  const auto peer = appliance.Connect();
+  REQUIRE(peer != nullptr);
+  const auto send = [&](uint32_t stag, uint32_t bytes, bool last) {
+    std::vector<std::byte> fpdu(64);
+    EncodeTagged(fpdu.data(), RdmapOpcode::kWrite, last, bytes, stag, 0);
+    fpdu.resize(SealFpdu(fpdu.data(), false));
+    CHECK_EQ(::send(peer->socket(), fpdu.data(), fpdu.size(), MSG_NOSIGNAL), ssize_t(fpdu.size()));
+  };
+  OperationCounters& lane = appliance.region->operations[0];
+  const auto counted = [&] { return lane.bypassed.load() + lane.faulted.load(); };
+  for (uint64_t writes = 1; writes <= 3; writes++) {
+    send(faulty.stag, kBytes, false);
+    send(faulty.stag, kBytes, false);
+    send(0, 0, true);
+    CHECK(Await([&] {
+      return counted() == writes && lane.bytes.load() == writes * 2 * kBytes;
+    }));
+  }
+  // One that is empty as a whole is to nobody.
+  send(faulty.stag, 0, true);
+  send(faulty.stag, kBytes, true);
+  CHECK(Await([&] { return counted() == 4 && lane.bytes.load() == 7 * kBytes; }));
+}
+
 }  // namespace farpage::test

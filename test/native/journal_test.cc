@@ -7,6 +7,7 @@
 #include "environment.h"
 #include "recording.h"
 #include "stores/journal_folder.h"
+#include "system_calls.h"
 
 namespace farpage::test {
 namespace {
@@ -293,6 +294,37 @@ FARPAGE_TEST(journal_folder_forgets_what_is_abandoned_by_name) {
   CHECK_EQ(opened.value()->Abandon("/a").value(), 2u);
   CHECK_EQ(opened.value()->Abandon("/nobody").value(), 0u);
   CHECK_EQ(JournalFolder::Open(path).value()->Waiting().size(), 1u);
+}
+
+// Until its end is durable a part may come back: nobody has the store before.
+FARPAGE_TEST(journal_folder_waits_for_a_part_until_its_end_is_durable) {
+  const TemporaryFolder folder;
+  auto opened = JournalFolder::Open(folder.File("journal"));
+  REQUIRE(opened.ok());
+  JournalFolder& journal = *opened.value();
+  JournalSegment* const segment = journal.Take().value();
+  CHECK(Fill(*segment->journal, kTwo, 5, kThreePages).ok() && segment->journal->Commit().ok());
+  segment->unwritten = {0, 1};
+  CHECK(journal.Finish(segment).ok());
+  Bytes bytes(kStorePages << kPageShift);
+  JournalStore name = kTwo[0];
+  RecordingStore store(&bytes, &name);
+  {
+    const CallFault fault(folder.File(""), kCallSync, 1, EIO);
+    const Status failed = journal.Admit(name, store);
+    CHECK(!failed.ok() && failed.error().code == Code::kIo);
+  }
+  CHECK_EQ(journal.Waiting().size(), 2u);
+  CHECK(IsFilledWith(bytes.data() + 3 * kPageBytes, 5));
+  CHECK(journal.Admit(name, store).ok());
+  CHECK_EQ(journal.Waiting().size(), 1u);
+  {
+    const CallFault fault(folder.File(""), kCallSync, 1, EIO);
+    CHECK(!journal.Abandon("/b").ok());
+  }
+  CHECK_EQ(journal.Waiting().size(), 1u);
+  CHECK_EQ(journal.Abandon("/b").value(), 1u);
+  CHECK(journal.Waiting().empty());
 }
 
 // Power goes at every moment of some syncs: what had a barrier behind it is there, of the rest
