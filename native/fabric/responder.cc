@@ -33,6 +33,7 @@ void Responder::Break() { state_ = State::kClosed; }
 Responder::Outcome Responder::Run() {
   turn_bytes_ = 0;
   turn_reads_ = 0;
+  if (!std::exchange(put_off_, false)) put_offs_ = 0;
   again_ = false;
   blocked_ = false;
   if (state_ == State::kStreaming && domain_->closed()) Break();

@@ -35,6 +35,9 @@ inline constexpr uint32_t kTurnReadsMax = 8;
 // The same while others on the loop are polled, who wait for the end of the turn: with two reads
 // and the answers to two before them it takes 30 us, four times an answer to one of the others.
 inline constexpr uint32_t kTurnReadsShort = 1;
+// Turns in a row that leave a read to the next one because they have moved bytes, at most: a
+// connection that moves some in every turn, out of other pages, starts its reads all the same.
+inline constexpr uint32_t kPutOffsMax = 4;
 // Pages that one round of answers leaves to be initialised behind it, at most: what each takes
 // (some 3 us) is added to the turn.
 inline constexpr uint32_t kLentPagesMax = 16;
@@ -191,6 +194,7 @@ class Responder {
              uint64_t* ready_pages);
   void ServeOutOfOrder();
   void Prefetch();
+  bool PutsOffRead();
   void ForgetRequests();
   void FailPending(const Pending& pending, TerminateCode code, Code reason);
   static void Release(std::shared_ptr<Region>& region, PageIndex page);
@@ -291,6 +295,8 @@ class Responder {
   bool blocked_ = false;    // an answer found no room in the send queue
   uint64_t turn_bytes_ = 0;
   uint32_t turn_reads_ = 0;
+  bool put_off_ = false;   // this turn has left a read to the next one because it moved bytes
+  uint32_t put_offs_ = 0;  // turns in a row that did
   ReadAheadStream stream_;
 
   bool terminated_ = false;

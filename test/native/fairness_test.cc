@@ -187,6 +187,45 @@ FARPAGE_TEST(fairness_reads_start_one_by_one_beside_who_is_polled) {
   CHECK(most >= kInARow);
 }
 
+// Nor does it start one behind answers of its own: these are sent first, and who is polled is
+// looked at in between.
+FARPAGE_TEST(fairness_answers_are_sent_before_a_read_starts_beside_who_is_polled) {
+  if (!MayPoll()) SKIP("nobody polls on one processor");
+  constexpr PageIndex kThere = 60;
+  bool sent_first = false;
+  // Again where the thread was without a core at the wrong moments.
+  for (const uint64_t deadline = NowNs() + 20'000'000'000; !sent_first && NowNs() < deadline;) {
+    FaultyAppliance faulty({});
+    auto polled = faulty.appliance.Connect(false, false, 1, kFlagAnyOrder);
+    auto other = DialUnix(faulty.appliance.socket_path, NowNs() + 5'000'000'000);
+    REQUIRE(other.ok() && polled != nullptr);
+    const int socket = other.value().get();
+    REQUIRE(Enter(faulty.appliance, socket));
+    uint64_t there = 0;
+    const auto ask = [&] {
+      return Read(*polled, faulty.stag, kThere << kPageShift, &there, sizeof there).code;
+    };
+    CHECK_EQ(int(ask()), int(Code::kOk));
+    std::array<std::byte, 128> answer;
+    std::atomic<bool> started{false};
+    faulty.memory->on_start_read = [&] {
+      sent_first = ::recv(socket, answer.data(), answer.size(), MSG_DONTWAIT) > 0;
+      started = true;
+    };
+    // A page that is there and one that is not, in one message.
+    std::array<std::byte, 2 * kReadRequestFpdu> requests{};
+    EncodeReadRequest(requests.data(), 1,
+                      {1, 0, sizeof there, faulty.stag, kThere << kPageShift});
+    EncodeReadRequest(requests.data() + kReadRequestFpdu, 2,
+                      {1, 0, sizeof there, faulty.stag, kPageBytes});
+    CHECK_EQ(int(ask()), int(Code::kOk));
+    CHECK_EQ(::send(socket, requests.data(), requests.size(), MSG_NOSIGNAL),
+             ssize_t(requests.size()));
+    CHECK(Await([&] { return started.load(); }));
+  }
+  CHECK(sent_first);
+}
+
 // Asking again while a page is on its way adds nothing: one wake is enough.
 FARPAGE_TEST(fairness_a_waiter_waits_once_however_often_it_asks) {
   class Counter final : public FaultWaiter {
