@@ -91,9 +91,18 @@ export class MemoryDirectory implements AsyncDisposable {
     return native().memoryFound({ directory: this.path, id, bootId: this.#bootId });
   }
 
-  /** No region can have another page here. */
+  /**
+   * No region can have another page here. One that somebody has removed is not full: the regions
+   * that have their memory mapped go on.
+   */
   get isFull(): boolean {
-    return statfsSync(this.path).bavail === 0;
+    try {
+      const { blocks, bavail } = statfsSync(this.path);
+      // A tmpfs without a bound has no blocks at all (tmpfs(5), size=0).
+      return blocks !== 0 && bavail === 0;
+    } catch {
+      return false;
+    }
   }
 
   /**
@@ -104,6 +113,7 @@ export class MemoryDirectory implements AsyncDisposable {
   forget(id: string): void {
     const [memory] = this.filesOf(id);
     if (existsSync(memory)) truncateSync(memory);
+    if (!existsSync(this.path)) return; // Somebody has removed it with all that was here.
     for (const name of readdirSync(this.path)) {
       if (name.startsWith(`${id}.`)) rmSync(join(this.path, name), { force: true });
     }
