@@ -178,6 +178,15 @@ export class Session {
     admit('attachmentsMax', { wanted, max: this.#quota.attachmentsMax });
   }
 
+  /** Takes back its STags of all regions that do not end with it. */
+  letGo(): void {
+    for (const [stag, { region, memoryRegion }] of this.#attached) {
+      if (region.owner === this.id) continue;
+      this.#attached.delete(stag);
+      memoryRegion.deregister();
+    }
+  }
+
   /** Ends its STags and connections. Idempotent. */
   close(): void {
     if (this.#closed) return;

@@ -64,10 +64,15 @@ export class Sessions {
 
   async #end(session: Session): Promise<void> {
     if (!this.#sessions.delete(session.id)) return;
-    // Unnamed regions first: what still runs on them ends with the region's own code.
-    await this.#unit.release(session.id);
-    session.close();
-    // Last: what it had sent is not to land where somebody else carves.
+    // What it had sent is not to land where somebody else carves, who does not wait for the rest:
+    // regions of its own take to end what the devices below them take.
+    session.letGo();
     this.#unit.endCarving(session.id);
+    try {
+      // Before its STags of them: what still runs on them ends with the region's own code.
+      await this.#unit.release(session.id);
+    } finally {
+      session.close();
+    }
   }
 }
