@@ -73,7 +73,7 @@ export class Appliance implements AsyncDisposable {
   readonly recovered: readonly RecoveredFile[];
   /** Where dirty pages go by default; undefined where tiers were named, or none was wanted. */
   readonly spill: Spill | undefined;
-  #closing: Promise<void> | undefined;
+  #closing: Promise<string[]> | undefined;
 
   private constructor(parts: {
     start: StartReport;
@@ -289,9 +289,11 @@ export class Appliance implements AsyncDisposable {
   /**
    * Ends every session and connection, then syncs what is dirty (unless told not to) and closes
    * the regions. Throws the first failure's code with the pages that are lost by it, but only
-   * after everything is closed. Idempotent.
+   * after everything is closed. Settles with a sentence for each region that cannot be opened, and
+   * whose dirty pages stay in the memory directory where an earlier process has left them: a start
+   * finds them there. Idempotent.
    */
-  close(options: { sync?: boolean } = {}): Promise<void> {
+  close(options: { sync?: boolean } = {}): Promise<string[]> {
     this.#closing ??= this.#close(options.sync ?? true);
     return this.#closing;
   }
@@ -306,7 +308,7 @@ export class Appliance implements AsyncDisposable {
     return this.#unit;
   }
 
-  async #close(sync: boolean): Promise<void> {
+  async #close(sync: boolean): Promise<string[]> {
     await this.#server.close();
     await this.#sessions.closeAll();
     for (const region of this.#unit.list()) this.#exports.closeAll(region);
@@ -315,7 +317,13 @@ export class Appliance implements AsyncDisposable {
     // What a prefetch brings after the sync would be dropped as dirty.
     await Promise.all(this.#unit.list().map(({ prefetches }) => prefetches.cancel(PREFETCH_MS)));
     const lost: FarpageError[] = [];
-    const dirty = this.#unit.list().filter((region) => region.persists && region.dirtyPages > 0);
+    const unsynced = this.#unit
+      .list()
+      .filter(({ persists, dirtyPages }) => persists && dirtyPages > 0);
+    // One that cannot be opened would take others down with it that are atomic.
+    const left = sync ? unsynced.filter((region) => region.leftIn && !region.adopt()) : [];
+    const stays = left.map(staying);
+    const dirty = unsynced.filter((region) => !left.includes(region));
     // What is atomic is one transaction at the end as well.
     const atomic = dirty.filter(({ record }) => record.atomic);
     const groups = [atomic, ...dirty.filter(({ record }) => !record.atomic).map((one) => [one])];
@@ -334,11 +342,19 @@ export class Appliance implements AsyncDisposable {
     await this.#memory?.[Symbol.asyncDispose]();
     await this.#lock[Symbol.asyncDispose]();
     const [first, ...rest] = lost;
-    if (first === undefined) return;
+    if (first === undefined) return stays;
     if (rest.length === 0) throw first;
     const cause = new AggregateError(lost);
     throw new FarpageError(first.code, lost.map(({ message }) => message).join('; '), { cause });
   }
+}
+
+/** What is told at the end of a region that cannot be opened, and why it cannot. */
+function staying(region: Region): string {
+  const { record, dirtyPages, leftIn } = region;
+  const why = region.stat().error?.message ?? 'it is not open';
+  const pages = `${formatCount(dirtyPages, 'page')} of ${record.name}`;
+  return `${pages} not written, kept in ${leftIn}: ${why}`;
 }
 
 /** The error of a region whose dirty pages could not be written, with where they are. */

@@ -109,7 +109,12 @@ export class RegionKeeping {
   /** Why it can have no further page in them, if that is so. */
   get crowded(): FarpageError | undefined {
     if (!this.usesMemory || this.#memory?.isFull !== true) return undefined;
-    return new FarpageError('ERR_NO_SPACE', `${this.#memory.path}, the memory directory`);
+    return new FarpageError('ERR_NO_SPACE', this.memoryPlace);
+  }
+
+  /** What stands for the directory of these files in a sentence. */
+  get memoryPlace(): string {
+    return `${this.#memory?.path}, the memory directory`;
   }
 
   /** Something of its syncs is to be known over restarts. */

@@ -278,6 +278,11 @@ export class Region {
     return native().regionStats(this.#opened.handle).dirtyPages;
   }
 
+  /** Where dirty pages of it are that an earlier process has left and this one has not opened. */
+  get leftIn(): string | undefined {
+    return this.#found.left.dirty > 0 ? this.#keeping.memoryPlace : undefined;
+  }
+
   /** Its figures; those of an idle region are zero, but for what it has in memory all the same. */
   stat(): RegionStat {
     const figures = figuresOf(this.#opened?.handle, this.record.size, this.#found);

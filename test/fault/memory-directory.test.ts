@@ -1,7 +1,17 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
+import { ServeProcess } from '../helpers/cli.js';
 import { mount, NO_MOUNT } from '../helpers/mounted-disk.js';
+import { scratch } from '../helpers/scratch.js';
+
+/** A folder on the tmpfs that every Linux has. */
+function memoryFolder(): string {
+  const path = mkdtempSync('/dev/shm/farpage-test-');
+  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
 
 const pageOf = (byte: number) => Buffer.alloc(4096, byte);
 
@@ -17,8 +27,7 @@ it('does not take a file system without a bound for a full one', async (context)
 });
 
 it('goes on when somebody removes the memory directory', async () => {
-  const memoryDirectory = mkdtempSync('/dev/shm/farpage-test-');
-  onTestFinished(() => rmSync(memoryDirectory, { recursive: true, force: true }));
+  const memoryDirectory = memoryFolder();
   const { appliance, control, url } = await serveAppliance({ memoryDirectory });
   await appliance.create({ name: 'r', size: 2 ** 20 });
   const first = await (await connectClient(url)).attach('r');
@@ -32,4 +41,32 @@ it('goes on when somebody removes the memory directory', async () => {
   expect(pageOf(2).equals(await first.read(4096, 4096))).toBe(true);
   const remove = { params: { region: 'r' }, query: { dirty: 'discard' } } as const;
   expect(await control.call('remove', remove)).toMatchObject({ removed: true });
+});
+
+it('ends well, and says what stays, when a region cannot be opened that has memory', async () => {
+  const folder = scratch();
+  const memory = memoryFolder();
+  const words = ['--memory-dir', memory];
+  const first = await ServeProcess.start(folder, words);
+  const client = await connectClient(first.ready.control);
+  const fileOf = (name: string) => join(folder, name);
+  for (const name of ['gone', 'here']) {
+    writeFileSync(fileOf(name), Buffer.alloc(2 ** 20));
+    await first.json(['create', name, '--file', fileOf(name), '--atomic']);
+    const region = await client.attach(name);
+    await region.write(0, pageOf(1));
+    await region.fence();
+  }
+  await first.end('SIGKILL');
+  renameSync(fileOf('gone'), fileOf('away'));
+  const second = await ServeProcess.start(folder, words);
+  expect(await second.end()).toBe(0);
+  expect(second.stderr).toContain(`1 page of gone not written, kept in ${memory}`);
+  expect(second.stderr).toContain(fileOf('gone'));
+  expect(readFileSync(fileOf('here')).subarray(0, 4096).equals(pageOf(1))).toBe(true);
+  renameSync(fileOf('away'), fileOf('gone'));
+  const third = await serveAppliance({ memoryDirectory: memory }, folder);
+  expect(third.appliance.start).toMatchObject({ start: 'clean', inMemory: 2 });
+  expect(await third.appliance.close()).toEqual([]);
+  expect(readFileSync(fileOf('gone')).subarray(0, 4096).equals(pageOf(1))).toBe(true);
 });

@@ -173,10 +173,12 @@ async function serve(files: readonly string[], options: Options, shell: Shell): 
   announce(appliance.doors, { appliance, shell, json, memoryDir });
   const signal = await ended;
   if (signal === 'SIGINT') tellOfSync(appliance, shell);
-  await appliance.close();
+  const stays = await appliance.close();
+  for (const sentence of stays) shell.out.note(sentence);
   // What was asked for by name ends well; what was interrupted says so, once everything is safe.
+  const all = stays.length === 0 ? 'all' : 'all else';
   if (signal === 'SIGINT')
-    throw new CommanderError(EXIT.interrupted, ENDED, 'ended; all is synced');
+    throw new CommanderError(EXIT.interrupted, ENDED, `ended; ${all} is synced`);
 }
 
 /** A word for who waits for the end, and one for who does not, where there is anything to sync. */
