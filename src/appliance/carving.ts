@@ -1,5 +1,6 @@
 /** The right to carve a region, which one session has at a time. */
 import { FarpageError } from '../errors.js';
+import type { TenureRecord } from './tenure-record.js';
 import { randomSecret } from './token.js';
 
 /** Which request of its session something is: the first is 1. */
@@ -8,18 +9,38 @@ export interface Turn {
   readonly turn: number;
 }
 
+/** What who wants to carve tells: the name of an earlier time, and that only that shall go on. */
+export interface Asked {
+  readonly tenure?: string | undefined;
+  readonly goOn?: boolean;
+}
+
 /**
  * Whose it is, and a *tenure*: the name of a time in which one party had the right, which goes on
  * when the same party, telling that name, takes the right again and nobody else has had it since.
- * Over a restart it goes on for the first party that comes, if that one tells a name.
+ * Of a region that outlives the process it is on disk before anybody has the right; where nothing
+ * of it is found there, somebody else may have had the right. Of any other region nothing is left
+ * after a restart: it goes on for the first party that comes, if that one tells a name.
  */
 export class Carving {
+  readonly #region: string;
+  readonly #record: TenureRecord | undefined;
   #holder: string | undefined;
+  /** The session that is being given it, how many have asked, and when the last is answered. */
+  #asking: string | undefined;
+  #asked = 0;
+  #given: Promise<void> = Promise.resolve();
   #tenure: string | undefined;
   /** The last request that the holder has begun, whether it goes on, and the holder is leaving. */
   #turn = 0;
   #busy = false;
   #leaving = false;
+
+  /** `record`: where the tenure of the region of that name is kept over restarts. */
+  constructor(region: string, record?: TenureRecord) {
+    this.#region = region;
+    this.#record = record;
+  }
 
   /** The session that has the right. */
   get holder(): string | undefined {
@@ -31,18 +52,75 @@ export class Carving {
     return this.#tenure ?? null;
   }
 
-  /** Gives it to a session, whoever had it. `tenure` names the time that shall go on. */
-  give(session: string, tenure?: string): void {
-    const known = this.#tenure ?? tenure;
-    const goesOn = this.#holder === session || tenure === known;
-    this.#tenure = known !== undefined && goesOn ? known : randomSecret().toString('hex');
+  /** ERR_REGION_CARVED where another session has it, or is being given it. */
+  check(session: string): void {
+    if (this.isFreeFor(session)) return;
+    throw new FarpageError('ERR_REGION_CARVED', `another session carves ${this.#region}`);
+  }
+
+  /** Whether no other session has it, or is being given it. */
+  isFreeFor(session: string): boolean {
+    return [this.#holder, this.#asking].every((other) => other === undefined || other === session);
+  }
+
+  /**
+   * Gives it to a session; `tenure` names the time that shall go on, and with `goOn` no other one
+   * begins. It has it when this settles, and the tenure is durable then. ERR_REGION_CARVED where
+   * another one has it, or may have had it since; ERR_SESSION_ENDED where it was taken back
+   * meanwhile; ERR_IO, ERR_NO_SPACE.
+   */
+  async give(session: string, asked: Asked = {}): Promise<void> {
+    this.check(session);
+    this.#asking = session;
+    this.#asked += 1;
+    const given = this.#given.then(() => this.#begin(session, asked));
+    this.#given = given.catch(() => {});
+    try {
+      await given;
+    } finally {
+      this.#asked -= 1;
+      if (this.#asked === 0) this.#asking = undefined;
+    }
+  }
+
+  async #begin(session: string, asked: Asked): Promise<void> {
+    if (this.#asking === session && this.#holder !== session) {
+      this.#tenure = await this.#tenureFor(asked);
+    }
+    if (this.#asking !== session) {
+      throw new FarpageError('ERR_SESSION_ENDED', 'while it was given the right to carve');
+    }
     if (this.#holder !== session) this.#turn = 0;
     this.#holder = session;
     this.#leaving = false;
   }
 
+  /** The one that goes on, or a new one. */
+  async #tenureFor({ tenure, goOn = false }: Asked): Promise<string> {
+    const known = this.#tenure ?? (this.#record === undefined ? tenure : await this.#record.read());
+    if (tenure !== undefined && tenure === known) return tenure;
+    if (goOn) {
+      const why = `${this.#region}, since this client lost its session`;
+      throw new FarpageError('ERR_REGION_CARVED', why);
+    }
+    const begun = randomSecret().toString('hex');
+    await this.#record?.write(begun);
+    return begun;
+  }
+
+  /** Settles once nothing is being written; nobody may ask any more. */
+  async settled(): Promise<void> {
+    await this.#given;
+  }
+
+  /** Deletes what is kept of it. */
+  forget(): void {
+    this.#record?.forget();
+  }
+
   /** Takes it back, if the session has it: at the end of what it has begun. */
   take(session: string): void {
+    if (this.#asking === session) this.#asking = undefined;
     if (this.#holder !== session) return;
     this.#leaving = this.#busy;
     if (!this.#busy) this.#holder = undefined;

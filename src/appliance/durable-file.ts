@@ -8,6 +8,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type ErrorCode, FarpageError } from '../errors.js';
 
@@ -62,6 +63,30 @@ export function replaceFile(path: string, contents: string | Uint8Array, previou
     } catch {} // The device is failing: that is told already.
     throw fileFailure(cause, path);
   }
+}
+
+/**
+ * The same without a copy of the old one and behind the back of the JavaScript thread: one at a
+ * time for each file. ERR_IO, ERR_NO_SPACE: then the old one is in place, or the new one.
+ */
+export async function replaceFileBehind(path: string, contents: string): Promise<void> {
+  const next = `${path}.next`;
+  try {
+    await fillFile(next, contents);
+    await rename(next, path);
+    await using folder = await open(dirname(path), 'r');
+    await folder.sync();
+  } catch (cause) {
+    await rm(next, { force: true }).catch(() => {});
+    throw fileFailure(cause, path);
+  }
+}
+
+/** Writes a file anew; durable when it settles. */
+async function fillFile(path: string, contents: string): Promise<void> {
+  await using file = await open(path, 'w', 0o600);
+  await file.writeFile(contents);
+  await file.sync();
 }
 
 /** Gives what is about to be replaced a second name; the first version has nothing before it. */

@@ -46,13 +46,14 @@ export function findOrphans(
       continue;
     }
     rmSync(file, { force: true });
-    if (half === undefined) rmSync(join(folder, `${id}.sync`), { force: true });
+    if (half !== undefined) continue;
+    for (const what of ['sync', 'carving']) rmSync(join(folder, `${id}.${what}`), { force: true });
   }
   return orphans.sort(byName);
 }
 
-/** What a region knows of its syncs, and its working set. */
-const BESIDE = /^([0-9a-f]{32})\.(sync|set)$/;
+/** What a region knows of its syncs, its working set, and who carved it. */
+const BESIDE = /^([0-9a-f]{32})\.(sync|set|carving(\.next)?)$/;
 
 /**
  * Deletes what a removal has left that a crash interrupted: files about regions of which no bytes

@@ -151,9 +151,7 @@ export class RegionAccessUnit extends RegionTable {
   ): Region {
     const { account, origin } = options;
     if (spec.name !== undefined) {
-      const region = this.create(spec, options.door, { account, origin });
-      if (region.carving.holder === undefined) region.carving.give(options.session);
-      return region;
+      return this.create(spec, options.door, { account, origin });
     }
     if (spec.persist) throw new FarpageError('ERR_NAME', 'what persists needs a name');
     const name = `@${randomBytes(UNNAMED_BYTES).toString('hex')}`;
@@ -163,9 +161,7 @@ export class RegionAccessUnit extends RegionTable {
       path: this.#path(spec, options.door),
       origin,
     });
-    const region = this.add(record, { owner: options.session, account });
-    region.carving.give(options.session);
-    return region;
+    return this.add(record, { owner: options.session, account });
   }
 
   /** Syncs regions: the atomic ones of them as one transaction, then the others. */

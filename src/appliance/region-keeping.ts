@@ -39,7 +39,7 @@ export class RegionKeeping {
   }
 
   /** A file of the appliance's about the region. */
-  fileOf(what: 'pages' | 'set' | 'sync'): string {
+  fileOf(what: 'pages' | 'set' | 'sync' | 'carving'): string {
     // Put together by hand: of a thousand regions `join` takes 5 ms of a start.
     return `${this.#folder}/${this.#record().id}.${what}`;
   }
@@ -115,6 +115,13 @@ export class RegionKeeping {
   /** What stands for the directory of these files in a sentence. */
   get memoryPlace(): string {
     return `${this.#memory?.path}, the memory directory`;
+  }
+
+  /** What is in it is there after a restart. */
+  get outlives(): boolean {
+    const { source } = this.#record();
+    if (this.#owned || source.kind === 'callback') return false;
+    return source.kind !== 'anonymous' || source.persist || this.usesMemory;
   }
 
   /** Something of its syncs is to be known over restarts. */

@@ -29,6 +29,7 @@ import { RegionPages } from './region-pages.js';
 import { RegionSyncs } from './region-syncs.js';
 import { NOTHING_FOUND } from './restart-receipt.js';
 import type { SyncJournal } from './sync-journal.js';
+import { TenureRecord } from './tenure-record.js';
 import { WorkingSet } from './working-set.js';
 
 interface Opened {
@@ -50,7 +51,7 @@ export class Region {
   #record: RegionRecord;
   /** The session that an unnamed region belongs to. */
   readonly owner: string | undefined;
-  readonly carving = new Carving();
+  readonly carving: Carving;
   readonly #pager: PagerHandle;
   readonly #claims: FileClaims;
   readonly #keeping: RegionKeeping;
@@ -82,6 +83,8 @@ export class Region {
       folder: options.keepFolder,
       memory: options.memory,
     });
+    const tenure = this.#keeping.outlives && new TenureRecord(this.#keeping.fileOf('carving'));
+    this.carving = new Carving(options.record.name, tenure || undefined);
     this.#found = new FoundMemory(options.pager, this.#keeping);
     this.syncs = new RegionSyncs(this.#keeping.fileOf('sync'), {
       synced: () => this.#record.synced === true,
@@ -333,6 +336,7 @@ export class Region {
     await this.workingSet.end();
     await this.prefetches.cancel();
     await Promise.allSettled(this.#running);
+    await this.carving.settled();
     const opened = this.#opened;
     this.#opened = undefined;
     if (opened !== undefined) {
@@ -355,6 +359,7 @@ export class Region {
     this.#keeping.forget();
     this.#found.release();
     this.syncs.forget();
+    this.carving.forget();
     this.workingSet.forget();
   }
 

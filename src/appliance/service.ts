@@ -249,7 +249,7 @@ function sessionHandlers({ unit, sessions, endpoints }: ServiceParts) {
       if (region.owner !== undefined && region.owner !== session.id) {
         throw new FarpageError('ERR_NO_SUCH_REGION', body.region);
       }
-      const attached = session.attach(region, body);
+      const attached = await session.attach(region, body);
       await region.syncs.marked();
       return attached;
     },
@@ -266,7 +266,8 @@ function sessionHandlers({ unit, sessions, endpoints }: ServiceParts) {
       const { id, account } = session;
       const region = unit.allocate(body, { door, session: id, account, origin });
       session.allocated.add(region);
-      return session.attach(region, { access: undefined, carve: region.carving.holder === id });
+      const carve = region.carving.isFreeFor(id);
+      return await session.attach(region, { access: undefined, carve });
     },
   } satisfies Partial<Handlers>;
 }

@@ -15,6 +15,15 @@ import { randomSecret } from './token.js';
 /** How long a ticket that nobody used lets connections in. */
 export const TICKET_MS = 30_000;
 
+/** How a region is attached. */
+interface Asking {
+  readonly access?: Access | undefined;
+  readonly carve: boolean;
+  /** The tenure that it had, and that no other one will do. */
+  readonly carving?: string | undefined;
+  readonly goOn?: boolean;
+}
+
 interface Attached {
   readonly region: Region;
   readonly memoryRegion: MemoryRegion;
@@ -106,26 +115,23 @@ export class Session {
   }
 
   /**
-   * Registers a region for this session; ERR_ACCESS, ERR_QUOTA, ERR_REGION_CARVED. Read-only it may
-   * carve as well: that says who lays out places, for reads too, and takes no bytes from anybody.
+   * Registers a region for this session; ERR_ACCESS, ERR_QUOTA, ERR_REGION_CARVED, and with `carve`
+   * ERR_IO, ERR_NO_SPACE where that cannot be kept. Read-only it may carve as well: that says who
+   * lays out places, for reads too, and takes no bytes from anybody.
    */
-  attach(
-    region: Region,
-    options: { access?: Access | undefined; carve: boolean; carving?: string | undefined },
-  ): Attachment {
+  async attach(region: Region, options: Asking): Promise<Attachment> {
     const { carving } = region;
-    if (options.carve && ![undefined, this.id].includes(carving.holder)) {
-      throw new FarpageError('ERR_REGION_CARVED', `another session carves ${region.record.name}`);
-    }
+    if (options.carve) carving.check(this.id);
     this.admitAttachment();
     const access = options.access ?? region.record.access;
     const memoryRegion = region.register(this.#domain, access);
     const who = identify(region, () => memoryRegion.deregister());
-    if (options.carve) carving.give(this.id, options.carving);
-    this.#attached.set(memoryRegion.stag, { region, memoryRegion });
+    const { stag } = memoryRegion;
+    this.#attached.set(stag, { region, memoryRegion });
+    if (options.carve) await this.#carve(stag, region, options);
     return {
       region: region.record.name,
-      stag: memoryRegion.stag,
+      stag,
       size: region.record.size,
       pageSize: PAGE_BYTES,
       address: region.stat().address,
@@ -135,6 +141,17 @@ export class Session {
       ...who,
       ...region.syncs.known,
     };
+  }
+
+  /** Takes the right to carve what it has just attached, or gives the attachment back. */
+  async #carve(stag: number, { carving }: Region, asked: Asking): Promise<void> {
+    try {
+      await carving.give(this.id, { tenure: asked.carving, goOn: asked.goOn ?? false });
+    } catch (error) {
+      if (this.#attached.has(stag)) this.detach(stag);
+      throw error;
+    }
+    if (!this.#attached.has(stag)) throw new FarpageError('ERR_SESSION_ENDED');
   }
 
   /**

@@ -78,7 +78,11 @@ export class Attached {
     this.#restarted ||= restarted;
     try {
       const carving = this.#reply.carving ?? undefined;
-      const reply = await this.#host.attach({ ...this.#request, carving });
+      const reply = await this.#host.attach({
+        ...this.#request,
+        carving,
+        ...(this.carved && { goOn: true }),
+      });
       try {
         if (this.#lost !== undefined && this.isOver) throw this.#lost; // Given back meanwhile.
         this.#check(reply);

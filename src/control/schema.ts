@@ -216,6 +216,8 @@ export const attachBody = v.strictObject({
   carve: v.optional(v.boolean(), false),
   /** What an earlier attachment was told: who had the right to carve then takes it again. */
   carving: v.optional(secret),
+  /** ERR_REGION_CARVED, and nothing begins, where somebody else may have had it meanwhile. */
+  goOn: v.optional(v.boolean(), false),
 });
 /** A region as one session reaches it: `stag` is good in that session's domain only. */
 export const attachment = v.object({

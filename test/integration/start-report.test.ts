@@ -257,16 +257,19 @@ it('tidies up behind an interrupted removal, and keeps what is of served files',
   const files = ['served', 'made'].map((name) => patternFile(folder, { length: 8192, name }));
   const first = await ServeProcess.start(folder, [files[0]!]);
   await first.json(['create', 'made', '--file', files[1]!]);
+  const client = await connectClient(first.ready.control);
   for (const name of ['served', 'made']) {
     await first.run(['write', name], { input: 'x' });
     await first.run(['sync', name]);
     await first.run(['working-set', name, '--save']);
+    await client.attach(name, { carve: true });
   }
+  await client.close();
   const saved = new Map(readdirSync(kept).map((name) => [name, readFileSync(join(kept, name))]));
   await first.json(['rm', 'made']);
   await first.end();
   const left = readdirSync(kept);
-  expect([saved.size, left.length]).toEqual([4, 2]);
+  expect([saved.size, left.length]).toEqual([6, 3]);
   for (const [name, bytes] of saved) writeFileSync(join(kept, name), bytes);
   const second = await ServeProcess.start(folder);
   expect(readdirSync(kept)).toEqual(left);

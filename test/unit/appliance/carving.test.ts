@@ -13,8 +13,8 @@ function work() {
 
 describe('requests of who carves a region', () => {
   it('are done one at a time, and none that is older than one before', async () => {
-    const carving = new Carving();
-    carving.give('a');
+    const carving = new Carving('r');
+    await carving.give('a');
     const long = work();
     const first = carving.inTurn({ session: 'a', turn: 2 }, long.begin);
     const ask = (turn: number, session = 'a') =>
@@ -32,8 +32,8 @@ describe('requests of who carves a region', () => {
   });
 
   it('are at an end before somebody else carves it', async () => {
-    const carving = new Carving();
-    carving.give('a');
+    const carving = new Carving('r');
+    await carving.give('a');
     const long = work();
     const first = carving.inTurn({ session: 'a', turn: 1 }, long.begin);
     carving.take('a');
@@ -43,7 +43,7 @@ describe('requests of who carves a region', () => {
     long.end();
     await first;
     expect(carving.holder).toBeUndefined();
-    carving.give('b');
+    await carving.give('b');
     expect(await codeOf(() => carving.inTurn({ session: 'a', turn: 3 }, long.begin))).toBe(
       'ERR_SESSION_ENDED',
     );
