@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "binding/arguments.h"
@@ -21,7 +22,7 @@ Napi::Value NicOpen(const Napi::CallbackInfo& info) {
   native.connections_max = static_cast<uint32_t>(NumberOf(options, "connectionsMax", 1024));
   // All windows together stay below a quarter of the budget while few requests fault at once.
   const uint64_t window_bytes = WindowPages(pager->pager.budget().max()) << kPageShift;
-  native.window_bytes = std::clamp<uint64_t>(window_bytes, kPageBytes, native.window_bytes);
+  native.window_bytes = std::min(window_bytes, native.window_bytes);
   auto nic = Nic::Start(native, &pager->pager, &pager->pager.shootdown());
   if (!nic.ok()) return Throw(info.Env(), nic.error());
   return MakeHandle(info.Env(), HandleKind::kNic,

@@ -348,8 +348,8 @@ void Responder::LookAhead() {
       AskAhead(*target, stalled_at_);
     } else if (within && kind == FaultKind::kWrite) {
       AskAhead(*target, header);
-    } else if (within) {
-      if (kind == FaultKind::kRead) bytes = std::min(bytes, WindowBytes(*target->region));
+    } else if (within && WindowBytes(*target->region) != 0) {
+      bytes = std::min(bytes, WindowBytes(*target->region));
       (void)context_->pager->Fault(target->region,
                                    PagesOf(target->region_offset + offset, bytes), kind, nullptr,
                                    0, nullptr, context_->fills);

@@ -6,6 +6,10 @@ namespace farpage {
 
 // The region of a request has to be allocated first.
 Responder::Step Responder::AwaitRegion(Pending& pending, const MemoryRegion& target) {
+  if (pending.failed != Code::kOk) {
+    FailPending(pending, kTermLocal, pending.failed);
+    return Step::kFailed;
+  }
   pending.faulted = true;
   const FaultOutcome outcome =
       context_->pager->Reach(target.reservation, context_->waiter, token_);

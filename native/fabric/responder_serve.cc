@@ -34,11 +34,11 @@ void Responder::Warm(const Pending& pending) const {
   __builtin_prefetch(target->region->memory->address() + offset);
 }
 
-// How far a request faults ahead of what it sends.
+// How far a request faults ahead of what it sends. 0: in so few frames only what is waited for.
 uint64_t Responder::WindowBytes(const Region& region) const {
   const uint64_t window =
       std::min(context_->window_bytes >> kPageShift, WindowPages(region.frames.max()));
-  return std::max<uint64_t>(window, 1) << kPageShift;
+  return window << kPageShift;
 }
 
 void Responder::Serve() {
@@ -111,9 +111,10 @@ void Responder::Prefetch() {
       if (behind.read.size_bytes != 0) AskAhead(*target, pending(0).waits_at);
       continue;
     }
-    const PageRun run =
-        PagesOf(target->region_offset + behind.read.source_offset,
-                std::min<uint64_t>(behind.read.size_bytes, WindowBytes(*target->region)));
+    const uint64_t window = WindowBytes(*target->region);
+    if (window == 0) continue;
+    const PageRun run = PagesOf(target->region_offset + behind.read.source_offset,
+                                std::min<uint64_t>(behind.read.size_bytes, window));
     for (PageIndex page = run.first; page < run.end(); page++) {
       if ((target->region->table->Load(page) & kReadable) != 0) continue;
       behind.faulted = true;
@@ -192,7 +193,8 @@ Responder::Step Responder::ServeRead(Pending& pending) {
       // Where memory is full, what is here already goes first.
       if (pending.failed == Code::kOk) {
         const PageRun window =
-            PagesOf(offset, std::min<uint64_t>(left, WindowBytes(*target->region)));
+            PagesOf(offset, std::min<uint64_t>(
+                                left, std::max(WindowBytes(*target->region), kPageBytes)));
         const Step step = Await(pending, *target, window, FaultKind::kRead, &ready);
         if (ready == 0) return step;
       }
@@ -262,6 +264,12 @@ void Responder::OnWake(const FaultWake& wake) {
     return;
   }
   bool wanted = reached_in_ == wake.region && reached_page_ == wake.page;
+  // Never padded: the repeated request meets the failure by itself. Somebody else's fill may have
+  // succeeded meanwhile.
+  if (wanted && wake.code != Code::kOk &&
+      (wake.region->table->Load(wake.page) & kReadable) == 0) {
+    Break();
+  }
   for (uint32_t n = 0; n < count_; n++) {
     Pending& item = pending(n);
     if (item.waits_in != wake.region || item.waits_for != wake.page) continue;
@@ -310,12 +318,14 @@ void Responder::Yield(Pending& item) {
 // `from`: where the bytes are now, in the region or in a page that is lent.
 Responder::Step Responder::EmitSegment(Pending& pending, const MemoryRegion& target,
                                        const std::byte* from, uint32_t bytes) {
-  // What is answered without memory cannot be looked up again.
-  const bool copies = crc_ || bytes <= kCopyPayloadMax || pending.failed != Code::kOk;
-  if (!send_.HasRoom(kTaggedHeaderBytes + (copies ? bytes : 0) + 8, 3)) return Step::kBlocked;
   const ReadRequest& read = pending.read;
-  const bool last = pending.done_bytes + bytes == read.size_bytes;
   const uint64_t in_target = read.source_offset + pending.done_bytes;
+  // What is answered without memory cannot be looked up again: a lent page may stay absent.
+  const bool lent = from != target.region->memory->address() + target.region_offset + in_target;
+  const bool copies =
+      crc_ || bytes <= kCopyPayloadMax || lent || pending.failed != Code::kOk;
+  if (!send_.HasRoom(kTaggedHeaderBytes + (copies ? bytes : 0) + 8, 3)) return Step::kBlocked;
+  const bool last = pending.done_bytes + bytes == read.size_bytes;
   std::byte* to = send_.Tail();
   EncodeTagged(to, RdmapOpcode::kReadResponse, last, bytes, read.sink_stag,
                read.sink_offset + pending.done_bytes);

@@ -2,6 +2,7 @@
 #include "appliance_fixture.h"
 #include "check.h"
 #include "elsewhere.h"
+#include "faulty_fixture.h"
 
 namespace farpage::test {
 namespace {
@@ -146,6 +147,28 @@ FARPAGE_TEST(read_ahead_of_a_region_with_few_frames_brings_each_page_once) {
       CHECK(asked <= pages + pages / 10);
       CHECK(bytes[5] == SlowElsewhere::ByteOf(first >> kPageShift));
     }
+  }
+}
+
+// The same of READs of one page, which wait behind each other.
+FARPAGE_TEST(read_ahead_behind_short_reads_brings_nothing_into_few_frames) {
+  constexpr uint32_t kReads = 64;
+  Appliance appliance(Reader::Options(64));
+  Region::Options options;
+  options.size_bytes = kPages << kPageShift;
+  options.frames_max = 16;
+  auto store = std::make_unique<SlowElsewhere>();
+  auto memory = StagedMemory::Create(options.size_bytes, store.get());
+  REQUIRE(memory.ok());
+  const uint32_t stag = appliance.Use(options, std::move(store), std::move(memory).value());
+  const auto initiator = appliance.Connect(false, false, 64, kFlagReason);
+  REQUIRE(initiator != nullptr);
+  std::vector<std::byte> bytes;
+  for (const uint64_t step : {kPageBytes, 3 * kPageBytes}) {
+    const uint64_t before = appliance.region->store->pages_read();
+    PostReads(*initiator, stag, kReads, uint32_t(kPageBytes), bytes, step);
+    CHECK_EQ(int(AwaitAll(*initiator)), int(Code::kOk));
+    CHECK_EQ(appliance.region->store->pages_read() - before, kReads);
   }
 }
 

@@ -15,6 +15,7 @@ constexpr uint64_t kBytes = 512 * 1024;
 struct Opening {
   std::atomic<uint32_t> tries{0};
   std::atomic<uint32_t> failures{0};  // so many tries fail first
+  std::atomic<Code> failure{Code::kFileNotFound};
   std::atomic<bool> hold{false};
 };
 
@@ -38,7 +39,7 @@ std::shared_ptr<Reservation> Reserve(Appliance& appliance, Opening& opening,
       [&opening, size]() -> Result<std::shared_ptr<Region>> {
         const uint32_t number = ++opening.tries;
         while (opening.hold.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        if (number <= opening.failures.load()) return Error{Code::kFileNotFound, 0, "test"};
+        if (number <= opening.failures.load()) return Error{opening.failure.load(), 0, "test"};
         return OpenFilled(size, FillValueStore::Value::kOne);
       });
 }
@@ -169,24 +170,34 @@ FARPAGE_TEST(reservation_touched_by_many_at_once_is_allocated_once) {
   }
 }
 
-FARPAGE_TEST(reservation_that_cannot_be_allocated_tells_why_and_is_tried_again) {
+namespace {
+
+void CheckTellsWhy(Code why) {
   Appliance appliance;
   Opening opening;
   opening.failures = 2;
+  opening.failure = why;
   const auto reservation = Reserve(appliance, opening);
   const uint32_t stag = appliance.domain->Register(reservation, 0, kBytes, true).value();
   uint64_t word = 0;
   auto reader = appliance.Connect();
-  CHECK_EQ(int(Read(*reader, stag, 0, &word, 8).code), int(Code::kFileNotFound));
+  CHECK_EQ(int(Read(*reader, stag, 0, &word, 8).code), int(why));
   auto writer = appliance.Connect();
-  CHECK_EQ(int(Write(*writer, stag, 0, &word, 8).code), int(Code::kFileNotFound));
-  CHECK_EQ(int(reservation->failure.load()), int(Code::kFileNotFound));
+  CHECK_EQ(int(Write(*writer, stag, 0, &word, 8).code), int(why));
+  CHECK_EQ(int(reservation->failure.load()), int(why));
   CHECK_EQ(appliance.pager.account()->bytes(), 0u);
   reader = appliance.Connect();
   CHECK_EQ(int(Read(*reader, stag, 0, &word, 8).code), int(Code::kOk));
   CHECK_EQ(int(reservation->failure.load()), int(Code::kOk));
   CHECK_EQ(opening.tries.load(), 3u);
   appliance.pager.EndReservation(reservation);
+}
+
+}  // namespace
+
+FARPAGE_TEST(reservation_that_cannot_be_allocated_tells_why_and_is_tried_again) {
+  CheckTellsWhy(Code::kFileNotFound);
+  CheckTellsWhy(Code::kMemoryFull);
 }
 
 FARPAGE_TEST(reservation_without_room_in_an_account_is_refused_when_it_is_touched) {
