@@ -41,14 +41,20 @@ function withFile(error: unknown, path: string, lengthBytes: number): unknown {
   return new FarpageError(error.code, context, { cause: error });
 }
 
+/** A failure of the files in the memory directory, as the native side says it (memory_files.cc). */
+function ofMemory(error: unknown): boolean {
+  return error instanceof FarpageError && /\bmemory\b|page table/.test(contextOf(error));
+}
+
 /** Opens it; fails with what regionOpenFile and regionOpenStaged of the border fail with. */
 export function openNative(pager: PagerHandle, options: NativeOptions): RegionHandle {
   try {
     return open(pager, options);
   } catch (error) {
-    const { source } = options.record;
-    const path = 'path' in source ? source.path : options.keptPath;
-    throw withFile(error, path, options.record.size);
+    const { record, memory, keptPath } = options;
+    const path = 'path' in record.source ? record.source.path : keptPath;
+    const place = memory !== undefined && ofMemory(error) ? memory.directory : path;
+    throw withFile(error, place, record.size);
   }
 }
 

@@ -1,17 +1,11 @@
-import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it } from 'vitest';
 import { connectClient, serveAppliance } from '../helpers/appliance.js';
 import { ServeProcess } from '../helpers/cli.js';
+import { memoryFolder } from '../helpers/crash.js';
 import { mount, NO_MOUNT } from '../helpers/mounted-disk.js';
-import { scratch } from '../helpers/scratch.js';
-
-/** A folder on the tmpfs that every Linux has. */
-function memoryFolder(): string {
-  const path = mkdtempSync('/dev/shm/farpage-test-');
-  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
-  return path;
-}
+import { patternFile, scratch } from '../helpers/scratch.js';
 
 const pageOf = (byte: number) => Buffer.alloc(4096, byte);
 
@@ -24,6 +18,23 @@ it('does not take a file system without a bound for a full one', async (context)
   await region.write(0, pageOf(1));
   expect(await region.stat()).toMatchObject({ state: 'ready', pages: { dirty: 1 } });
   expect(await region.stat()).not.toHaveProperty('error');
+});
+
+it('is named when it is full, and not the file of the region', async (context) => {
+  const memoryDirectory = mount('-t', 'tmpfs', '-o', 'size=1M', 'tmpfs');
+  if (memoryDirectory === undefined) return context.skip(NO_MOUNT);
+  const folder = scratch();
+  const file = patternFile(folder, { length: 65_536 });
+  const before = await serveAppliance({}, folder);
+  await before.appliance.create({ name: 'r', file, kind: 'staged' });
+  await before.appliance.close();
+  expect(() => writeFileSync(join(memoryDirectory, 'x'), Buffer.alloc(2 ** 21))).toThrow('ENOSPC');
+  const { url, control } = await serveAppliance({ memoryDirectory }, folder);
+  const full = { code: 'ERR_NO_SPACE', message: expect.stringContaining(memoryDirectory) };
+  await expect((await connectClient(url)).attach('r')).rejects.toMatchObject(full);
+  const { state, error } = await control.call('stat', { params: { region: 'r' } });
+  expect([state, error]).toMatchObject(['unavailable', full]);
+  expect(error?.message).not.toContain(file);
 });
 
 it('goes on when somebody removes the memory directory', async () => {
