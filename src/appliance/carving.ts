@@ -1,7 +1,11 @@
 /** The right to carve a region, which one session has at a time. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { FarpageError } from '../errors.js';
 import type { TenureRecord } from './tenure-record.js';
 import { randomSecret } from './token.js';
+
+/** A discard waits 15 s for pages that are being filled, and is soon done after that. */
+const TURN_MS_MAX = 20_000;
 
 /** Which request of its session something is: the first is 1. */
 export interface Turn {
@@ -35,6 +39,9 @@ export class Carving {
   #turn = 0;
   #busy = false;
   #leaving = false;
+  /** Settles with what goes on; and how much there is that nothing may go on beside. */
+  #running: Promise<unknown> = Promise.resolve();
+  #alone = 0;
 
   /** `record`: where the tenure of the region of that name is kept over restarts. */
   constructor(region: string, record?: TenureRecord) {
@@ -138,14 +145,37 @@ export class Carving {
     if (this.#busy || turn <= this.#turn) {
       throw new FarpageError('ERR_REGION_BUSY', 'an earlier request of the session');
     }
+    if (this.#alone > 0) throw new FarpageError('ERR_REGION_BUSY', 'its protection changes');
     this.#turn = turn;
     this.#busy = true;
     try {
-      return await work();
+      const done = (async () => await work())();
+      this.#running = Promise.allSettled([done]);
+      return await done;
     } finally {
       this.#busy = false;
       if (this.#leaving) this.#holder = undefined;
       this.#leaving = false;
+    }
+  }
+
+  /**
+   * Does what no request of the holder's may go on beside: after the one that does, and none begins
+   * meanwhile. ERR_REGION_BUSY when that one has not ended within `waitMs`, and nothing is done.
+   */
+  async betweenTurns<T>(work: () => Promise<T>, waitMs = TURN_MS_MAX): Promise<T> {
+    this.#alone += 1;
+    const ended = new AbortController();
+    try {
+      const { signal } = ended;
+      const late = sleep(waitMs, 'late', { ref: false, signal }).catch(() => undefined);
+      if (this.#busy && (await Promise.race([this.#running, late])) === 'late') {
+        throw new FarpageError('ERR_REGION_BUSY', 'a discard of the session that carves it');
+      }
+      return await work();
+    } finally {
+      ended.abort();
+      this.#alone -= 1;
     }
   }
 }

@@ -173,11 +173,13 @@ export class RegionAccessUnit extends RegionTable {
   /**
    * Permits these accesses to a range and no others, over restarts too unless the region ends with
    * its session or process; when it settles, no operation that this forbids is under way or can
-   * begin. They end with ERR_ACCESS. ERR_NO_SUCH_REGION, ERR_RANGE, ERR_ALIGNMENT, ERR_QUOTA.
+   * begin. They end with ERR_ACCESS. ERR_NO_SUCH_REGION, ERR_RANGE, ERR_ALIGNMENT, ERR_QUOTA;
+   * ERR_REGION_BUSY after 20 s of a discard of who carves the region.
    */
   async protect(name: string, range: Range & { access: Permission }): Promise<Protection> {
     const region = this.find(name);
-    const protection = await region.pages.protect(range);
+    // A discard looks once, when it begins, at what is protected.
+    const protection = await region.carving.betweenTurns(() => region.pages.protect(range));
     this.#keepRanges(region);
     return protection;
   }

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { Carving } from '../../../src/appliance/carving.js';
 import { codeOf } from '../../helpers/codes.js';
@@ -48,5 +49,32 @@ describe('requests of who carves a region', () => {
       'ERR_SESSION_ENDED',
     );
     expect(await carving.inTurn({ session: 'b', turn: 1 }, async () => 'mine')).toBe('mine');
+  });
+
+  it('do not go on beside what has to be alone, which waits for one within a bound', async () => {
+    const carving = new Carving('r');
+    await carving.give('a');
+    const [turn, alone] = [work(), work()];
+    const first = carving.inTurn({ session: 'a', turn: 1 }, turn.begin);
+    const done: string[] = [];
+    expect(await codeOf(() => carving.betweenTurns(alone.begin, 1))).toBe('ERR_REGION_BUSY');
+    const waits = carving.betweenTurns(async () => {
+      done.push('begun');
+      await alone.begin();
+    });
+    const next = (n: number) => codeOf(() => carving.inTurn({ session: 'a', turn: n }, turn.begin));
+    await setImmediate();
+    expect(done).toEqual([]);
+    turn.end();
+    await first;
+    await expect.poll(() => done).toEqual(['begun']);
+    expect(await next(2)).toBe('ERR_REGION_BUSY');
+    alone.end();
+    await waits;
+    expect(await next(2)).toBe('nothing');
+    // One that fails lets the next one go.
+    const failing = carving.betweenTurns(async () => await Promise.reject(new Error('no')));
+    await expect(failing).rejects.toThrow('no');
+    expect(await next(3)).toBe('nothing');
   });
 });
