@@ -9,32 +9,13 @@
 #include <cstddef>
 #include <cstring>
 
-#include "base/crc32c.h"
+#include "memory/memory_files_header.h"
 
 namespace farpage {
 namespace {
 
-constexpr std::array<char, 8> kMagic = {'F', 'A', 'R', 'P', 'A', 'G', 'E', 'M'};
-constexpr uint32_t kFormat = 1;
-// A whole page of any system.
-constexpr uint64_t kHeaderBytes = 65536;
 // The unit of st_blocks, whatever the file system's own is (stat(3type)).
 constexpr uint64_t kBlockBytes = 512;
-// Words that are reserved together.
-constexpr uint64_t kChunkBytes = 4096;
-constexpr uint64_t kChunkWords = kChunkBytes / sizeof(PageWord);
-
-Error FullOr(const char* what) {
-  if (errno == ENOSPC) return {Code::kNoSpace, errno, "the memory directory is full"};
-  return SystemError(what);
-}
-
-Result<Fd> OpenFile(const std::string& path) {
-  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd.valid()) return FullOr("open memory file");
-  return fd;
-}
-
 uint64_t WordBytes(uint64_t size_bytes) {
   const uint64_t pages = (size_bytes + kPageBytes - 1) >> kPageShift;
   return (pages * sizeof(PageWord) + kPageBytes - 1) & ~(kPageBytes - 1);
@@ -42,29 +23,16 @@ uint64_t WordBytes(uint64_t size_bytes) {
 
 }  // namespace
 
-// As it stands in the first page of the table file. Everything up to `checksum` never changes
-// while the files belong to one region and boot; what follows does.
-struct MemoryFiles::Header {
-  std::array<char, 8> magic;
-  uint32_t format;
-  uint32_t page_bytes;
-  uint64_t size_bytes;
-  std::array<char, 64> id;
-  std::array<char, 64> boot_id;
-  uint32_t checksum;
-  std::atomic<uint32_t> writing;
-  StoreIdentity store;
-  uint64_t life;
+Error MemoryFiles::FullOr(const char* what) {
+  if (errno == ENOSPC) return {Code::kNoSpace, errno, "the memory directory is full"};
+  return SystemError(what);
+}
 
-  // To this region in this boot, and it is whole.
-  [[nodiscard]] bool BelongsTo(const Options& options) const {
-    return magic == kMagic && format == kFormat && page_bytes == kPageBytes && checksum == Sum() &&
-           options.id == id.data() && options.boot_id == boot_id.data();
-  }
-  [[nodiscard]] uint32_t Sum() const {
-    return Crc32c(0, {reinterpret_cast<const std::byte*>(this), offsetof(Header, checksum)});
-  }
-};
+Result<Fd> MemoryFiles::OpenFile(const std::string& path) {
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.valid()) return FullOr("open memory file");
+  return fd;
+}
 
 Result<std::unique_ptr<MemoryFiles>> MemoryFiles::Open(const Options& options) {
   static_assert(sizeof(Header) <= kHeaderBytes);
@@ -183,7 +151,7 @@ bool MemoryFiles::SameStore() const {
 }
 
 bool MemoryFiles::SameLife() const {
-  const uint64_t was = header()->life;
+  const uint64_t was = header()->life.load();
   return was == options_.life || was == options_.next_life;
 }
 
@@ -191,7 +159,10 @@ bool MemoryFiles::SameLife() const {
 Status MemoryFiles::DiscardAll() {
   report_ = {};
   report_.outcome = Adoption::kDiscarded;
+  aside_ = 0;
   const auto all = static_cast<off_t>(table_.size());
+  // Who dies before all is emptied must not find words again that say nothing.
+  header()->checksum = 0;
   if (::ftruncate(memory_fd_.get(), 0) != 0 ||
       ::fallocate(table_fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, kHeaderBytes,
                   all) != 0) {
@@ -199,14 +170,6 @@ Status MemoryFiles::DiscardAll() {
   }
   WriteHeader();
   return {};
-}
-
-// Pages have words that say so, and their bytes were cut off.
-Result<bool> MemoryFiles::IsCut() const {
-  struct stat status{};
-  if (::fstat(memory_fd_.get(), &status) != 0) return SystemError("fstat");
-  const bool is_short = static_cast<uint64_t>(status.st_size) < options_.size_bytes;
-  return is_short && report_.clean_pages + report_.dirty_pages != 0;
 }
 
 void MemoryFiles::WriteHeader() {
@@ -223,9 +186,14 @@ void MemoryFiles::WriteHeader() {
   std::memcpy(to.boot_id.data(), options_.boot_id.data(),
               std::min(options_.boot_id.size(), to.boot_id.size() - 1));
   to.store = options_.store;
-  to.life = options_.next_life;
+  BeginLife({report_.outcome, false, aside_});
   to.writing.store(0);
   to.checksum = to.Sum();
+}
+
+void MemoryFiles::BeginLife(const Found& found) {
+  header()->found.store(found.Word());
+  header()->life.store(options_.next_life);
 }
 
 PageIndex MemoryFiles::NextTouched(PageIndex from) const {
@@ -251,120 +219,6 @@ uint64_t MemoryFiles::word_bytes() const {
   if (::fstat(table_fd_.get(), &found) != 0) return 0;
   const uint64_t bytes = static_cast<uint64_t>(found.st_blocks) * kBlockBytes;
   return bytes - std::min(bytes, kHeaderBytes);
-}
-
-void MemoryFiles::Punch(PageIndex page) const {
-  ::fallocate(memory_fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-              static_cast<off_t>(page << kPageShift), static_cast<off_t>(kPageBytes));
-}
-
-// The word that a page begins its next life with.
-PageWord MemoryFiles::Repaired(PageIndex page, PageWord word, bool writable) {
-  const PageState state = StateOf(word);
-  const PageWord dirty = (word & kUnsafe) != 0 ? kDirty : 0;
-  const bool other_store = Disowned();
-  // What another store was given is not in this one.
-  const PageWord lasting = dirty == 0 && other_store ? 0 : word & kHistory;
-  if (state == PageState::kAbsent) return lasting;
-  if (state == PageState::kLost) return lasting | static_cast<PageWord>(state) | dirty;
-  const bool whole = state == PageState::kPresent || state == PageState::kCopying;
-  if (!whole || state == PageState::kCopying ||
-      (word & (kWriteback | kUnsynced | kWaiters | kHeld)) != 0) {
-    report_.repaired_pages++;
-  }
-  if (!whole && dirty != 0) {
-    // A lost page on its way to new bytes: nobody was told that it has them.
-    Punch(page);
-    return lasting | static_cast<PageWord>(PageState::kLost) | dirty;
-  }
-  if (!whole || (dirty == 0 && other_store)) {
-    if (whole) report_.dropped_pages++;
-    Punch(page);
-    return lasting;
-  }
-  (dirty != 0 ? report_.dirty_pages : report_.clean_pages)++;
-  return lasting | static_cast<PageWord>(PageState::kPresent) | kReadable |
-         (writable && dirty != 0 ? kWritable : 0) | dirty;
-}
-
-void MemoryFiles::NoteConflict(PageIndex page) {
-  report_.conflict_pages++;
-  auto& runs = report_.conflicts;
-  if (!runs.empty() && runs.back().end() == page) {
-    runs.back().count++;
-  } else if (runs.size() < kConflictRunsMax) {
-    runs.push_back({page, 1});
-  }
-}
-
-// The memory file gets a name of its own beside the region, and the region an empty one.
-Status MemoryFiles::SetAside() {
-  const std::string base = options_.directory + "/" + options_.id;
-  const auto name = [&](uint32_t n) { return base + ".conflict-" + std::to_string(n); };
-  uint32_t n = 1;
-  while (n <= kConflictFilesMax && ::access(name(n).c_str(), F_OK) == 0) n++;
-  // Somebody died here when the bytes had been set aside: there is nothing in the new file yet.
-  const bool empty = ::lseek(memory_fd_.get(), 0, SEEK_DATA) < 0 && errno == ENXIO;
-  if (empty && n > 1) {
-    report_.conflict_file = name(n - 1);
-    return {};
-  }
-  if (n > kConflictFilesMax) {
-    return Error{Code::kQuota, 0, "too many conflicts of this region are kept; remove some"};
-  }
-  if (::rename((base + ".memory").c_str(), name(n).c_str()) != 0) return FullOr("rename conflict");
-  auto fresh = OpenFile(base + ".memory");
-  if (!fresh.ok()) return fresh.error();
-  memory_fd_ = std::move(fresh).value();
-  report_.conflict_file = name(n);
-  return {};
-}
-
-Status MemoryFiles::Adopt(bool writable) {
-  if (settled_ || report_.outcome == Adoption::kMade || report_.outcome == Adoption::kDiscarded) {
-    return {};
-  }
-  const bool conflict = Disowned();
-  const uint64_t pages = (options_.size_bytes + kPageBytes - 1) >> kPageShift;
-  const auto each_word = [&](auto visit) {
-    for (PageIndex page = NextTouched(0); page < pages; page = NextTouched(page)) {
-      const PageIndex end = std::min(pages, (page / kChunkWords + 1) * kChunkWords);
-      for (; page < end; page++) visit(page, words()[page]);
-    }
-  };
-  const auto only_here = [](PageWord word) {
-    const PageState state = StateOf(word);
-    return (word & kUnsafe) != 0 && state != PageState::kLost && state != PageState::kFilling;
-  };
-  each_word([&](PageIndex page, std::atomic<PageWord>& word) {
-    const PageWord seen = word.load(std::memory_order_relaxed);
-    if (conflict && only_here(seen)) {
-      NoteConflict(page);
-    } else {
-      word.store(Repaired(page, seen, writable), std::memory_order_relaxed);
-    }
-  });
-  if (!conflict) {
-    const auto cut = IsCut();
-    if (!cut.ok()) return cut.error();
-    if (cut.value()) return DiscardAll();
-    header()->life = options_.next_life;
-    return {};
-  }
-  if (report_.conflict_pages != 0) {
-    // Set aside before the words change: who dies in between meets the same conflict again.
-    if (Status aside = SetAside(); !aside.ok()) return aside;
-    each_word([&](PageIndex, std::atomic<PageWord>& word) {
-      const PageWord seen = word.load(std::memory_order_relaxed);
-      if (!only_here(seen)) return;
-      word.store((seen & kHistory) | static_cast<PageWord>(PageState::kLost) | kDirty,
-                 std::memory_order_relaxed);
-    });
-  }
-  EndWrite(options_.store);
-  // Last: who dies before finds the same memory as old as it was.
-  header()->life = options_.next_life;
-  return {};
 }
 
 void MemoryFiles::BeginWrite() { header()->writing.store(1, std::memory_order_seq_cst); }

@@ -60,7 +60,8 @@ class MemoryFiles {
     uint64_t size_bytes = 0;
     StoreIdentity store;
     // The region's life that this memory must be of, and the one it is of from now on. Who died
-    // between taking that and telling its caller has left the latter, and served no write.
+    // between taking that and telling its caller has left the latter, and served no write: then
+    // what it found is found again, a loss and where a conflict is among it.
     uint64_t life = 0;
     uint64_t next_life = 0;
     // Frames that were charged for it before anybody opened it (Pager::ChargeFound).
@@ -111,6 +112,7 @@ class MemoryFiles {
 
  private:
   struct Header;
+  struct Found;
   MemoryFiles(const Options& options, Fd memory, Fd table, Mapping header, Mapping words)
       : options_(options),
         memory_fd_(std::move(memory)),
@@ -118,6 +120,8 @@ class MemoryFiles {
         header_(std::move(header)),
         table_(std::move(words)) {}
   [[nodiscard]] Header* header() const { return reinterpret_cast<Header*>(header_.data()); }
+  static Error FullOr(const char* what);
+  static Result<Fd> OpenFile(const std::string& path);
   // Settles what a region of another size has left, if it is that; then all is as after Adopt.
   static Result<AdoptionReport> Resize(const Options& options, int table_fd);
   [[nodiscard]] bool Belongs() const;
@@ -128,9 +132,15 @@ class MemoryFiles {
     return report_.outcome == Adoption::kConflict || report_.outcome == Adoption::kStale;
   }
   Status DiscardAll();
+  [[nodiscard]] bool HasNoMemory() const;
   [[nodiscard]] Result<bool> IsCut() const;
   void WriteHeader();
+  // What is in the files is of the next life from now on, which began with this.
+  void BeginLife(const Found& found);
+  [[nodiscard]] std::string ConflictFile(uint32_t number) const;
   Status SetAside();
+  template <typename Visit>
+  void EachWord(Visit visit) const;
   PageWord Repaired(PageIndex page, PageWord word, bool writable);
   void NoteConflict(PageIndex page);
   void Punch(PageIndex page) const;
@@ -141,6 +151,7 @@ class MemoryFiles {
   Mapping header_;
   Mapping table_;
   AdoptionReport report_;
+  uint32_t aside_ = 0;    // the number of the conflict file; 0: none
   bool settled_ = false;  // Adopt has nothing to do
 };
 

@@ -1,57 +1,12 @@
 // The memory directory: what a region finds again after its process has died.
 #include <sys/stat.h>
-#include <fcntl.h>
 #include <unistd.h>
 
-#include "appliance_fixture.h"
 #include "check.h"
-#include "memory/memory_files.h"
+#include "memory_files_fixture.h"
 #include "pager/page_change.h"
 
 namespace farpage::test {
-namespace {
-
-constexpr uint64_t kPages = 4096;
-const uint64_t kSize = kPages << kPageShift;
-
-MemoryFiles::Options In(const TemporaryFolder& folder) {
-  return {folder.File("."), "0123456789abcdef0123456789abcdef", "boot-1", kSize, {1, 2, 3, 4}};
-}
-
-std::unique_ptr<MemoryFiles> Open(const MemoryFiles::Options& options) {
-  auto files = MemoryFiles::Open(options);
-  if (!files.ok() || !files.value()->Adopt(true).ok()) std::abort();
-  return std::move(files).value();
-}
-
-// Stores words as a process that died left them, and one byte into each page.
-void Leave(const MemoryFiles::Options& options,
-           const std::vector<std::pair<PageIndex, PageWord>>& words) {
-  auto files = Open(options);
-  const Fd memory = files->TakeMemory();
-  if (::ftruncate(memory.get(), static_cast<off_t>(kSize)) != 0) std::abort();
-  for (const auto& [page, word] : words) {
-    CHECK(files->ReserveWords(page).ok());
-    files->words()[page].store(word);
-    const char byte = static_cast<char>(page + 1);
-    CHECK_EQ(::pwrite(memory.get(), &byte, 1, static_cast<off_t>(page << kPageShift)), 1);
-  }
-}
-
-char ByteAt(const MemoryFiles::Options& options, PageIndex page) {
-  const std::string path = options.directory + "/" + options.id + ".memory";
-  const Fd memory(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  char byte = 0x55;
-  if (::pread(memory.get(), &byte, 1, static_cast<off_t>(page << kPageShift)) < 0) return 1;
-  return byte;
-}
-
-constexpr PageWord Word(PageState state, PageWord flags) {
-  return static_cast<PageWord>(state) | flags;
-}
-constexpr PageWord kUsable = kReadable | kWritable;
-
-}  // namespace
 
 FARPAGE_TEST(memory_files_repair_what_was_half_done) {
   const TemporaryFolder folder;
@@ -249,26 +204,6 @@ FARPAGE_TEST(memory_files_of_another_store_are_a_conflict_that_keeps_the_bytes) 
   CHECK_EQ(byte, 0);
 }
 
-// Who dies when the bytes have been set aside and the words do not say so yet has set them aside.
-FARPAGE_TEST(memory_files_name_what_a_death_has_left_set_aside) {
-  const TemporaryFolder folder;
-  MemoryFiles::Options options = In(folder);
-  Leave(options, {{10, Word(PageState::kPresent, kUsable | kDirty)}});
-  options.store.changed_ns++;
-  const std::string base = options.directory + "/" + options.id;
-  CHECK_EQ(::rename((base + ".memory").c_str(), (base + ".conflict-1").c_str()), 0);
-  auto files = Open(options);
-  CHECK_EQ(files->report().conflict_pages, 1u);
-  CHECK_EQ(files->report().conflict_file, base + ".conflict-1");
-  CHECK(::access((base + ".conflict-2").c_str(), F_OK) != 0);
-  CHECK_EQ(files->words()[10].load(), Word(PageState::kLost, kDirty));
-  files.reset();
-  // Another conflict later has a file of its own.
-  Leave(options, {{11, Word(PageState::kPresent, kUsable | kDirty)}});
-  options.store.changed_ns++;
-  CHECK_EQ(Open(options)->report().conflict_file, base + ".conflict-2");
-}
-
 // Each sign of another store alone: that it was cut or has grown, that it is another file, that
 // something else is mounted there, that it was written meanwhile.
 FARPAGE_TEST(memory_files_see_each_change_of_the_store) {
@@ -318,13 +253,17 @@ FARPAGE_TEST(memory_files_of_another_life_are_stale_and_keep_the_bytes) {
   char byte = 0;
   CHECK_EQ(::pread(aside.get(), &byte, 1, static_cast<off_t>(uint64_t{10} << kPageShift)), 1);
   CHECK_EQ(byte, 11);
+  // Told until the caller knows of life 8.
+  CHECK(Open(options)->report().outcome == Adoption::kStale);
+  options.life = 8;
+  options.next_life = 9;
   auto again = Open(options);
   CHECK(again->report().outcome == Adoption::kAdopted);
   CHECK_EQ(again->words()[9].load(), 0u);
   CHECK_EQ(again->words()[10].load(), Word(PageState::kLost, kDirty));
   again.reset();
   // Of another size as well: that is no reason to forget how old it is.
-  options.life = options.next_life = 9;
+  options.life = options.next_life = 11;
   options.size_bytes = kSize * 2;
   CHECK(Open(options)->report().outcome == Adoption::kStale);
   CHECK(Open(options)->report().outcome == Adoption::kAdopted);
