@@ -29,11 +29,14 @@ export interface Asked {
 export class Carving {
   readonly #region: string;
   readonly #record: TenureRecord | undefined;
+  readonly #fresh: boolean;
   #holder: string | undefined;
   /** The session that is being given it, how many have asked, and when the last is answered. */
   #asking: string | undefined;
   #asked = 0;
   #given: Promise<void> = Promise.resolve();
+  /** When the first tenure of a region made just now is on disk, or could not be put there. */
+  #kept: Promise<void> = Promise.resolve();
   #tenure: string | undefined;
   /** The last request that the holder has begun, whether it goes on, and the holder is leaving. */
   #turn = 0;
@@ -43,10 +46,14 @@ export class Carving {
   #running: Promise<unknown> = Promise.resolve();
   #alone = 0;
 
-  /** `record`: where the tenure of the region of that name is kept over restarts. */
-  constructor(region: string, record?: TenureRecord) {
+  /**
+   * `record`: where the tenure of the region of that name is kept over restarts. `fresh`: it was
+   * made just now, and nobody can have carved it.
+   */
+  constructor(region: string, record?: TenureRecord, fresh = false) {
     this.#region = region;
     this.#record = record;
+    this.#fresh = fresh;
   }
 
   /** The session that has the right. */
@@ -111,13 +118,18 @@ export class Carving {
       throw new FarpageError('ERR_REGION_CARVED', why);
     }
     const begun = randomSecret().toString('hex');
-    await this.#record?.write(begun);
+    const written = this.#kept.then(() => this.#record?.write(begun));
+    // Who makes a region and carves it need not wait: if it is lost, so are the slabs at a restart,
+    // and nobody else's are at stake. A sync does wait.
+    if (this.#fresh && this.#tenure === undefined) this.#kept = written.catch(() => {});
+    else await written;
     return begun;
   }
 
-  /** Settles once nothing is being written; nobody may ask any more. */
+  /** Settles once what was begun is on disk, or could not be put there. */
   async settled(): Promise<void> {
     await this.#given;
+    await this.#kept;
   }
 
   /** Deletes what is kept of it. */

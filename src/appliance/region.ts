@@ -84,7 +84,7 @@ export class Region {
       memory: options.memory,
     });
     const tenure = this.#keeping.outlives && new TenureRecord(this.#keeping.fileOf('carving'));
-    this.carving = new Carving(options.record.name, tenure || undefined);
+    this.carving = new Carving(options.record.name, tenure || undefined, options.fresh);
     this.#found = new FoundMemory(options.pager, this.#keeping);
     this.syncs = new RegionSyncs(this.#keeping.fileOf('sync'), {
       synced: () => this.#record.synced === true,
@@ -215,7 +215,8 @@ export class Region {
   async settle(work: Promise<WrittenBack>): Promise<Receipt> {
     const { name } = this.record;
     try {
-      return await this.#track(work.then((done) => this.syncs.count(name, done)));
+      const both = Promise.all([work, this.carving.settled()]);
+      return await this.#track(both.then(([done]) => this.syncs.count(name, done)));
     } catch (error) {
       throw failureOf(name, error);
     }

@@ -126,6 +126,23 @@ describe('the right to carve what outlives the process', () => {
     expect(await new TenureRecord(path).read()).toBe(carving.tenure);
   });
 
+  it('is not waited for where the region was made just now, but comes', async () => {
+    const record = new TenureRecord(join(scratch(), 'r.carving'));
+    const carving = new Carving('r', record, true);
+    await carving.give('a');
+    expect(await record.read()).toBeUndefined();
+    await carving.settled();
+    expect(await record.read()).toBe(carving.tenure);
+    carving.take('a');
+    await carving.give('b');
+    expect(await record.read()).toBe(carving.tenure);
+    const nowhere = new TenureRecord(join(scratch(), 'missing', 'r.carving'));
+    const lost = new Carving('r', nowhere, true);
+    await lost.give('a');
+    await lost.settled();
+    expect(lost.holder).toBe('a');
+  });
+
   it('is given to nobody while it cannot be kept, and stays free', async () => {
     const folder = join(scratch(), 'missing');
     const carving = new Carving('r', new TenureRecord(join(folder, 'r.carving')));
