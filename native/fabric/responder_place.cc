@@ -9,7 +9,8 @@ namespace farpage {
 
 // The header of a WRITE segment: checks it, takes it from the buffer, starts the placement.
 bool Responder::BeginWrite(const FpduHeader& header, const std::byte* fpdu) {
-  // An earlier READ is answered with what was there before, as far as it need not wait.
+  // An earlier READ is answered with what was there before, as far as it need not wait; behind one
+  // that is left to the next turn (PutsOffRead) it may see this WRITE (RFC 5040 section 5.5).
   if (count_ != 0 && send_.empty()) {
     Serve();
     SettleLent();  // this WRITE may be to one of them

@@ -35,8 +35,9 @@ export class Carving {
   #asking: string | undefined;
   #asked = 0;
   #given: Promise<void> = Promise.resolve();
-  /** When the first tenure of a region made just now is on disk, or could not be put there. */
-  #kept: Promise<void> = Promise.resolve();
+  /** The first tenure of a region made just now, until it is on disk; when the last try ends. */
+  #unkept: string | undefined;
+  #tried: Promise<void> = Promise.resolve();
   #tenure: string | undefined;
   /** The last request that the holder has begun, whether it goes on, and the holder is leaving. */
   #turn = 0;
@@ -112,24 +113,52 @@ export class Carving {
   /** The one that goes on, or a new one. */
   async #tenureFor({ tenure, goOn = false }: Asked): Promise<string> {
     const known = this.#tenure ?? (this.#record === undefined ? tenure : await this.#record.read());
-    if (tenure !== undefined && tenure === known) return tenure;
+    if (tenure !== undefined && tenure === known) {
+      await this.#keep();
+      return tenure;
+    }
     if (goOn) {
       const why = `${this.#region}, since this client lost its session`;
       throw new FarpageError('ERR_REGION_CARVED', why);
     }
     const begun = randomSecret().toString('hex');
-    const written = this.#kept.then(() => this.#record?.write(begun));
-    // Who makes a region and carves it need not wait: if it is lost, so are the slabs at a restart,
-    // and nobody else's are at stake. A sync does wait.
-    if (this.#fresh && this.#tenure === undefined) this.#kept = written.catch(() => {});
-    else await written;
-    return begun;
+    const before = this.#unkept;
+    this.#unkept = begun;
+    try {
+      const kept = this.#keep();
+      // Who makes a region and carves it need not wait: if it is lost, so are the slabs at a
+      // restart, and nobody else's are at stake. A sync does wait.
+      if (this.#fresh && this.#tenure === undefined) kept.catch(() => {});
+      else await kept;
+      return begun;
+    } catch (error) {
+      this.#unkept = before;
+      throw error;
+    }
   }
 
-  /** Settles once what was begun is on disk, or could not be put there. */
+  /** Writes what is not on disk yet, one at a time. ERR_IO, ERR_NO_SPACE: the next call tries. */
+  async #keep(): Promise<void> {
+    const kept = this.#tried.then(async () => {
+      const tenure = this.#unkept;
+      if (tenure === undefined) return;
+      await this.#record?.write(tenure);
+      if (this.#unkept === tenure) this.#unkept = undefined;
+    });
+    this.#tried = kept.catch(() => {});
+    await kept;
+  }
+
+  /** Settles once what was begun is on disk. ERR_IO, ERR_NO_SPACE. */
+  async kept(): Promise<void> {
+    await this.#given;
+    await this.#keep();
+  }
+
+  /** Settles once nothing is being written; nobody may ask any more. */
   async settled(): Promise<void> {
     await this.#given;
-    await this.#kept;
+    await this.#tried;
   }
 
   /** Deletes what is kept of it. */

@@ -215,7 +215,7 @@ export class Region {
   async settle(work: Promise<WrittenBack>): Promise<Receipt> {
     const { name } = this.record;
     try {
-      const both = Promise.all([work, this.carving.settled()]);
+      const both = Promise.all([work, this.carving.kept()]);
       return await this.#track(both.then(([done]) => this.syncs.count(name, done)));
     } catch (error) {
       throw failureOf(name, error);

@@ -136,11 +136,19 @@ describe('the right to carve what outlives the process', () => {
     carving.take('a');
     await carving.give('b');
     expect(await record.read()).toBe(carving.tenure);
-    const nowhere = new TenureRecord(join(scratch(), 'missing', 'r.carving'));
-    const lost = new Carving('r', nowhere, true);
-    await lost.give('a');
-    await lost.settled();
-    expect(lost.holder).toBe('a');
+  });
+
+  it('is waited for by a sync, which tries again where it could not be kept', async () => {
+    const folder = join(scratch(), 'missing');
+    const record = new TenureRecord(join(folder, 'r.carving'));
+    const carving = new Carving('r', record, true);
+    await carving.give('a');
+    expect(carving.holder).toBe('a');
+    expect(await codeOf(() => carving.kept())).toBe('ERR_IO');
+    await carving.settled();
+    mkdirSync(folder);
+    await carving.kept();
+    expect(await record.read()).toBe(carving.tenure);
   });
 
   it('is given to nobody while it cannot be kept, and stays free', async () => {
